@@ -1,0 +1,1 @@
+"""Small pieces of Kubernetes that every room needs: quantities, durations, wildcards, selectors. No I/O."""

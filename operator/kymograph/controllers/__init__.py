@@ -1,0 +1,1 @@
+"""The four controllers: Kopf handlers that parse, ask the engine and answer."""

@@ -1,0 +1,1 @@
+"""The cleanup controller: removes what is due to be removed."""

@@ -1,0 +1,1 @@
+"""The reports controller: results of policies as resources that people can read."""

@@ -1,0 +1,1 @@
+"""What happened to an object, as a trace: sources, assembly and rendering."""

@@ -1,0 +1,1 @@
+"""Puts the process together: settings, wiring, lifecycle, certificates, health."""
