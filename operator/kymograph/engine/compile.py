@@ -1,0 +1,232 @@
+"""From a ClusterPolicy or Policy as applied to a compiled policy, or to everything that is wrong with it.
+
+Reads the policy's own fields, has its rules compiled as written and as rewritten for the controllers of Pods, and
+refuses by name whatever is not implemented.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kymograph.apimachinery import gvk
+from kymograph.engine import actions, fields, policy
+from kymograph.engine.autogen import controllers, rewrite
+from kymograph.engine.rules import reading
+
+GROUP = "kyverno.io"
+VERSIONS = ("v1", "v2beta1")
+KINDS = ("ClusterPolicy", "Policy")
+
+_LONGEST_NAME = 63  # the policy's name becomes a label value
+_TIMEOUT_REASON = "the timeout value must be between 1 and 30 seconds"
+_SPEC = (
+    "rules",
+    "applyRules",
+    "failurePolicy",
+    "validationFailureAction",
+    "validationFailureActionOverrides",
+    "emitWarning",
+    "admission",
+    "background",
+    "schemaValidation",
+    "webhookTimeoutSeconds",
+    "webhookConfiguration",
+    "mutateExistingOnPolicyUpdate",
+    "generateExisting",
+    "generateExistingOnPolicyUpdate",
+    "useServerSideApply",
+)
+_ONLY_FALSE = {
+    "mutateExistingOnPolicyUpdate": "mutate rules",
+    "generateExisting": "generate rules",
+    "useServerSideApply": "mutate and generate rules",
+}
+
+
+class _Rewritten(NamedTuple):
+    kinds: tuple[str, ...]
+    rule: policy.CompiledRule
+
+
+def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
+    """Compile a policy.
+
+    Args:
+        document: The object, `kyverno.io/v1` or `v2beta1`, ClusterPolicy or Policy; it is not changed.
+
+    Raises:
+        PolicyInvalid: With all problems that were found.
+    """
+    problems = fields.Problems()
+    top = fields.Fields(document, "", problems, ("apiVersion", "kind", "metadata", "spec", "status"))
+    group, version = gvk.split_api_version(top.text("apiVersion"))
+    kind = top.text("kind", among=KINDS)
+    if group != GROUP or version not in VERSIONS:
+        problems.add("apiVersion", f"must be {' or '.join(f'{GROUP}/{each}' for each in VERSIONS)}")
+    metadata = _metadata(top.raw("metadata"), kind, problems)
+    spec = fields.Fields(top.raw("spec"), "spec", problems, _SPEC)
+    background = spec.boolean("background", default=True)
+    admission = spec.boolean("admission", default=True)
+    if not background and not admission:
+        problems.add("spec", "disabling both admission and background processing is not allowed")
+    spec.boolean("schemaValidation", default=True)
+    emits_warnings = spec.boolean("emitWarning", default=False)
+    apply_one = spec.text("applyRules", "All", among=("All", "One")) == "One"
+    for name, rules in _ONLY_FALSE.items():
+        if spec.boolean(name, default=False):
+            spec.wrong(name, f"{rules} are not supported by this version of Kymograph")
+    if "generateExistingOnPolicyUpdate" in spec:
+        spec.wrong(
+            "generateExistingOnPolicyUpdate",
+            "remove the deprecated field and use spec.generate[*].generateExisting instead",
+        )
+    declared = actions.read(spec, "validationFailureAction", "validationFailureActionOverrides")
+    if kind == "Policy" and declared.overrides:
+        spec.wrong(
+            "validationFailureActionOverrides",
+            "Use of validationFailureActionOverrides is supported only with ClusterPolicy",
+        )
+    failure_policy, timeout = _webhook(spec, problems)
+    annotations = metadata["annotations"]
+    if annotations.get(controllers.ANNOTATION) == "all":
+        problems.add(
+            f"metadata.annotations[{controllers.ANNOTATION}]",
+            "Autogen annotation does not support 'all' anymore, remove the annotation or set it to a valid value",
+        )
+    reader = reading.Reader(declared, background=background, namespaced=kind == "Policy", problems=problems)
+    written = _written_rules(spec, reader, problems)
+    problems.raise_if_any()
+    documents = [entry for entry, _ in spec.items("rules")]
+    rewritten = _rewritten_rules(documents, annotations, reader)
+    problems.raise_if_any()
+    written_rules = tuple(each.rule for each in written)
+    every_rule = (*written_rules, *(each.rule for each in rewritten))
+    of_rules = [each.declared for each in written]
+    return policy.CompiledPolicy(
+        kind=kind,
+        group=group,
+        version=version,
+        category=annotations.get("policies.kyverno.io/category", ""),
+        severity=annotations.get("policies.kyverno.io/severity", ""),
+        scored=annotations.get("policies.kyverno.io/scored", "") != "false",
+        admission=admission,
+        background=background,
+        emits_warnings=emits_warnings,
+        apply_one=apply_one,
+        failure_policy=failure_policy,
+        timeout_seconds=timeout,
+        validation_action=actions.without_overrides((*of_rules, declared)),
+        fixed_action=actions.fixed((*of_rules, declared)),
+        action=actions.resolver((*of_rules, declared)),
+        may_enforce=any(each.may_enforce for each in (*of_rules, declared)),
+        needs_namespace_labels=any(each.needs_namespace_labels for each in (*of_rules, declared))
+        or any(rule.match.needs_namespace_labels for rule in every_rule),
+        rules=every_rule,
+        written_rules=written_rules,
+        rules_by_kind=_by_kind(written_rules, rewritten),
+        **metadata,
+    )
+
+
+def _metadata(document: Any, kind: str, problems: fields.Problems) -> dict[str, Any]:
+    if not isinstance(document, Mapping):
+        problems.add("metadata", "must be an object with a name")
+        document = {}
+    # What else metadata holds is the API server's and tools' own.
+    metadata = fields.Fields(document, "metadata", problems, tuple(document))
+    name, namespace = metadata.text("name"), metadata.text("namespace")
+    if not name:
+        metadata.wrong("name", "a policy needs a name")
+    elif len(name) > _LONGEST_NAME:
+        metadata.wrong("name", f"may not be longer than {_LONGEST_NAME} bytes")
+    if kind == "ClusterPolicy" and namespace:
+        metadata.wrong("namespace", "A clusterpolicy should not have the namespace defined")
+    if kind == "Policy":
+        namespace = namespace or "default"
+    return {
+        "key": f"{namespace}/{name}" if namespace else name,
+        "name": name,
+        "namespace": namespace,
+        "uid": metadata.text("uid"),
+        "resource_version": metadata.text("resourceVersion"),
+        "labels": metadata.table("labels"),
+        "annotations": metadata.table("annotations"),
+    }
+
+
+def _webhook(spec: fields.Fields, problems: fields.Problems) -> tuple[str, int | None]:
+    """The failure policy and the timeout, each of which has an old and a new place."""
+    webhook = fields.Fields(
+        spec.raw("webhookConfiguration"),
+        spec.at("webhookConfiguration"),
+        problems,
+        ("failurePolicy", "timeoutSeconds"),
+        {"matchConditions": "matchConditions are"},
+    )
+    if "failurePolicy" in spec and "failurePolicy" in webhook:
+        spec.wrong(
+            "failurePolicy",
+            "remove the deprecated field and use spec.webhookConfiguration.failurePolicy instead",
+        )
+    if "webhookTimeoutSeconds" in spec and "timeoutSeconds" in webhook:
+        spec.wrong(
+            "webhookTimeoutSeconds",
+            "remove the deprecated field and use spec.webhookConfiguration.timeoutSeconds instead",
+        )
+    old = spec.text("failurePolicy", among=("Fail", "Ignore"))
+    new = webhook.text("failurePolicy", among=("Fail", "Ignore"))
+    old_timeout = spec.integer("webhookTimeoutSeconds", 1, 30, _TIMEOUT_REASON)
+    new_timeout = webhook.integer("timeoutSeconds", 1, 30, _TIMEOUT_REASON)
+    return new or old or "Fail", new_timeout if new_timeout is not None else old_timeout
+
+
+def _written_rules(spec: fields.Fields, reader: reading.Reader, problems: fields.Problems) -> list[reading.ReadRule]:
+    entries = spec.items("rules")
+    if not entries:
+        spec.wrong("rules", "a policy needs at least one rule")
+    names: set[str] = set()
+    read = []
+    for entry, path in entries:
+        name = entry.get("name") if isinstance(entry, Mapping) else None
+        if isinstance(name, str) and name in names:
+            problems.add(f"{path}.name", f"Duplicate rule name: '{name}'")
+        elif isinstance(name, str):
+            names.add(name)
+        found = reader.read(entry, path)
+        if found is not None:
+            read.append(found)
+    return read
+
+
+def _rewritten_rules(
+    documents: Sequence[Mapping[str, Any]], annotations: Mapping[str, str], reader: reading.Reader
+) -> list[_Rewritten]:
+    """The rules for controllers, in the order of the rules they were made from."""
+    wanted = controllers.wanted(documents, annotations)
+    others = tuple(kind for kind in wanted if kind != controllers.CRON_JOB)
+    rewritten = []
+    for index, document in enumerate(documents):
+        variants = []
+        if others:
+            variants.append((others, rewrite.for_controllers(document, others)))
+        if len(others) < len(wanted):
+            variants.append(((controllers.CRON_JOB,), rewrite.for_cron_jobs(document, wanted)))
+        for kinds, variant in variants:
+            read = variant and reader.read(variant, f"spec.rules[{index}]", str(document["name"]))
+            if read:
+                rewritten.append(_Rewritten(kinds, read.rule))
+    return rewritten
+
+
+def _by_kind(
+    written: Sequence[policy.CompiledRule], rewritten: Sequence[_Rewritten]
+) -> dict[str, tuple[policy.CompiledRule, ...]]:
+    """The rules that can matter to an object of a controller's kind, in the order of their evaluation.
+
+    A rewritten rule is for its controllers only, even if another filter of it still selects other kinds.
+    """
+    table = {}
+    for kind in dict.fromkeys(kind for each in rewritten for kind in each.kinds):
+        rules = [rule for rule in written if not rule.name.startswith(rewrite.PREFIX) and rule.match.may_select(kind)]
+        rules += [each.rule for each in rewritten if kind in each.kinds]
+        table[kind] = tuple(rules)
+    return table

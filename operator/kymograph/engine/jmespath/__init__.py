@@ -1,0 +1,60 @@
+"""JMESPath as Kyverno speaks it: compile once, search many objects.
+
+    expression = jmespath.compile("request.object.spec.containers[?image == 'x'].name")
+    expression.search(context, budget)
+
+Data are plain JSON values and are never changed or copied; results may be parts of them. A map may be a subclass of
+dict that loads its entries when asked (`__missing__`).
+"""
+
+from kymograph.engine import errors, values
+from kymograph.engine.budget import Budget
+from kymograph.engine.jmespath import (
+    closures,
+    grammar,
+    standard,  # noqa: F401 - enters the standard functions into the table
+)
+from kymograph.engine.jmespath.grammar import ExpressionInvalid
+
+__all__ = ["Expression", "ExpressionInvalid", "compile"]
+
+
+class Expression:
+    """A compiled expression.
+
+    Attributes:
+        text: What it was compiled from.
+    """
+
+    __slots__ = ("_search", "_weight", "text")
+
+    def __init__(self, text: str) -> None:
+        tree = grammar.parse(text)
+        self.text = text
+        self._search = closures.Compiler(text).strict(tree)
+        self._weight = closures.weight(tree)
+
+    def search(self, data: values.JSON, budget: Budget) -> values.JSON:
+        """Evaluate the expression on a value.
+
+        Raises:
+            NotFoundInPath: A plain path names a key that a map does not hold.
+            EvaluationError: A function was given what it does not take, or the budget is exhausted.
+        """
+        budget.spend(self._weight)
+        try:
+            return self._search(data, budget)
+        except RecursionError:
+            raise errors.EvaluationError("the value is nested too deeply") from None
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+
+def compile(text: str) -> Expression:  # noqa: A001 - the field's word: jmespath.compile
+    """Compile an expression.
+
+    Raises:
+        ExpressionInvalid: Syntax, an unknown function, a wrong number of arguments, too long or nested too deeply.
+    """
+    return Expression(text)

@@ -1,0 +1,80 @@
+"""What a filter looks at, taken from a request once and shared by all rules of all policies."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class User:
+    """Who asks.
+
+    Attributes:
+        name: The user name, `system:serviceaccount:ci:deployer` for service accounts.
+        groups: The groups of the user.
+    """
+
+    name: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """One object under one operation.
+
+    Attributes:
+        kind: (group, version, kind, subresource); for a subresource the kind of the object that has it.
+        operation: CREATE, UPDATE, DELETE or CONNECT.
+        is_namespace: The object is a Namespace.
+        namespace: Namespace of the object; empty for cluster-scoped objects.
+        name: Name of the object, or its `generateName` while it has none.
+        labels: Labels of the object.
+        annotations: Annotations of the object.
+        namespace_labels: Labels of the object's namespace; empty where no policy asked for them.
+        user: Who asks; None in background work, where nobody does.
+    """
+
+    kind: tuple[str, str, str, str]
+    operation: str
+    is_namespace: bool
+    namespace: str
+    name: str
+    labels: Mapping[str, Any]
+    annotations: Mapping[str, Any]
+    namespace_labels: Mapping[str, str]
+    user: User | None
+
+
+def of(
+    resource: Mapping[str, Any],
+    kind: tuple[str, str, str, str],
+    operation: str,
+    namespace: str,
+    namespace_labels: Mapping[str, str],
+    user: User | None,
+) -> Target:
+    """Take from an object what filters look at.
+
+    Args:
+        resource: The object; on DELETE the old one.
+        kind: (group, version, kind, subresource) to match.
+        operation: The operation to match.
+        namespace: Namespace of the request; where it is empty, the object's own counts.
+        namespace_labels: Labels of that namespace.
+        user: Who asks, or None.
+    """
+    metadata = resource.get("metadata")
+    if not isinstance(metadata, Mapping):
+        metadata = {}
+    is_namespace = kind[2] == "Namespace"
+    return Target(
+        kind=kind,
+        operation=operation,
+        is_namespace=is_namespace,
+        namespace="" if is_namespace else namespace or metadata.get("namespace") or "",
+        name=metadata.get("name") or metadata.get("generateName") or "",
+        labels=metadata.get("labels") or {},
+        annotations=metadata.get("annotations") or {},
+        namespace_labels=namespace_labels,
+        user=user,
+    )

@@ -1,0 +1,357 @@
+"""Patterns to nested closures.
+
+Each closure takes a value and a run, and gives a mismatch or None. Order is Kyverno's, because it decides which path a
+failure names: in a map first the anchors in the order of their keys, then keys that have anchors below them (the last
+first), then the others. A mismatch under a condition anchor skips its map; a list of maps is skipped when all of its
+elements are.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from kymograph.apimachinery import wildcard
+from kymograph.engine import errors, values
+from kymograph.engine.budget import Budget
+from kymograph.engine.pattern import anchors, operators
+from kymograph.engine.pattern.anchors import Anchor
+from kymograph.engine.pattern.mismatches import Kind, Mismatch, Place, Skipped, ValueMismatch
+
+
+@dataclasses.dataclass(slots=True)
+class Run:
+    """One evaluation.
+
+    Attributes:
+        budget: Pays for list elements.
+        visited: The maps that patterns with tracked anchors (condition, existence, negation) were laid on.
+    """
+
+    budget: Budget
+    visited: list[tuple[tuple[tuple[str, str], ...], dict[str, Any]]]
+
+
+Check: TypeAlias = Callable[[values.JSON, Run], Mismatch | None]
+"""Lays a part of a pattern on a value."""
+
+_Entry: TypeAlias = Callable[[str, dict[str, Any], Run], Mismatch | None]
+"""Lays what stands under a key on a map: the key without its anchor, the map, the run."""
+
+_TRACKED = (Anchor.CONDITION, Anchor.EXISTENCE, Anchor.NEGATION)
+_FIRST = (Anchor.CONDITION, Anchor.EXISTENCE, Anchor.EQUALITY, Anchor.NEGATION)
+_GO_TYPES: dict[type, str] = {
+    type(None): "<nil>",
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    str: "string",
+    list: "[]interface {}",
+    dict: "map[string]interface {}",
+}
+
+
+class Compiler:
+    """Compiles one pattern; collects problems."""
+
+    def __init__(self) -> None:
+        self.problems: list[errors.Problem] = []
+
+    def element(self, pattern: values.JSON, place: Place, path: str) -> Check:
+        """Compile any part of a pattern.
+
+        Args:
+            pattern: The part.
+            place: Where in a resource it will be laid.
+            path: Where in the policy it stands, for problems.
+        """
+        if isinstance(pattern, dict):
+            return self._map(pattern, place, path, "")
+        if isinstance(pattern, list):
+            return self._list(pattern, place, path)
+        return _scalar(pattern, place)
+
+    def _map(self, pattern: dict[str, Any], place: Place, path: str, parent: str) -> Check:
+        """Compile a map; `parent` is `metadata` for metadata and `tags` for its labels and annotations."""
+        parsed: dict[str, tuple[Anchor | None, str]] = {key: anchors.parse(key) or (None, key) for key in pattern}
+        early = sorted(key for key, (anchor, _) in parsed.items() if anchor in _FIRST)
+        late = _ordered({key: pattern[key] for key, (anchor, _) in parsed.items() if anchor not in _FIRST})
+        first, rest = (
+            tuple(self._entry(key, parsed[key], pattern[key], place, f"{path}.{key}", parent) for key in keys)
+            for keys in (early, late)
+        )
+        tracked = tuple((key, name) for key, (anchor, name) in parsed.items() if anchor in _TRACKED)
+
+        def check(value: values.JSON, run: Run) -> Mismatch | None:
+            if not isinstance(value, dict):
+                return _other_structure(place, value)
+            if tracked:
+                run.visited.append((tracked, value))
+            if first and (mismatch := _lay_anchors(first, place, value, run)) is not None:
+                return mismatch
+            for name, entry in rest:
+                if (mismatch := entry(name, value, run)) is not None:
+                    return mismatch
+            return None
+
+        return check
+
+    def _entry(
+        self,
+        key: str,
+        anchored: tuple[Anchor | None, str],
+        pattern: values.JSON,
+        place: Place,
+        path: str,
+        parent: str,
+    ) -> tuple[str, _Entry]:
+        """Compile one key of a map and what stands under it; the key is given as written and taken apart."""
+        anchor, name = anchored
+        wild = parent == "tags" and wildcard.has(name)
+        below: Place = (*place, "/") if wild else (*place[:-1], f"{place[-1]}{name}/")
+        entry: _Entry
+        match anchor:
+            case Anchor.ADD_IF_NOT_PRESENT:
+                self.problems.append(errors.Problem(path, f"{key} adds a key, which only mutation does"))
+                return name, _absent(below)
+            case Anchor.NEGATION:
+                entry = _absent(below)
+            case Anchor.EXISTENCE:
+                entry = self._existence(pattern, below, path)
+            case None if pattern == "*":
+                entry, below = _present(place), place
+            case None:
+                entry = _required(self._child(name, pattern, below, path, parent))
+            case Anchor.EQUALITY:
+                entry = _if_there(self._child(name, pattern, below, path, parent))
+            case Anchor.GLOBAL:
+                entry = _global(self._child(name, pattern, below, path, parent))
+            case Anchor.CONDITION:
+                entry = _condition(self._child(name, pattern, below, path, parent))
+        return name, _expanded(entry, wildcard.compile(name), named=below is not place) if wild else entry
+
+    def _child(self, name: str, pattern: values.JSON, place: Place, path: str, parent: str) -> Check:
+        if not isinstance(pattern, dict):
+            return self.element(pattern, place, path)
+        if name == "metadata":
+            return self._map(pattern, place, path, "metadata")
+        tags = parent == "metadata" and name in ("labels", "annotations")
+        return self._map(pattern, place, path, "tags" if tags else "")
+
+    def _existence(self, pattern: values.JSON, place: Place, path: str) -> _Entry:
+        if not isinstance(pattern, list) or not all(isinstance(item, dict) for item in pattern):
+            self.problems.append(errors.Problem(path, "an existence anchor ^(...) takes a list of maps"))
+            return _absent(place)
+        checks = [self.element(item, (*place, "/"), f"{path}[{index}]") for index, item in enumerate(pattern)]
+
+        def entry(name: str, mapping: dict[str, Any], run: Run) -> Mismatch | None:
+            if name not in mapping:
+                return None
+            items = mapping[name]
+            if not isinstance(items, list):
+                found = _GO_TYPES.get(type(items), "unknown")
+                reason = f"invalid resource type {found}: an existence anchor can be used only on lists"
+                return Mismatch(Kind.FAIL, place, reason, None)
+            for check in checks:
+                run.budget.spend(len(items))
+                if all(check(item, run) is not None for item in items):
+                    return Mismatch(Kind.FAIL, place, "existence anchor validation failed at path ")
+            return None
+
+        return entry
+
+    def _list(self, pattern: list[Any], place: Place, path: str) -> Check:
+        if not pattern:
+            return lambda _value, _run: Mismatch(Kind.FAIL, place, "pattern Array empty", None)
+        if isinstance(pattern[0], dict):
+            return _every(self.element(pattern[0], (*place, "/"), f"{path}[0]"), place)
+        if not isinstance(pattern[0], list):
+            scalar = _scalar(pattern[0], place)
+            return lambda value, run: scalar(value, run) if isinstance(value, list) else _no_list(place)
+        checks = tuple(self.element(item, (*place, "/"), f"{path}[{index}]") for index, item in enumerate(pattern))
+        return _pairwise(checks, place)
+
+
+def _ordered(pattern: dict[str, Any]) -> list[str]:
+    """The keys that are laid after the anchors: those with anchors below first, in reverse."""
+    front: list[str] = []
+    back: list[str] = []
+    for key in sorted(pattern):
+        anchor, _ = anchors.parse(key) or (None, key)
+        (front if anchor is Anchor.GLOBAL or _has_anchors(pattern[key]) else back).append(key)
+    return front[::-1] + back
+
+
+def _has_anchors(pattern: values.JSON) -> bool:
+    if isinstance(pattern, dict):
+        parsed = (anchors.parse(key) for key in pattern)
+        return any(anchor is not None and anchor[0] is not Anchor.ADD_IF_NOT_PRESENT for anchor in parsed) or any(
+            map(_has_anchors, pattern.values())
+        )
+    return isinstance(pattern, list) and any(map(_has_anchors, pattern))
+
+
+def _lay_anchors(
+    entries: tuple[tuple[str, _Entry], ...], place: Place, mapping: dict[str, Any], run: Run
+) -> Mismatch | None:
+    """Lay all anchors of a map: a condition that does not hold here weighs more than a failure after it."""
+    skipped: list[Mismatch] = []
+    held = 0
+    here = False
+    for name, entry in entries:
+        mismatch = entry(name, mapping, run)
+        if mismatch is None:
+            held += 1
+        elif mismatch.skips:
+            skipped.append(mismatch)
+            here = here or mismatch.kind is Kind.SKIP
+        elif not here:
+            return mismatch
+    if skipped and (here or held == 0):
+        return Skipped(Kind.SKIP_BELOW, place, "", skipped)
+    return None
+
+
+def _other_structure(place: Place, value: values.JSON) -> Mismatch:
+    found = _GO_TYPES.get(type(value), "unknown")
+    reason = "pattern and resource have different structures. Path: "
+    return Mismatch(Kind.FAIL, place, reason, f". Expected {_GO_TYPES[dict]}, found {found}")
+
+
+def _no_list(place: Place) -> Mismatch:
+    after = ", resource does not satisfy the expected overlay pattern"
+    return Mismatch(Kind.FAIL, place, "validation rule failed at path ", after)
+
+
+def _required(check: Check) -> _Entry:
+    return lambda name, mapping, run: check(mapping.get(name), run)
+
+
+def _if_there(check: Check) -> _Entry:
+    return lambda name, mapping, run: check(mapping[name], run) if name in mapping else None
+
+
+def _present(place: Place) -> _Entry:
+    def entry(name: str, mapping: dict[str, Any], _: Run) -> Mismatch | None:
+        return None if mapping.get(name) is not None else Mismatch(Kind.FAIL, place, "", f"/{name} not found")
+
+    return entry
+
+
+def _absent(place: Place) -> _Entry:
+    def entry(name: str, mapping: dict[str, Any], _: Run) -> Mismatch | None:
+        if name not in mapping:
+            return None
+        return Mismatch(Kind.NEGATION, place, "negation anchor matched in resource: ", " is not allowed")
+
+    return entry
+
+
+def _condition(check: Check) -> _Entry:
+    def entry(name: str, mapping: dict[str, Any], run: Run) -> Mismatch | None:
+        if name not in mapping:
+            reason = "conditional anchor mismatch: conditional anchor key doesn't exist in the resource"
+            return Mismatch(Kind.SKIP, (), reason, None)
+        mismatch = check(mapping[name], run)
+        return None if mismatch is None else Skipped(Kind.SKIP, (), "conditional anchor mismatch: ", [mismatch])
+
+    return entry
+
+
+def _global(check: Check) -> _Entry:
+    def entry(name: str, mapping: dict[str, Any], run: Run) -> Mismatch | None:
+        if name not in mapping:
+            return None
+        mismatch = check(mapping[name], run)
+        return None if mismatch is None else Skipped(Kind.SKIP, (), "global anchor mismatch: ", [mismatch])
+
+    return entry
+
+
+def _expanded(entry: _Entry, matches: Callable[[str], bool], *, named: bool) -> _Entry:
+    """The entry of a label or annotation whose key holds a wildcard: laid on the first key that matches."""
+
+    def expanded(name: str, mapping: dict[str, Any], run: Run) -> Mismatch | None:
+        run.budget.spend(len(mapping))
+        found = next((key for key in mapping if matches(key)), name)
+        mismatch = entry(found, mapping, run)
+        if mismatch is not None and named:
+            mismatch.under(found)
+        return mismatch
+
+    return expanded
+
+
+def _every(check: Check, place: Place) -> Check:
+    """A map laid on each element of a list: skipped when all elements are."""
+
+    def every(value: values.JSON, run: Run) -> Mismatch | None:
+        if not isinstance(value, list):
+            return _no_list(place)
+        run.budget.spend(len(value))
+        skipped: list[Mismatch] = []
+        for position, item in enumerate(value):
+            mismatch = check(item, run)
+            if mismatch is not None:
+                mismatch.under(position)
+                if not mismatch.skips:
+                    return mismatch
+                skipped.append(mismatch)
+        return Skipped(Kind.SKIP_BELOW, place, "", skipped) if skipped and len(skipped) == len(value) else None
+
+    return every
+
+
+def _pairwise(checks: tuple[Check, ...], place: Place) -> Check:
+    """Lists in a list: each laid on the element at its own position."""
+
+    def pairwise(value: values.JSON, run: Run) -> Mismatch | None:
+        if not isinstance(value, list):
+            return _no_list(place)
+        if len(value) < len(checks):
+            reason = f"the list has {len(value)} elements, its pattern {len(checks)}"
+            return Mismatch(Kind.FAIL, (), reason, None)
+        skipped: list[Mismatch] = []
+        for position, check in enumerate(checks):
+            mismatch = check(value[position], run)
+            if mismatch is not None:
+                mismatch.under(position)
+                if not mismatch.skips:
+                    return mismatch
+                skipped.append(mismatch)
+        return Skipped(Kind.SKIP_BELOW, place, "", skipped) if skipped and len(skipped) == len(checks) else None
+
+    return pairwise
+
+
+def _scalar(pattern: values.JSON, place: Place) -> Check:
+    """A scalar laid on a value, or on each element of a list."""
+    matches = _test(pattern)
+
+    def check(value: values.JSON, run: Run) -> Mismatch | None:
+        if type(value) is list:
+            run.budget.spend(len(value))
+            if all(matches(item, run.budget) for item in value):
+                return None
+        elif matches(value, run.budget):
+            return None
+        return ValueMismatch(place, value, pattern)
+
+    return check
+
+
+def _test(pattern: values.JSON) -> operators.Test:
+    match pattern:
+        case str():
+            return operators.compile(pattern)
+        case bool():
+            return lambda value, _: value is pattern
+        case None:
+            return lambda value, _: value is None or value in ("", 0)
+    whole = type(pattern) is int
+
+    def matches(value: values.JSON, _: Budget) -> bool:
+        if type(value) is str:
+            return bool((values.integer(value) if whole else values.number(value)) == pattern)
+        return values.is_number(value) and bool(value == pattern)
+
+    return matches

@@ -1,0 +1,100 @@
+"""A compiled policy: closures for the evaluation, plain facts for webhooks, metrics, traces and reports."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from kymograph.engine import actions, conditions, variables
+from kymograph.engine.match import blocks
+from kymograph.engine.rules import outcome
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class CompiledRule:
+    """One rule, as written or as rewritten for the controllers of Pods.
+
+    Attributes:
+        name: Name of the rule, `autogen-...` for a rewritten one.
+        base_name: Name of the rule as written.
+        type: `validate`.
+        match: Which objects and users the rule is about, and what webhook rules it needs.
+        preconditions: What must hold for the rule to apply; None for nothing.
+        body: What the rule demands.
+        fixed_action: What a failure leads to, `Enforce` or `Audit`; empty where it depends on the namespace.
+        action: Resolves that for a target.
+        tolerates_existing: On UPDATE a violation that the old object had too is skipped.
+        properties: Templates of the rule's `reportProperties`; None where it has none.
+    """
+
+    name: str
+    base_name: str
+    type: str
+    match: blocks.Match
+    preconditions: conditions.Conditions | None
+    body: outcome.Body
+    fixed_action: str
+    action: actions.Resolver
+    tolerates_existing: bool
+    properties: variables.Template | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class CompiledPolicy:
+    """One policy, ready to be evaluated. Compared and hashed by identity.
+
+    Attributes:
+        key: `name`, or `namespace/name` for a namespaced policy: unique over both kinds.
+        kind: `ClusterPolicy` or `Policy`.
+        group: `kyverno.io`.
+        version: API version the policy was written in, `v1`.
+        name: Name of the policy.
+        namespace: Namespace of a Policy; empty for a ClusterPolicy.
+        uid: Its uid; empty for a policy from a file.
+        resource_version: Its resourceVersion; empty for a policy from a file.
+        labels: Its labels.
+        annotations: Its annotations.
+        category: What the annotation `policies.kyverno.io/category` says.
+        severity: What the annotation `policies.kyverno.io/severity` says.
+        scored: Whether failures count; reports show those of an unscored policy as warnings.
+        admission: Requests are to be evaluated.
+        background: Existing objects are to be evaluated.
+        emits_warnings: Audit failures are shown to the user as warnings.
+        apply_one: The first rule that passes or fails is the last one evaluated.
+        failure_policy: `Fail` or `Ignore`: what an error in a rule, or of the webhook, leads to.
+        timeout_seconds: Wanted timeout of the webhook; None for the default.
+        validation_action: `Enforce` or `Audit`, as far as known without a namespace.
+        fixed_action: The action of the policy as a whole; empty where it depends on the namespace.
+        action: Resolves that for a target.
+        may_enforce: Some rule may block some request; errors of other policies never block.
+        needs_namespace_labels: Some rule looks at the labels of the object's namespace.
+        rules: All rules: those written and those rewritten.
+        written_rules: The rules for kinds that are not in `rules_by_kind`.
+        rules_by_kind: The rules for controllers of Pods, by kind.
+    """
+
+    key: str
+    kind: str
+    group: str
+    version: str
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    category: str
+    severity: str
+    scored: bool
+    admission: bool
+    background: bool
+    emits_warnings: bool
+    apply_one: bool
+    failure_policy: str
+    timeout_seconds: int | None
+    validation_action: str
+    fixed_action: str
+    action: actions.Resolver
+    may_enforce: bool
+    needs_namespace_labels: bool
+    rules: tuple[CompiledRule, ...]
+    written_rules: tuple[CompiledRule, ...]
+    rules_by_kind: Mapping[str, tuple[CompiledRule, ...]]

@@ -1,0 +1,123 @@
+"""What all rules of one evaluation look at: the target of filters, the object, and the context of expressions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kymograph.apimachinery import gvk
+from kymograph.engine import errors, needs, policy, policyset
+from kymograph.engine.match import target as targets
+from kymograph.engine.rules import outcome
+
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+_NOBODY_OF_TODAY = targets.User("kymograph:whoever-made-the-old-object", ("kymograph:unknown",))
+"""Stands in for the user of an old object: rules about users must not match it by the user of today's request."""
+
+
+class _Unknown(Mapping[str, str]):
+    """Labels that could not be fetched: the rules that look at them end in an error, the others do not."""
+
+    __slots__ = ("_reason",)
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __getitem__(self, key: str) -> str:
+        raise errors.EvaluationError(self._reason)
+
+    def __iter__(self) -> Iterator[str]:
+        raise errors.EvaluationError(self._reason)
+
+    def __len__(self) -> int:
+        raise errors.EvaluationError(self._reason)
+
+
+class Scene:
+    """One object under one operation, with everything that rules may see of it.
+
+    Attributes:
+        target: What filters look at.
+        resource: The object that is checked: the old one on DELETE.
+        context: What expressions see: `request`, `serviceAccountName` and `serviceAccountNamespace`.
+        deleting: The operation is DELETE.
+        exhausted: Why nothing more may be spent; empty while something is left.
+    """
+
+    __slots__ = ("_prior", "_request", "context", "deleting", "exhausted", "resource", "target")
+
+    def __init__(
+        self,
+        target: targets.Target,
+        resource: Mapping[str, Any],
+        context: outcome.Context,
+        request: Mapping[str, Any],
+        *,
+        deleting: bool,
+    ) -> None:
+        self.target = target
+        self.resource = resource
+        self.context = context
+        self.deleting = deleting
+        self.exhausted = ""
+        self._request = request
+        self._prior: Scene | None = None
+
+    def prior(self) -> "Scene | None":
+        """The old object of an UPDATE as if it were being created by nobody in particular; None for others."""
+        old = self._request.get("oldObject")
+        if self._prior is None and old is not None and self.target.operation == "UPDATE":
+            group, version = gvk.split_api_version(old.get("apiVersion") or "")
+            kind = (group, version, old.get("kind") or "", "")
+            labels = self.target.namespace_labels
+            target = targets.of(old, kind, "CREATE", self._request.get("namespace") or "", labels, _NOBODY_OF_TODAY)
+            request = {**self._request, "object": old, "oldObject": None, "operation": "CREATE"}
+            self._prior = Scene(target, old, {**self.context, "request": request}, request, deleting=False)
+        return self._prior
+
+
+def of(policies: Sequence[policy.CompiledPolicy], request: Mapping[str, Any], facts: needs.Facts) -> Scene | None:
+    """Set the scene for the evaluation of some policies; None where there is no object to evaluate.
+
+    Raises:
+        Needed: The labels of the namespace are looked at and not known, or the kind behind a subresource is not.
+        EvaluationError: The kind behind a subresource could not be fetched.
+    """
+    new, old = request.get("object"), request.get("oldObject")
+    resource = new if new is not None else old
+    if resource is None:
+        return None
+    namespace = request.get("namespace") or ""
+    kind = _kind(request, facts)
+    namespace_labels: Mapping[str, str] = {}
+    if namespace and kind[2] != "Namespace" and any(each.needs_namespace_labels for each in policies):
+        try:
+            namespace_labels = facts.require(needs.NamespaceLabels(namespace))
+        except errors.EvaluationError as error:
+            namespace_labels = _Unknown(str(error))
+    operation = request.get("operation") or ""
+    account = request.get("userInfo")
+    user = None
+    if account:
+        user = targets.User(account.get("username") or "", tuple(account.get("groups") or ()))
+    target = targets.of(resource, kind, operation, namespace, namespace_labels, user)
+    name = user.name if user is not None else ""
+    account_namespace = account_name = ""
+    if name.startswith(_SERVICE_ACCOUNT):
+        account_namespace, _, account_name = name[len(_SERVICE_ACCOUNT) :].partition(":")
+    context = {
+        "request": request,
+        "serviceAccountName": account_name,
+        "serviceAccountNamespace": account_namespace,
+    }
+    return Scene(target, resource, context, request, deleting=operation == "DELETE")
+
+
+def _kind(request: Mapping[str, Any], facts: needs.Facts) -> tuple[str, str, str, str]:
+    subresource = request.get("subResource") or ""
+    kind = request["kind"]
+    if subresource in policyset.SAME_KIND:
+        return kind["group"], kind["version"], kind["kind"], subresource
+    resource = request["resource"]
+    group, version, name = facts.require(
+        needs.ResourceKind(resource["group"], resource["version"], resource["resource"])
+    )
+    return group, version, name, subresource

@@ -1,0 +1,115 @@
+"""From the results of an evaluation to the answer: blocked or not, and what the user is told.
+
+A policy without any rule that may enforce never blocks, not even by errors, and warns only if it says so. In the
+others a failed rule blocks if its action is Enforce, and an error blocks if the policy's failure policy is Fail.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from kymograph.engine import actions, evaluate
+from kymograph.engine.rules import outcome
+
+_UNBROKEN = 2**30  # columns: messages are never folded
+_UNTROUBLED = (outcome.PASS, outcome.SKIP)
+_NUMBER = re.compile(r"(\d+)")
+
+
+class Verdict(NamedTuple):
+    """The answer to a request.
+
+    Attributes:
+        blocked: The request is denied.
+        message: Why it is denied, in Kyverno's wording; empty if it is allowed.
+        warnings: What to warn the user of; only where the request is allowed.
+    """
+
+    blocked: bool
+    message: str
+    warnings: tuple[str, ...]
+
+
+_ALLOWED = Verdict(blocked=False, message="", warnings=())
+
+
+def of(results: Sequence[evaluate.PolicyResult], request: Mapping[str, Any]) -> Verdict:
+    """Judge a request by the results of its policies.
+
+    Args:
+        results: The results, of policies for one webhook.
+        request: The AdmissionRequest; names the object in the message.
+    """
+    troubled = [result for result in results if any(_is_trouble(rule) for rule in result.rules)]
+    if not troubled:
+        return _ALLOWED
+    if any(_blocks(result) for result in troubled):
+        return Verdict(blocked=True, message=_denial(troubled, request), warnings=())
+    warnings = [
+        f"policy {result.policy.name}.{rule.rule.name}: {rule.message}"
+        for may_enforce in (True, False)
+        for result in troubled
+        if result.policy.may_enforce == may_enforce and (may_enforce or result.policy.emits_warnings)
+        for rule in result.rules
+        if _is_trouble(rule)
+    ]
+    return Verdict(blocked=False, message="", warnings=tuple(warnings))
+
+
+def _is_trouble(rule: evaluate.RuleResult) -> bool:
+    return rule.status not in _UNTROUBLED
+
+
+def _blocks(result: evaluate.PolicyResult) -> bool:
+    if not result.policy.may_enforce:
+        return False
+    return any(
+        (rule.status == outcome.FAIL and rule.action == actions.ENFORCE)
+        or (rule.status == outcome.ERROR and result.policy.failure_policy == "Fail")
+        for rule in result.rules
+    )
+
+
+def _denial(troubled: Sequence[evaluate.PolicyResult], request: Mapping[str, Any]) -> str:
+    reasons: dict[str, dict[str, str]] = {}
+    for result in troubled:
+        if result.policy.may_enforce:
+            rules = {rule.rule.name: _Text(rule.message) for rule in result.rules if _is_trouble(rule)}
+            reasons[result.policy.name] = {name: rules[name] for name in sorted(rules, key=_natural)}
+    in_order = {name: reasons[name] for name in sorted(reasons, key=_natural)}
+    listing = yaml.dump(
+        in_order, Dumper=_Dumper, allow_unicode=True, default_flow_style=False, sort_keys=False, width=_UNBROKEN
+    )
+    return f"\n\nresource {_name(request)} was blocked due to the following policies \n\n{listing}"
+
+
+def _name(request: Mapping[str, Any]) -> str:
+    new = request.get("object")
+    resource = (new if new is not None else request.get("oldObject")) or {}
+    kind = request["kind"]["kind"]
+    namespace = "" if kind == "Namespace" else request.get("namespace") or ""
+    return f"{kind}/{namespace}/{(resource.get('metadata') or {}).get('name') or ''}"
+
+
+def _natural(text: str) -> list[Any]:
+    """Sorts `rule-2` before `rule-10`, as Kyverno's YAML encoder does."""
+    return [int(part) if part.isdigit() else part for part in _NUMBER.split(text)]
+
+
+class _Text(str):
+    """A message; one with several lines is written as a block, as Kyverno's YAML encoder does."""
+
+    __slots__ = ()
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc] # the C one is missing where PyYAML has no libyaml
+    """Writes the listing of a denial."""
+
+
+def _represent(dumper: Any, text: _Text) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(_Text, _represent)
