@@ -1,0 +1,149 @@
+"""How a client's call finds the request it is made for, and gets a span of its own.
+
+Within a review the span is recorded with the review's other steps; outside of one it is a span of the shared tracer,
+under the current one. A client need not know which: it opens `ClientSpans.start`, sends `headers`, and says how it
+went. The context variable is set only where a review leaves the synchronous path (`serving`).
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from kymograph.telemetry import propagation, rendering, semconv
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AnyValue
+
+    from kymograph.telemetry.recorder import Recorder
+
+
+class _Place(NamedTuple):
+    """Where in a request we are: `span_id` is the client span around us, or 0."""
+
+    recorder: "Recorder"
+    span_id: int
+
+
+_place: contextvars.ContextVar[_Place | None] = contextvars.ContextVar("kymograph.request", default=None)
+
+
+@contextlib.contextmanager
+def serving(recorder: "Recorder") -> Iterator[None]:
+    """Make a request's recorder the one that clients find, in this task and those it starts."""
+    token = _place.set(_Place(recorder, 0))
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+class ClientSpan(Protocol):
+    """A call to another process that is under way."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers to add to the call, `traceparent` and perhaps `tracestate`; never the caller's own baggage."""
+
+    def set_status(self, code: int) -> None:
+        """Say what HTTP status came back; 400 and above is an error."""
+
+    def fail(self, error: BaseException) -> None:
+        """Say that the call failed. An exception that leaves the `with` block is noted by itself."""
+
+
+class ClientSpans:
+    """Opens client spans.
+
+    Args:
+        tracer: The shared tracer, for calls that no request is waiting for.
+        clock: The monotonic clock of recorders, in nanoseconds.
+    """
+
+    def __init__(self, tracer: trace.Tracer, clock: Callable[[], int]) -> None:
+        self._tracer = tracer
+        self._clock = clock
+
+    def start(self, name: str, attributes: "Mapping[str, AnyValue]") -> AbstractContextManager[ClientSpan]:
+        """Open a span for one call.
+
+        Args:
+            name: Of low cardinality: `KUBE get pods`, `HTTP GET`.
+            attributes: What is known before the call.
+
+        Returns:
+            A context manager for the call's duration; spans opened inside it are part of this one.
+        """
+        place = _place.get()
+        if place is None:
+            return self._traced(name, attributes)
+        return self._recorded(place, name, attributes)
+
+    @contextlib.contextmanager
+    def _recorded(self, place: _Place, name: str, attributes: "Mapping[str, AnyValue]") -> "Iterator[_Call]":
+        recorder, around = place
+        if not recorder.recording:
+            yield _Call(recorder.headers())
+            return
+        span_id = recorder.client_begin(name, attributes, self._clock(), around)
+        call = _Call(recorder.headers(span_id))
+        token = _place.set(_Place(recorder, span_id))
+        try:
+            yield call
+        except BaseException as error:
+            call.fail(error)
+            raise
+        finally:
+            _place.reset(token)
+            recorder.client_end(span_id, call.attributes, call.error, self._clock())
+
+    @contextlib.contextmanager
+    def _traced(self, name: str, attributes: "Mapping[str, AnyValue]") -> "Iterator[_Call]":
+        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=rendering.bounded_values(attributes))
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+            call = _Call(_headers(span.get_span_context()))
+            try:
+                yield call
+            except BaseException as error:
+                call.fail(error)
+                raise
+            finally:
+                span.set_attributes(call.attributes)
+                if call.error:
+                    span.set_status(Status(StatusCode.ERROR, call.error))
+
+
+class _Call:
+    """What a client says about its call, until the span ends."""
+
+    __slots__ = ("attributes", "error", "headers")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.headers = headers
+        self.attributes: dict[str, AnyValue] = {}
+        self.error = ""
+
+    def set_status(self, code: int) -> None:
+        self.attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = code
+        if code >= 400:
+            self.attributes[semconv.ERROR_TYPE] = str(code)
+            self.error = f"HTTP {code}"
+
+    def fail(self, error: BaseException) -> None:
+        self.attributes[semconv.ERROR_TYPE] = type(error).__qualname__
+        self.error = rendering.bounded(str(error) or type(error).__qualname__)
+
+
+def _headers(context: trace.SpanContext) -> dict[str, str]:
+    if not context.is_valid:
+        return {}
+    return propagation.headers(
+        context.trace_id,
+        context.span_id,
+        sampled=context.trace_flags.sampled,
+        tracestate=context.trace_state.to_header(),
+    )

@@ -1,0 +1,349 @@
+"""The one way out for spans: a bounded queue that accepts in a microsecond and ships from threads of its own.
+
+It stands before the exporters and outlives them: `swap` puts another one behind the queue while spans keep coming.
+Every exporter has its own shipping thread, so one that hangs takes nothing with it but that thread; the batch in its
+hands is taken back and shipped by its successor. Whatever is not delivered is counted, by reason. No caller ever
+waits for an exporter, and with none behind it the queue takes nothing at all.
+
+Recorded requests are queued as they are and rendered in the shipping thread: what cannot be queued has not been
+rendered for nothing, and the event loop is held up by no slice of it, only by the interpreter's own switching.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import enum
+import threading
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+
+from kymograph.telemetry import errors
+
+if TYPE_CHECKING:
+    from kymograph.telemetry.recorder import Recorder
+
+CAPACITY = 8_192
+"""Spans that wait at most: some 180 requests of 44 spans, or the traces of two seconds at 4,000 spans a second: what a
+collector's restart takes. Unrendered they hold about 3 MB, rendered 10 MB."""
+
+BATCH = 256
+"""Spans in one export. Rendering and encoding take some 10 us a span, so a batch is ready in less than the 5 ms after
+which the interpreter switches threads, and a call's own cost is a tenth of it. Larger batches gained nothing."""
+
+LINGER = 0.5
+"""Seconds that a span waits for others to share its batch."""
+
+GRACE = 2.0
+"""Seconds that a replaced exporter has for the batch in its hands, before it is told to stop; and again after that."""
+
+
+class Reason(enum.StrEnum):
+    """Why spans were not delivered."""
+
+    QUEUE_FULL = "queue_full"
+    EXPORT_FAILED = "export_failed"
+    RENDER_FAILED = "render_failed"
+    NO_EXPORTER = "no_exporter"
+    SHUTDOWN = "shutdown"
+
+
+class Exporter(Protocol):
+    """What is behind the queue. Called from one thread at a time, except `shutdown`, which interrupts `export`."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> None:
+        """Deliver a batch, with whatever retries are worth while.
+
+        Raises:
+            ExportFailed: Some or all of the batch was given up. Any other exception means all of it.
+        """
+
+    def shutdown(self) -> None:
+        """Give up what is under way and let go of the connection."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExportStatus:
+    """What became of the spans so far, for status conditions and self metrics.
+
+    Attributes:
+        sent: Spans delivered.
+        dropped: Spans not delivered, by reason; every reason is present.
+        pending: Spans accepted and neither delivered nor dropped yet.
+        last_success: Nanoseconds since the epoch of the last delivered batch.
+        last_error: Text of the last failed batch's error.
+        last_error_at: Nanoseconds since the epoch of that failure.
+    """
+
+    sent: int
+    dropped: Mapping[Reason, int]
+    pending: int
+    last_success: int | None
+    last_error: str | None
+    last_error_at: int | None
+
+
+class _Shipment(threading.Thread):
+    """The thread of one exporter; what it holds is guarded by the queue's lock."""
+
+    def __init__(self, queue: "ExportQueue", exporter: Exporter) -> None:
+        super().__init__(name="kymograph-export", daemon=True)
+        self.queue = queue
+        self.exporter = exporter
+        self.retired = False
+        self.held: list[ReadableSpan] = []
+
+    def run(self) -> None:
+        while (entries := self.queue._take(self)) is not None:  # noqa: SLF001 - the thread is a part of the queue
+            self.queue._hold(self, entries)  # noqa: SLF001 - see above
+            while batch := self.held[:BATCH]:
+                lost, error = 0, None
+                try:
+                    self.exporter.export(batch)
+                except errors.ExportFailed as failure:
+                    lost = len(batch) if failure.rejected is None else min(failure.rejected, len(batch))
+                    error = str(failure)
+                except Exception as failure:  # noqa: BLE001 - any exporter's any failure is one and the same to us
+                    lost, error = len(batch), repr(failure)
+                self.queue._settle(self, len(batch), lost, error)  # noqa: SLF001 - see above
+
+
+_Entry = tuple[int, "ReadableSpan | Recorder"]
+
+
+class ExportQueue(SpanProcessor):
+    """The queue. Made once per process; added to the shared TracerProvider as its only span processor.
+
+    Args:
+        render: Builds the spans of a finished recorder; called in the shipping thread.
+        wall_clock: Nanoseconds since the epoch, for the status.
+        clock: Monotonic seconds.
+        capacity: Spans that wait at most.
+        linger: Seconds that a span waits for others to share its batch.
+        grace: Seconds that a replaced exporter has to finish by itself, and then again to stop.
+
+    Attributes:
+        enabled: Whether anything is behind the queue. Read it before making what would be queued.
+    """
+
+    def __init__(
+        self,
+        render: "Callable[[Recorder], Sequence[ReadableSpan]]",
+        *,
+        wall_clock: Callable[[], int],
+        clock: Callable[[], float],
+        capacity: int = CAPACITY,
+        linger: float = LINGER,
+        grace: float = GRACE,
+    ) -> None:
+        self.enabled = False
+        self._render = render
+        self._wall_clock = wall_clock
+        self._clock = clock
+        self._capacity = capacity
+        self._linger = linger
+        self._grace = grace
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[_Entry] = collections.deque()
+        self._size = 0  # spans in _waiting
+        self._in_hand = 0  # spans taken by shipments, not settled
+        self._due = 0.0
+        self._flushes = 0
+        self._undeliverable = Reason.NO_EXPORTER
+        self._shipment: _Shipment | None = None
+        self._sent = 0
+        self._dropped = dict.fromkeys(Reason, 0)
+        self._last_success: int | None = None
+        self._last_error: tuple[str, int] | None = None
+
+    def offer(self, record: "Recorder") -> bool:
+        """Accept a finished recorder, if there is room and anything behind the queue."""
+        return self._accept((record.span_count, record))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Accept a span that the SDK's tracer ended; see `SpanProcessor`."""
+        context = span.get_span_context()
+        if context is not None and context.trace_flags.sampled:
+            self._accept((1, span))
+
+    def swap(self, exporter: Exporter | None) -> None:
+        """Put another exporter, or none, behind the queue, and return at once.
+
+        What waits is shipped by the new one. The old one may finish the batch in its hands for `grace` seconds, is
+        then shut down in a thread of its own, and what it still holds `grace` seconds later goes to the new one (which
+        can deliver a batch twice, never lose one). With no successor it ships what it can within the first `grace`.
+        """
+        successor = None if exporter is None else _Shipment(self, exporter)
+        with self._changed:
+            old, self._shipment = self._shipment, successor
+            self.enabled = successor is not None
+            if old is not None and successor is not None:
+                old.retired = True
+            self._changed.notify_all()
+        if successor is not None:
+            successor.start()
+        if old is not None:
+            threading.Thread(target=self._retire, args=(old,), name="kymograph-retire", daemon=True).start()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything accepted so far is delivered or dropped; False if it took longer than `timeout`."""
+        with self._changed:
+            self._flushes += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: not self._size and not self._in_hand, timeout)
+            finally:
+                self._flushes -= 1
+
+    def close(self, timeout: float) -> None:
+        """Take nothing more, deliver what can be within `timeout` seconds, drop the rest and let the exporter go.
+
+        Returns after `timeout` and `grace` seconds at the latest, whatever the exporter does.
+        """
+        with self._changed:
+            old, self._shipment = self._shipment, None
+            self.enabled = False
+            self._undeliverable = Reason.SHUTDOWN
+        self.flush(timeout)
+        if old is not None:
+            self._stop(old)
+
+    def shutdown(self) -> None:
+        """Close with the SDK's default patience; see `SpanProcessor`."""
+        self.close(self._grace)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush; see `SpanProcessor`."""
+        return self.flush(timeout_millis / 1_000)
+
+    def status(self) -> ExportStatus:
+        """Take a consistent snapshot."""
+        with self._changed:
+            text, moment = self._last_error or (None, None)
+            return ExportStatus(
+                sent=self._sent,
+                dropped=types.MappingProxyType(self._dropped.copy()),
+                pending=self._size + self._in_hand,
+                last_success=self._last_success,
+                last_error=text,
+                last_error_at=moment,
+            )
+
+    def _accept(self, entry: _Entry) -> bool:
+        count = entry[0]
+        with self._changed:
+            if not self.enabled:
+                return False
+            size = self._size
+            if size + count > self._capacity:
+                self._dropped[Reason.QUEUE_FULL] += count
+                return False
+            self._waiting.append(entry)
+            self._size = size + count
+            if not size:
+                self._due = self._clock() + self._linger
+            if not size or size < BATCH <= size + count:
+                self._changed.notify_all()
+        return True
+
+    def _take(self, shipment: _Shipment) -> list[_Entry] | None:
+        """Wait for a batch's worth of entries; None when this shipment has nothing more to do."""
+        with self._changed:
+            while not shipment.retired:
+                last = self._shipment is not shipment
+                if self._waiting:
+                    left = self._due - self._clock()
+                    if last or self._flushes or self._size >= BATCH or left <= 0:
+                        return self._pop()
+                elif last:
+                    return None
+                else:
+                    left = None
+                self._changed.wait(left)
+            return None
+
+    def _pop(self) -> list[_Entry]:
+        entries: list[_Entry] = []
+        taken = 0
+        while self._waiting and taken < BATCH:
+            entry = self._waiting.popleft()
+            entries.append(entry)
+            taken += entry[0]
+        self._size -= taken
+        self._in_hand += taken
+        return entries
+
+    def _hold(self, shipment: _Shipment, entries: list[_Entry]) -> None:
+        """Render entries into the shipment's hands. In-hand counts become exact here."""
+        spans: list[ReadableSpan] = []
+        failed, error = 0, ""
+        for count, body in entries:
+            if isinstance(body, ReadableSpan):
+                spans.append(body)
+                continue
+            try:
+                spans.extend(self._render(body))
+            except Exception as failure:  # noqa: BLE001 - whoever names steps may fail; the other spans must not
+                failed, error = failed + count, f"rendering: {failure!r}"
+        with self._changed:
+            shipment.held = spans
+            self._in_hand += len(spans) - sum(count for count, _ in entries)
+            if failed:
+                self._dropped[Reason.RENDER_FAILED] += failed
+                self._last_error = (error, self._wall_clock())
+            if shipment.retired:
+                self._give_back(shipment)
+            self._changed.notify_all()
+
+    def _settle(self, shipment: _Shipment, count: int, lost: int, error: str | None) -> None:
+        """Book an export's result, unless the batch was taken back meanwhile."""
+        with self._changed:
+            if error is None:
+                self._last_success = self._wall_clock()
+            else:
+                self._last_error = (error, self._wall_clock())
+            if not shipment.held:
+                return
+            if lost < count or not shipment.retired:
+                del shipment.held[:count]
+                self._in_hand -= count
+                self._sent += count - lost
+                self._dropped[Reason.EXPORT_FAILED] += lost
+            if shipment.retired:
+                self._give_back(shipment)
+            self._changed.notify_all()
+
+    def _give_back(self, shipment: _Shipment) -> None:
+        """Put what a retired shipment holds before what waits; with no successor, drop it and what waits."""
+        held, shipment.held = shipment.held, []
+        self._in_hand -= len(held)
+        self._size += len(held)
+        self._due = self._clock()
+        self._waiting.extendleft((1, span) for span in reversed(held))
+        if self._shipment is None:
+            self._dropped[self._undeliverable] += self._size
+            self._waiting.clear()
+            self._size = 0
+
+    def _retire(self, old: _Shipment) -> None:
+        old.join(self._grace)
+        self._stop(old)
+
+    def _stop(self, old: _Shipment) -> None:
+        """Shut an exporter down and take back what it holds; one that hangs is left behind in its own thread."""
+        deadline = self._clock() + self._grace
+        stopper = threading.Thread(target=_shut_down, args=(old.exporter,), name="kymograph-export-stop", daemon=True)
+        stopper.start()
+        for thread in (stopper, old):
+            thread.join(max(0.0, deadline - self._clock()))
+        with self._changed:
+            old.retired = True
+            self._give_back(old)
+            self._changed.notify_all()
+
+
+def _shut_down(exporter: Exporter) -> None:
+    with contextlib.suppress(Exception):  # it is let go of either way
+        exporter.shutdown()

@@ -1,0 +1,66 @@
+"""The label sets that instruments share: named tuples, so that their values can be bound as they are."""
+
+from typing import NamedTuple
+
+
+class Review(NamedTuple):
+    """One admission review, as Kyverno labels it.
+
+    Attributes:
+        resource_kind: The object's kind, `Pod`.
+        resource_namespace: Its namespace, or an empty string.
+        resource_request_operation: In lower case, `create`.
+        request_allowed: `true` or `false`.
+        request_webhook: `MutatingWebhookConfiguration` or `ValidatingWebhookConfiguration`.
+    """
+
+    resource_kind: str
+    resource_namespace: str
+    resource_request_operation: str
+    request_allowed: str
+    request_webhook: str
+
+
+class Rule(NamedTuple):
+    """One rule of one policy applied to one object, as Kyverno labels it.
+
+    Attributes:
+        policy_validation_mode: `enforce` or `audit`.
+        policy_type: `cluster` or `namespaced`.
+        policy_background_mode: `true` or `false`.
+        policy_namespace: The policy's namespace, `-` for a cluster-wide one.
+        policy_name: The policy's name.
+        resource_kind: The object's kind.
+        resource_namespace: The object's namespace, or an empty string.
+        resource_request_operation: `create`, `update`, `delete`, `connect`, or empty outside admission.
+        rule_name: The rule's name.
+        rule_result: `pass`, `fail`, `warn`, `error` or `skip`.
+        rule_type: `validate`, `mutate`, `generate` or `imageVerify`.
+        rule_execution_cause: `admission_request` or `background_scan`.
+        dry_run: `true` or `false`.
+    """
+
+    policy_validation_mode: str
+    policy_type: str
+    policy_background_mode: str
+    policy_namespace: str
+    policy_name: str
+    resource_kind: str
+    resource_namespace: str
+    resource_request_operation: str
+    rule_name: str
+    rule_result: str
+    rule_type: str
+    rule_execution_cause: str
+    dry_run: str
+
+
+class Refusal(NamedTuple):
+    """Why a request to the webhook server was refused before it was a review: `too_large`, `not_json`, ..."""
+
+    reason: str
+
+
+def boolean(*, value: bool) -> str:
+    """Write a label's truth value."""
+    return "true" if value else "false"

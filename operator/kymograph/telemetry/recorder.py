@@ -1,0 +1,169 @@
+"""The hot path: what a request did, as a list of small tuples.
+
+Nothing is built here: no span, no id for a step, no attribute. A request that turns out not to be kept has cost two
+tuples a step; one that is kept is handed as it is to the export thread, which renders it (`rendering`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from kymograph.telemetry import propagation
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+    from opentelemetry.util.types import AnyValue
+
+    from kymograph.telemetry.sampling import Decision
+
+MAX_ENTRIES = 8_192
+"""Entries of one request's log, two a step. A policy can loop over as many elements as its budget allows; its trace
+stops growing here, and the server span says how many steps are missing."""
+
+CLIENT_BEGIN = -1
+CLIENT_END = -2
+
+
+class Event(NamedTuple):
+    """Something that happened at one moment of a request: `now` is of the same clock as the steps."""
+
+    name: str
+    attributes: "Mapping[str, AnyValue]"
+    now: int
+
+
+class Server(NamedTuple):
+    """What the server span will say; known only at the request's end."""
+
+    name: str
+    attributes: "Mapping[str, AnyValue]"
+    error: str
+    events: Sequence[Event]
+    now: int
+
+
+class ClientBegin(NamedTuple):
+    """A call to another process begins: `parent_id` is the client span around it, or 0 for the step that is open."""
+
+    span_id: int
+    parent_id: int
+    name: str
+    attributes: "Mapping[str, AnyValue]"
+
+
+class ClientEnd(NamedTuple):
+    """The call with this id ended: `error` is empty if it succeeded."""
+
+    span_id: int
+    attributes: "Mapping[str, AnyValue]"
+    error: str
+
+
+class Recorder:
+    """Records the steps of one request. It is a `Watcher` of the engine, by shape.
+
+    Used by one thread. Steps are strictly nested; client spans are not, because calls run concurrently.
+
+    Args:
+        decision: What was decided for this request.
+        started_ns: The request's start on the monotonic clock that all later `now` are read from.
+        wall_ns: The same moment in nanoseconds since the epoch: the only look at the wall clock in a request, so that
+            a step of the clock does not bend a trace.
+        ids: Where the ids of client spans come from.
+    """
+
+    __slots__ = ("_beyond", "_ids", "decision", "dropped", "log", "server", "started_ns", "wall_ns")
+
+    def __init__(self, decision: "Decision", started_ns: int, wall_ns: int, ids: "IdGenerator") -> None:
+        self.decision = decision
+        self.started_ns = started_ns
+        self.wall_ns = wall_ns
+        self.log: list[tuple[int | str, object, int]] = []
+        self.dropped = 0
+        self.server: Server | None = None
+        self._beyond = 0
+        self._ids = ids
+
+    @property
+    def recording(self) -> bool:
+        """Whether anybody will look at the steps. If not, the engine is better given no watcher at all."""
+        return self.decision.recorded
+
+    @property
+    def traceparent(self) -> str:
+        """The header's value for those this request calls and for its answer."""
+        decision = self.decision
+        return propagation.render(decision.trace_id, decision.span_id, sampled=decision.sampled)
+
+    def headers(self, span_id: int = 0) -> dict[str, str]:
+        """Write the headers to inject into a call; `span_id` is the client span's, or 0 for the server span."""
+        decision = self.decision
+        return propagation.headers(
+            decision.trace_id,
+            span_id or decision.span_id,
+            sampled=decision.sampled,
+            tracestate=decision.tracestate,
+        )
+
+    def begin(self, step: int, subject: object, now: int) -> None:
+        """A step begins; see `kymograph.engine.watching.Watcher`. Past `MAX_ENTRIES` it is only counted."""
+        log = self.log
+        if len(log) < MAX_ENTRIES:
+            log.append((step, subject, now))
+        else:
+            self._beyond += 1
+            self.dropped += 1
+
+    def end(self, outcome: str, detail: str, now: int) -> None:
+        """The step begun last ends; see `kymograph.engine.watching.Watcher`."""
+        if self._beyond:
+            self._beyond -= 1
+        else:
+            self.log.append((outcome, detail, now))
+
+    def client_begin(self, name: str, attributes: "Mapping[str, AnyValue]", now: int, parent_id: int = 0) -> int:
+        """A call to another process begins.
+
+        Args:
+            name: The client span's name, of low cardinality.
+            attributes: What is known before the call.
+            now: Nanoseconds of the request's monotonic clock.
+            parent_id: The client span that this call is part of, or 0 for the step that is open now.
+
+        Returns:
+            The span's id, to be sent downstream.
+        """
+        span_id = self._ids.generate_span_id()
+        if len(self.log) < MAX_ENTRIES:
+            self.log.append((CLIENT_BEGIN, ClientBegin(span_id, parent_id, name, attributes), now))
+        else:
+            self.dropped += 1
+        return span_id
+
+    def client_end(self, span_id: int, attributes: "Mapping[str, AnyValue]", error: str, now: int) -> None:
+        """The call with this id ended: attributes of its result, and what went wrong or an empty string."""
+        self.log.append((CLIENT_END, ClientEnd(span_id, attributes, error), now))
+
+    def finish(
+        self,
+        name: str,
+        attributes: "Mapping[str, AnyValue]",
+        now: int,
+        *,
+        error: str = "",
+        events: Sequence[Event] = (),
+    ) -> None:
+        """Say what the server span says. After this the recorder belongs to whoever renders it.
+
+        Args:
+            name: The server span's name: `admission validate CREATE apps/Deployment`.
+            attributes: Its attributes; held by reference.
+            now: The request's end on its monotonic clock.
+            error: What failed on our side. A denial is not an error: it is an event and an attribute.
+            events: What happened at one moment, such as the denial.
+        """
+        self.server = Server(name, attributes, error, events, now)
+
+    @property
+    def span_count(self) -> int:
+        """How many spans rendering will make, at most."""
+        return 1 + (len(self.log) + 1) // 2

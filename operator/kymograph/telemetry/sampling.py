@@ -1,0 +1,127 @@
+"""Which requests are traced: one decision per request, made at its start from the settings and the caller's headers.
+
+The rate is a threshold on the trace id's low 64 bits, as in OpenTelemetry's SDKs, so every component that samples the
+same trace at the same rate decides alike. Nothing here looks at what a request turns out to do.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import sampling
+
+from kymograph.telemetry import settings
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+    from opentelemetry.util.types import Attributes
+
+    from kymograph.telemetry.propagation import RemoteParent
+
+_LOW_64_BITS = (1 << 64) - 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided for one request.
+
+    Attributes:
+        trace_id: The trace that the request belongs to, traced or not.
+        span_id: The id that those we call, and those we answer, see as their parent: our server span's, or, where
+            nothing is exported at all, the caller's own, so that its trace stays whole without us.
+        sampled: The flag that those we call are told.
+        recorded: Our spans are made and sent.
+        parent: The caller whose trace this request continues.
+        link: The caller of which this request's own trace is a consequence.
+    """
+
+    trace_id: int
+    span_id: int
+    sampled: bool
+    recorded: bool
+    parent: "RemoteParent | None" = None
+    link: "RemoteParent | None" = None
+
+    @property
+    def parent_span_id(self) -> int | None:
+        """The id of the caller's span, or None for a root."""
+        return self.parent.span_id if self.parent is not None else None
+
+    @property
+    def tracestate(self) -> str:
+        """The caller's `tracestate`, to be passed on within its trace."""
+        return self.parent.tracestate if self.parent is not None else ""
+
+
+def decide(
+    traces: settings.TraceSettings | None,
+    parent: "RemoteParent | None",
+    ids: "IdGenerator",
+) -> Decision:
+    """Decide for one request.
+
+    Args:
+        traces: The settings in force, or None when nothing is exported.
+        parent: Who called, if the request said so.
+        ids: Where new ids come from.
+
+    Returns:
+        A parent that is respected is followed in both directions (as OpenTelemetry's ParentBased does); a request
+        without one is sampled at the configured rate.
+    """
+    if traces is None:
+        if parent is not None:
+            return Decision(parent.trace_id, parent.span_id, parent.sampled, recorded=False, parent=parent)
+        return Decision(ids.generate_trace_id(), ids.generate_span_id(), sampled=False, recorded=False)
+    if parent is not None and traces.parent is settings.ParentPolicy.RESPECT:
+        sampled = parent.sampled
+        return Decision(parent.trace_id, ids.generate_span_id(), sampled, recorded=sampled, parent=parent)
+    trace_id = ids.generate_trace_id()
+    sampled = is_within_rate(trace_id, traces.sampling_rate_per_million)
+    link = parent if traces.parent is settings.ParentPolicy.LINK else None
+    return Decision(trace_id, ids.generate_span_id(), sampled, recorded=sampled, link=link)
+
+
+def is_within_rate(trace_id: int, rate_per_million: int) -> bool:
+    """Tell whether a trace id falls among the given number in a million."""
+    return (trace_id & _LOW_64_BITS) * settings.MILLION < rate_per_million << 64
+
+
+class LiveSampler(sampling.Sampler):
+    """The sampler of the shared TracerProvider: decides by the settings in force when a span starts.
+
+    Args:
+        current: Gives the settings in force, or None when nothing is exported.
+    """
+
+    def __init__(self, current: Callable[[], settings.TraceSettings | None]) -> None:
+        self._current = current
+
+    def should_sample(
+        self,
+        parent_context: "Context | None",
+        trace_id: int,
+        name: str,  # noqa: ARG002 - the SDK's signature
+        kind: trace.SpanKind | None = None,  # noqa: ARG002 - the SDK's signature
+        attributes: "Attributes" = None,
+        links: Sequence[trace.Link] | None = None,  # noqa: ARG002 - the SDK's signature
+        trace_state: trace.TraceState | None = None,  # noqa: ARG002 - the SDK's signature
+    ) -> sampling.SamplingResult:
+        """Follow the parent span, or apply the rate to a root; see the SDK's `Sampler`."""
+        traces = self._current()
+        parent = trace.get_current_span(parent_context).get_span_context()
+        if traces is None:
+            sampled = False
+        elif parent.is_valid:
+            sampled = parent.trace_flags.sampled
+        else:
+            sampled = is_within_rate(trace_id, traces.sampling_rate_per_million)
+        if sampled:
+            return sampling.SamplingResult(sampling.Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
+        return sampling.SamplingResult(sampling.Decision.DROP, None, parent.trace_state)
+
+    def get_description(self) -> str:
+        """Name the sampler, as the SDK asks."""
+        return "LiveSampler"

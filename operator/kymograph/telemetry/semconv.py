@@ -1,0 +1,99 @@
+"""Attribute keys of our spans and resources, in one place.
+
+Three vocabularies: Kyverno's (`admission.*`, `kyverno.*`, `kube.client.*`), so that saved queries keep working;
+OpenTelemetry's semantic conventions where they name the thing; and `kymograph.*` for what neither names.
+"""
+
+from opentelemetry.semconv.attributes import (
+    error_attributes,
+    exception_attributes,
+    http_attributes,
+    server_attributes,
+    service_attributes,
+    url_attributes,
+)
+
+# Kyverno: the request under review (set at its start)
+REQUEST_NAME = "admission.request.name"
+REQUEST_NAMESPACE = "admission.request.namespace"
+REQUEST_UID = "admission.request.uid"
+REQUEST_OPERATION = "admission.request.operation"
+REQUEST_DRY_RUN = "admission.request.dryrun"
+REQUEST_KIND_GROUP = "admission.request.kind.group"
+REQUEST_KIND_VERSION = "admission.request.kind.version"
+REQUEST_KIND_KIND = "admission.request.kind.kind"
+REQUEST_SUBRESOURCE = "admission.request.subresource"
+REQUEST_REQUEST_KIND_GROUP = "admission.request.requestkind.group"
+REQUEST_REQUEST_KIND_VERSION = "admission.request.requestkind.version"
+REQUEST_REQUEST_KIND_KIND = "admission.request.requestkind.kind"
+REQUEST_REQUEST_SUBRESOURCE = "admission.request.requestsubresource"
+REQUEST_RESOURCE_GROUP = "admission.request.resource.group"
+REQUEST_RESOURCE_VERSION = "admission.request.resource.version"
+REQUEST_RESOURCE_RESOURCE = "admission.request.resource.resource"
+REQUEST_REQUEST_RESOURCE_GROUP = "admission.request.requestresource.group"
+REQUEST_REQUEST_RESOURCE_VERSION = "admission.request.requestresource.version"
+REQUEST_REQUEST_RESOURCE_RESOURCE = "admission.request.requestresource.resource"
+REQUEST_USER_NAME = "admission.request.user.name"
+REQUEST_USER_UID = "admission.request.user.uid"
+REQUEST_USER_GROUPS = "admission.request.user.groups"
+REQUEST_ROLES = "admission.request.roles"
+REQUEST_CLUSTER_ROLES = "admission.request.clusterroles"
+REQUEST_GROUP = "admission.request.group"
+REQUEST_VERSION = "admission.request.version"
+REQUEST_KIND = "admission.request.kind"
+REQUEST_FILTERED = "admission.request.filtered"
+
+# Kyverno: the answer (set at the request's end)
+RESPONSE_UID = "admission.response.uid"
+RESPONSE_ALLOWED = "admission.response.allowed"
+RESPONSE_WARNINGS = "admission.response.warnings"
+RESPONSE_RESULT_STATUS = "admission.response.result.status"
+RESPONSE_RESULT_MESSAGE = "admission.response.result.message"
+RESPONSE_RESULT_REASON = "admission.response.result.reason"
+RESPONSE_RESULT_CODE = "admission.response.result.code"
+RESPONSE_PATCH_TYPE = "admission.response.patchtype"
+
+# What Kyverno says of policies and rules
+POLICY_GROUP = "kyverno.policy.group"
+POLICY_VERSION = "kyverno.policy.version"
+POLICY_KIND = "kyverno.policy.kind"
+POLICY_NAME = "kyverno.policy.name"
+POLICY_NAMESPACE = "kyverno.policy.namespace"
+RULE_NAME = "kyverno.rule.name"
+
+# Kyverno: calls to the API server
+KUBE_CLIENT_GROUP = "kube.client.group"
+KUBE_CLIENT_KIND = "kube.client.kind"
+KUBE_CLIENT_OPERATION = "kube.client.operation"
+KUBE_CLIENT_NAMESPACE = "kube.client.namespace"
+
+# Kymograph: the steps of an evaluation
+POLICY_ACTION = "kymograph.policy.action"
+POLICY_RESULT = "kymograph.policy.result"
+RULE_RESULT = "kymograph.rule.result"
+RULE_TYPE = "kymograph.rule.type"
+MATCH_RESULT = "kymograph.match.result"
+CONTEXT_NAME = "kymograph.context.name"
+CONTEXT_RESULT = "kymograph.context.result"
+PRECONDITIONS_RESULT = "kymograph.preconditions.result"
+NEED_RESULT = "kymograph.need.result"
+MESSAGE = "kymograph.message"
+STEPS_DROPPED = "kymograph.steps.dropped"
+
+# Kymograph: events on spans
+EVENT_DENIED = "kymograph.denied"
+EVENT_VIOLATION = "kymograph.violation"
+EVENT_EXCEPTION = "exception"
+
+# OpenTelemetry
+ERROR_TYPE = error_attributes.ERROR_TYPE
+EXCEPTION_TYPE = exception_attributes.EXCEPTION_TYPE
+EXCEPTION_MESSAGE = exception_attributes.EXCEPTION_MESSAGE
+HTTP_REQUEST_METHOD = http_attributes.HTTP_REQUEST_METHOD
+HTTP_RESPONSE_STATUS_CODE = http_attributes.HTTP_RESPONSE_STATUS_CODE
+SERVER_ADDRESS = server_attributes.SERVER_ADDRESS
+SERVER_PORT = server_attributes.SERVER_PORT
+URL_FULL = url_attributes.URL_FULL
+SERVICE_NAME = service_attributes.SERVICE_NAME
+SERVICE_VERSION = service_attributes.SERVICE_VERSION
+SERVICE_INSTANCE_ID = service_attributes.SERVICE_INSTANCE_ID
