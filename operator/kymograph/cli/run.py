@@ -1,0 +1,126 @@
+"""`kymograph run`: the operator."""
+
+import argparse
+import asyncio
+import gc
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from kymograph.runtime import errors, kopfimport, settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    defaults = settings.Settings()
+    parser.add_argument(
+        "--controllers",
+        type=_controllers,
+        default=defaults.controllers,
+        metavar="LIST",
+        help=f"which controllers run here, comma-separated (default: {','.join(settings.CONTROLLERS)})",
+    )
+    parser.add_argument(
+        "--kubeconfig",
+        type=pathlib.Path,
+        help="the cluster to work for (default: the one this Pod runs in, else $KUBECONFIG)",
+    )
+    parser.add_argument("--namespace", help="the operator's own namespace (default: that of its identity)")
+    parser.add_argument(
+        "--service", default=defaults.service, help="the Service that leads to the webhooks (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--webhook-url",
+        metavar="URL",
+        help="how the API server reaches the webhooks of an operator outside the cluster",
+    )
+    parser.add_argument(
+        "--webhook-host",
+        metavar="ADDRESS",
+        default=defaults.webhook_host,
+        help="the address that webhooks are served on (default: all)",
+    )
+    parser.add_argument(
+        "--webhook-port",
+        type=_port,
+        default=defaults.webhook_port,
+        help="the port of the webhooks (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--webhook-client-ca",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="demand client certificates of this CA from whoever calls a webhook",
+    )
+    parser.add_argument(
+        "--health-port",
+        type=_port,
+        default=defaults.health_port,
+        help="the port of /livez and /readyz (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shutdown-delay",
+        type=float,
+        default=defaults.shutdown_delay,
+        metavar="SECONDS",
+        help="how long to serve on after readiness fails, for the Service to notice (default: %(default)s)",
+    )
+    parser.add_argument("--log-format", choices=("text", "json"), default=defaults.log_format)
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=defaults.log_level)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run until a signal comes; returns the exit status."""
+    chosen = settings.Settings(
+        controllers=options.controllers,
+        kubeconfig=options.kubeconfig,
+        namespace=options.namespace,
+        service=options.service,
+        webhook_url=options.webhook_url.rstrip("/") if options.webhook_url else None,
+        webhook_host=options.webhook_host,
+        webhook_port=options.webhook_port,
+        webhook_client_ca=options.webhook_client_ca,
+        health_port=options.health_port,
+        shutdown_delay=options.shutdown_delay,
+        log_format=options.log_format,
+        log_level=options.log_level,
+    )
+    kopfimport.import_kopf()
+    from kymograph.runtime import assemble  # noqa: PLC0415  # imports Kopf, which the line before prepares
+
+    gc.freeze()  # what is imported lives as long as the process: collections need not look at it
+    try:
+        _loop_runner()(assemble.run(chosen, os.environ))
+    except errors.RuntimeFailure as failure:
+        sys.stderr.write(f"kymograph: {failure}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+    try:
+        import uvloop  # noqa: PLC0415  # not on every platform
+    except ImportError:
+        return asyncio.run
+    runner: Callable[[Coroutine[Any, Any, None]], None] = uvloop.run
+    return runner
+
+
+def _controllers(text: str) -> frozenset[str]:
+    chosen = frozenset(part.strip() for part in text.split(",") if part.strip())
+    unknown = chosen - set(settings.CONTROLLERS)
+    if unknown or not chosen:
+        names = ", ".join(sorted(unknown)) or "nothing"
+        raise argparse.ArgumentTypeError(f"{names}: choose from {','.join(settings.CONTROLLERS)}")
+    return chosen
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isdigit() else 0
+    if not 0 < port < 65536:
+        raise argparse.ArgumentTypeError(f"{text}: a port is a number from 1 to 65535")
+    return port

@@ -1,0 +1,116 @@
+"""What the API server serves: every group, version and resource, read by aggregated discovery in two requests."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from kymograph.apimachinery import wildcard
+from kymograph.clients.kubernetes import client as clients
+
+_ACCEPT = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Served:
+    """One resource or subresource that the API server serves.
+
+    Attributes:
+        group: Its API group; empty for the core group.
+        version: One of the versions it is served in.
+        plural: The resource's name in paths.
+        kind: The kind of the resource (of the parent, for a subresource).
+        subresource: Empty for the resource itself, else `status`, `exec`, `ephemeralcontainers`, ...
+        namespaced: Whether its objects live in namespaces.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    subresource: str
+    namespaced: bool
+
+
+class Catalogue:
+    """What the API server served when it was asked; immutable."""
+
+    def __init__(self, served: tuple[Served, ...] = ()) -> None:
+        self.served = served
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Catalogue) and self.served == other.served
+
+    def __hash__(self) -> int:
+        return hash(self.served)
+
+    def find(self, group: str, version: str, kind: str, subresource: str) -> Iterator[Served]:
+        """What a kind selector of a policy means here; each part may hold wildcards, an empty subresource none.
+
+        `Pod` stands for `pods/ephemeralcontainers` too, as in Kyverno: a debug container is a change of the Pod.
+        """
+        for entry in self.served:
+            if not (
+                wildcard.match(group, entry.group)
+                and wildcard.match(version, entry.version)
+                and wildcard.match(kind, entry.kind)
+            ):
+                continue
+            implied = kind == "Pod" and not subresource and entry.subresource == "ephemeralcontainers"
+            if implied or (wildcard.match(subresource, entry.subresource) if subresource else not entry.subresource):
+                yield entry
+
+    def kind_of(self, group: str, version: str, plural: str) -> str | None:
+        """The kind of a resource, or None where it is not served."""
+        for entry in self.served:
+            if (entry.group, entry.version, entry.plural) == (group, version, plural):
+                return entry.kind
+        return None
+
+
+class Catalogues:
+    """What the API server serves, read again when somebody has a reason to.
+
+    Attributes:
+        current: The latest known; empty until the first refresh.
+    """
+
+    def __init__(self, client: clients.KubernetesClient) -> None:
+        self._client = client
+        self.current = Catalogue()
+
+    async def refresh(self) -> Catalogue:
+        """Ask the API server again.
+
+        Raises:
+            KubernetesError: It did not answer.
+        """
+        self.current = await discover(self._client)
+        return self.current
+
+
+async def discover(client: clients.KubernetesClient) -> Catalogue:
+    """Ask the API server for all it serves.
+
+    Raises:
+        KubernetesError: It did not answer, or not with aggregated discovery (Kubernetes before 1.26).
+    """
+    served: list[Served] = []
+    for path in ("/api", "/apis"):
+        document = await client.read(path, accept=_ACCEPT)
+        served += _entries(document)
+    return Catalogue(tuple(served))
+
+
+def _entries(document: dict[str, Any]) -> Iterator[Served]:
+    for group in document.get("items") or []:
+        name = group.get("metadata", {}).get("name", "")
+        for version in group.get("versions") or []:
+            for resource in version.get("resources") or []:
+                plural = resource["resource"]
+                kind = (resource.get("responseKind") or {}).get("kind", "")
+                namespaced = resource.get("scope") == "Namespaced"
+                if not kind:
+                    continue
+                yield Served(name, version["version"], plural, kind, "", namespaced)
+                for sub in resource.get("subresources") or []:
+                    yield Served(name, version["version"], plural, kind, sub["subresource"], namespaced)

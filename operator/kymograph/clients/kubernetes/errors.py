@@ -1,0 +1,69 @@
+"""Errors of the Kubernetes client, by who has to react. Errors of libraries end here.
+
+KubernetesError
+  x ConnectionInvalid     whoever started the operator: the kubeconfig or the service account cannot be used
+  x Unreachable           nobody at first: no answer (refused, reset, timed out); worth another try
+  x StatusError           the API server answered with an error status
+    + NotFound            404
+    + Conflict            409: somebody else was faster, or the object exists
+    + Forbidden           401, 403: whoever grants the operator's role
+    + Expired             410: a resourceVersion is too old; list again
+"""
+
+from typing import Any
+
+
+class KubernetesError(Exception):
+    """The root of what the client raises."""
+
+
+class ConnectionInvalid(KubernetesError):
+    """The operator cannot know how to reach or to log in to the API server."""
+
+
+class Unreachable(KubernetesError):
+    """The API server gave no answer."""
+
+
+class StatusError(KubernetesError):
+    """The API server answered with an error status.
+
+    Attributes:
+        code: The HTTP status code.
+        reason: The reason of the metav1.Status, such as `AlreadyExists`, or an empty string.
+        message: The message of the metav1.Status.
+    """
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(f"{code} {reason}: {message}" if reason else f"{code}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+
+class NotFound(StatusError):
+    """The object or the kind does not exist."""
+
+
+class Conflict(StatusError):
+    """The object exists already, has changed meanwhile, or a field belongs to another manager."""
+
+
+class Forbidden(StatusError):
+    """The operator's role does not grant this call."""
+
+
+class Expired(StatusError):
+    """The resourceVersion or continue token is too old."""
+
+
+_BY_CODE: dict[int, type[StatusError]] = {401: Forbidden, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Expired}
+
+
+def from_status(code: int, document: Any) -> StatusError:
+    """The error for a metav1.Status, or for a body that is none."""
+    reason, message = "", "no message"
+    if isinstance(document, dict):
+        reason = str(document.get("reason") or "")
+        message = str(document.get("message") or message)
+    return _BY_CODE.get(code, StatusError)(code, reason, message)

@@ -1,0 +1,61 @@
+"""Which resources the operator calls, and the paths of their objects."""
+
+import dataclasses
+import urllib.parse
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource of the API, as discovery describes it.
+
+    Attributes:
+        group: The API group; empty for the core group.
+        version: The version to call.
+        plural: The resource's name in paths.
+        kind: The kind of its objects.
+        namespaced: Whether its objects live in namespaces.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool
+
+    @property
+    def api_version(self) -> str:
+        """`group/version`, or the version alone for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of a collection (no name), an object, or a subresource of one."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        parts = [root]
+        if self.namespaced and namespace:
+            parts += ["namespaces", urllib.parse.quote(namespace, safe="")]
+        parts.append(self.plural)
+        if name:
+            parts.append(urllib.parse.quote(name, safe=""))
+        if subresource:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+SECRETS = Resource("", "v1", "secrets", "Secret", namespaced=True)
+CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
+VALIDATING_WEBHOOK_CONFIGURATIONS = Resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration",
+    namespaced=False,
+)
+CUSTOM_RESOURCE_DEFINITIONS = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
+CLUSTER_POLICIES = Resource("kyverno.io", "v1", "clusterpolicies", "ClusterPolicy", namespaced=False)
+POLICIES = Resource("kyverno.io", "v1", "policies", "Policy", namespaced=True)
+TRACING_CONFIGURATIONS = Resource(
+    "kymograph.dev", "v1alpha1", "tracingconfigurations", "TracingConfiguration", namespaced=False
+)

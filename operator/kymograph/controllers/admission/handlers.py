@@ -1,0 +1,120 @@
+"""The admission entry points, as handlers in Kopf's registry, and the server that Kopf is given.
+
+Reviews of policies are dispatched by Kopf. Reviews of resources are not: Kopf's dispatch costs several times the
+decision itself (most of it a copy of the object). Their handlers are registered like all others, taken from the
+registry once, and called directly. A path that names no handler is refused, never allowed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, cast
+
+import kopf
+import orjson
+
+from kymograph.controllers.admission import review, server, webhooks
+from kymograph.controllers.admission.metrics import ReviewMetrics
+from kymograph.controllers.admission.spans import server_span
+from kymograph.engine import compile as compiler
+from kymograph.engine import errors
+from kymograph.model import admission
+from kymograph.model import policy as model
+from kymograph.telemetry.providers import Telemetry
+
+logger = logging.getLogger(__name__)
+
+_RESOURCE_HANDLERS = {webhooks.FAIL_PATH: "fail", webhooks.IGNORE_PATH: "ignore"}
+_POLICY_HANDLER = "policies"
+
+
+def register(registry: kopf.OperatorRegistry, reviews: review.Reviews) -> None:
+    """Register every admission entry point."""
+
+    @kopf.on.validate(kopf.EVERYTHING, id="fail", registry=registry)
+    def fail(**given: Any) -> Any:
+        return reviews.validate(given["http"], "Fail")
+
+    @kopf.on.validate(kopf.EVERYTHING, id="ignore", registry=registry)
+    def ignore(**given: Any) -> Any:
+        return reviews.validate(given["http"], "Ignore")
+
+    async def check_policy(body: kopf.Body, **_: Any) -> None:
+        try:
+            compiler.compile_policy(dict(body))
+        except errors.PolicyInvalid as invalid:
+            problems = "".join(f"\n  {problem}" for problem in invalid.problems)
+            raise kopf.AdmissionError(f"the policy cannot be enforced as written:{problems}", code=422) from invalid
+
+    for plural in model.PLURALS.values():
+        kopf.on.validate(model.GROUP, model.VERSION, plural, id=_POLICY_HANDLER, registry=registry)(check_policy)
+
+
+class Seam:
+    """What Kopf takes for an admission server (`settings.admission.server`).
+
+    Kopf starts its admission late, after a scan of the whole API; our server serves from the start. What Kopf hands
+    over here is its dispatch, which reviews of policies wait for.
+    """
+
+    def __init__(self) -> None:
+        self._dispatch: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def __call__(self, dispatch: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
+        """Take Kopf's dispatch; configurations are written by us, so Kopf only learns that there is a server."""
+        if not self._dispatch.done():
+            self._dispatch.set_result(dispatch)
+        yield kopf.WebhookClientConfig(url="https://unmanaged.invalid")
+        await asyncio.Event().wait()
+
+    async def dispatch(self, document: Mapping[str, Any], handler: str) -> Mapping[str, Any]:
+        """Have Kopf judge a review by a registered handler."""
+        dispatch = await asyncio.shield(self._dispatch)
+        return cast("Mapping[str, Any]", await dispatch(document, webhook=handler))
+
+
+def routes(
+    registry: kopf.OperatorRegistry, seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics
+) -> dict[str, server.Handler]:
+    """The paths that are served, each with its handler from the registry."""
+    table: dict[str, server.Handler] = {
+        path: _direct(_registered(registry, handler)) for path, handler in _RESOURCE_HANDLERS.items()
+    }
+    table[webhooks.POLICIES_PATH] = _dispatched(seam, telemetry, metrics)
+    return table
+
+
+def _registered(registry: kopf.OperatorRegistry, handler: str) -> Callable[..., Any]:
+    for registered in registry._webhooks.get_all_handlers():  # noqa: SLF001  # Kopf has no public look-up by id
+        if registered.id == handler:
+            return registered.fn
+    raise LookupError(f"no admission handler {handler!r} is registered")
+
+
+def _direct(handler: Callable[..., Any]) -> server.Handler:
+    return lambda http: cast("server.Answer", handler(http=http))
+
+
+def _dispatched(seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics) -> server.Handler:
+    async def handle(http: server.Request) -> server.Answer:
+        started = time.monotonic_ns()
+        try:
+            document = orjson.loads(http.body)
+            request = admission.request_of(document)
+        except ValueError as error:
+            metrics.refused("malformed_review")
+            return server.Response(400, orjson.dumps({"error": f"malformed_review: {error}"}))
+        recorder = telemetry.begin(http.traceparent, http.tracestate, started)
+        answer = await seam.dispatch(document, _POLICY_HANDLER)
+        verdict = answer["response"]
+        ended = time.monotonic_ns()
+        metrics.reviewed(request, verdict["allowed"], (), ended - started)
+        if recorder.recording:
+            denial = None if verdict["allowed"] else (verdict.get("status") or {}).get("message", "")
+            name, attributes, events = server_span(request, denial, (), ended)
+            recorder.finish(name, attributes, ended, events=events)
+            telemetry.keep(recorder)
+        return orjson.dumps(answer)
+
+    return handle

@@ -1,0 +1,86 @@
+"""What the spans of a review are called and what they say: names of low cardinality, Kyverno's keys where they exist.
+
+The user's identity is not among the attributes: it leaves the cluster only where somebody configured that.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kymograph.engine.policy import CompiledPolicy, CompiledRule
+from kymograph.engine.watching import Step
+from kymograph.telemetry import semconv
+from kymograph.telemetry.recorder import Event
+
+Attributes = Mapping[str, Any]
+
+_STEP_NAMES = {Step.MATCH: "MATCH", Step.PRECONDITIONS: "PRECONDITIONS", Step.CONTEXT: "CONTEXT", Step.NEED: "NEED"}
+_NONE: Attributes = {}
+
+
+def describe(step: int, subject: object) -> tuple[str, Attributes]:
+    """The name and constant attributes of a step's span."""
+    if isinstance(subject, CompiledPolicy) and step == Step.POLICY:
+        return f"POLICY {subject.namespace}/{subject.name}", {
+            semconv.POLICY_GROUP: subject.group,
+            semconv.POLICY_VERSION: subject.version,
+            semconv.POLICY_KIND: subject.kind,
+            semconv.POLICY_NAME: subject.name,
+            semconv.POLICY_NAMESPACE: subject.namespace,
+        }
+    if isinstance(subject, CompiledRule) and step == Step.RULE:
+        return f"RULE {subject.name}", {semconv.RULE_NAME: subject.name, semconv.RULE_TYPE: subject.type}
+    name = _STEP_NAMES[Step(step)]
+    if step == Step.CONTEXT:
+        return name, {semconv.CONTEXT_NAME: str(subject)}
+    return name, _NONE
+
+
+def server_span(
+    request: Mapping[str, Any], denial: str | None, warnings: Sequence[str], now: int
+) -> tuple[str, Attributes, Sequence[Event]]:
+    """The name, attributes and events of the span of a whole review.
+
+    Args:
+        request: The AdmissionRequest.
+        denial: Why the request was denied, or None when it was allowed: an event and attributes, not an error.
+        warnings: What the user is warned of.
+        now: When the review ended, in monotonic nanoseconds.
+    """
+    kind, resource = request["kind"], request["resource"]
+    requested_kind = request.get("requestKind") or kind
+    requested_resource = request.get("requestResource") or resource
+    metadata = (request.get("object") or request.get("oldObject") or {}).get("metadata") or {}
+    attributes: dict[str, Any] = {
+        semconv.REQUEST_NAME: request.get("name") or metadata.get("name") or "",
+        semconv.REQUEST_NAMESPACE: request.get("namespace") or "",
+        semconv.REQUEST_UID: request["uid"],
+        semconv.REQUEST_OPERATION: request["operation"],
+        semconv.REQUEST_DRY_RUN: bool(request.get("dryRun")),
+        semconv.REQUEST_KIND_GROUP: kind["group"],
+        semconv.REQUEST_KIND_VERSION: kind["version"],
+        semconv.REQUEST_KIND_KIND: kind["kind"],
+        semconv.REQUEST_SUBRESOURCE: request.get("subResource") or "",
+        semconv.REQUEST_REQUEST_KIND_GROUP: str(requested_kind.get("group", "")),
+        semconv.REQUEST_REQUEST_KIND_VERSION: str(requested_kind.get("version", "")),
+        semconv.REQUEST_REQUEST_KIND_KIND: str(requested_kind.get("kind", "")),
+        semconv.REQUEST_REQUEST_SUBRESOURCE: request.get("requestSubResource") or "",
+        semconv.REQUEST_RESOURCE_GROUP: resource["group"],
+        semconv.REQUEST_RESOURCE_VERSION: resource["version"],
+        semconv.REQUEST_RESOURCE_RESOURCE: resource["resource"],
+        semconv.REQUEST_REQUEST_RESOURCE_GROUP: str(requested_resource.get("group", "")),
+        semconv.REQUEST_REQUEST_RESOURCE_VERSION: str(requested_resource.get("version", "")),
+        semconv.REQUEST_REQUEST_RESOURCE_RESOURCE: str(requested_resource.get("resource", "")),
+        semconv.RESPONSE_UID: request["uid"],
+        semconv.RESPONSE_ALLOWED: denial is None,
+    }
+    if warnings:
+        attributes[semconv.RESPONSE_WARNINGS] = tuple(warnings)
+    events: tuple[Event, ...] = ()
+    if denial is not None:
+        attributes[semconv.RESPONSE_RESULT_STATUS] = "Failure"
+        attributes[semconv.RESPONSE_RESULT_REASON] = "Forbidden"
+        attributes[semconv.RESPONSE_RESULT_CODE] = 403
+        attributes[semconv.RESPONSE_RESULT_MESSAGE] = denial
+        events = (Event(semconv.EVENT_DENIED, {semconv.MESSAGE: denial}, now),)
+    group = f"{kind['group']}/" if kind["group"] else ""
+    return f"admission validate {request['operation']} {group}{kind['kind']}", attributes, events

@@ -1,0 +1,199 @@
+"""Which webhook configurations the policies need: exact resource rules, derived and nothing more.
+
+Pure: (policies, what the API server serves, how it reaches us) to documents. Fail and Ignore policies get a webhook
+each, so that an outage of the operator blocks only what its authors asked to have blocked. The operator's own
+namespace is always excluded: it must be able to come back.
+"""
+
+import base64
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kymograph.clients.kubernetes import discovery
+from kymograph.engine.policy import CompiledPolicy
+from kymograph.model import policy as model
+
+RESOURCE_CONFIGURATION = "kymograph-resource-validation"
+POLICY_CONFIGURATION = "kymograph-policy-validation"
+MANAGED_BY = {"app.kubernetes.io/managed-by": "kymograph"}
+
+FAIL_PATH = "/validate/fail"
+IGNORE_PATH = "/validate/ignore"
+POLICIES_PATH = "/validate/policies"
+
+DEFAULT_TIMEOUT = 10
+MOST_TIMEOUT = 30
+"""Seconds the API server waits for an answer: what Kyverno asks for without a setting, and what Kubernetes allows."""
+
+_NAMESPACE_NAME = "kubernetes.io/metadata.name"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """How the API server reaches the webhook server.
+
+    Attributes:
+        ca_pem: The CA that its certificate chains to.
+        url: The base URL, for an operator outside the cluster; None inside.
+        namespace: The operator's own namespace, never sent to the webhooks.
+        service: The Service in that namespace, on port 443.
+        owner: An owner reference, so that removing the operator removes its webhooks; None where it has none.
+    """
+
+    ca_pem: bytes
+    url: str | None
+    namespace: str
+    service: str
+    owner: Mapping[str, Any] | None = None
+
+    def client_config(self, path: str) -> dict[str, Any]:
+        """The clientConfig of a webhook that is called at a path."""
+        bundle = base64.b64encode(self.ca_pem).decode()
+        if self.url is not None:
+            return {"url": f"{self.url}{path}", "caBundle": bundle}
+        return {
+            "service": {"namespace": self.namespace, "name": self.service, "path": path, "port": 443},
+            "caBundle": bundle,
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class _Target:
+    group: str
+    version: str
+    resource: str
+    scope: str
+
+
+def resource_configuration(
+    policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue, address: Address
+) -> dict[str, Any] | None:
+    """The ValidatingWebhookConfiguration for the resources that policies match; None where nothing is needed.
+
+    Kinds that the API server does not serve yet are left out; they enter when they are served.
+    """
+    webhooks = []
+    held = list(policies)
+    for failure_policy, path in (("Fail", FAIL_PATH), ("Ignore", IGNORE_PATH)):
+        chosen = [policy for policy in held if policy.failure_policy == failure_policy]
+        rules = _rules(chosen, catalogue)
+        if rules:
+            webhooks.append(
+                _webhook(
+                    f"{failure_policy.lower()}.validate.kymograph.dev",
+                    address,
+                    path,
+                    rules,
+                    failure_policy=failure_policy,
+                    timeout=_timeout(chosen),
+                )
+            )
+    return _configuration(RESOURCE_CONFIGURATION, webhooks, address) if webhooks else None
+
+
+def policy_configuration(address: Address) -> dict[str, Any]:
+    """The ValidatingWebhookConfiguration that has policies checked when they are written.
+
+    It fails closed: a policy that nobody checked could use what is not enforced, and nobody would notice.
+    """
+    rules = [
+        {
+            "apiGroups": [model.GROUP],
+            "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE"],
+            "resources": sorted(model.PLURALS.values()),
+            "scope": "*",
+        }
+    ]
+    webhook = _webhook("policies.validate.kymograph.dev", address, POLICIES_PATH, rules, failure_policy="Fail")
+    return _configuration(POLICY_CONFIGURATION, [webhook], address)
+
+
+def unresolved(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue) -> set[str]:
+    """Kinds that policies name and the API server does not serve (yet)."""
+    missing = set()
+    for policy in policies:
+        for rule in policy.rules:
+            for kind in (kind for scope in rule.match.scopes for kind in scope.kinds):
+                if next(catalogue.find(kind.group, kind.version, kind.kind, kind.subresource), None) is None:
+                    missing.add(str(kind))
+    return missing
+
+
+def _configuration(name: str, webhooks: list[dict[str, Any]], address: Address) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, "labels": dict(MANAGED_BY)}
+    if address.owner is not None:
+        metadata["ownerReferences"] = [dict(address.owner)]
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": metadata,
+        "webhooks": webhooks,
+    }
+
+
+def _webhook(
+    name: str,
+    address: Address,
+    path: str,
+    rules: list[dict[str, Any]],
+    *,
+    failure_policy: str,
+    timeout: int = DEFAULT_TIMEOUT,
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": address.client_config(path),
+        "failurePolicy": failure_policy,
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": {
+            "matchExpressions": [{"key": _NAMESPACE_NAME, "operator": "NotIn", "values": [address.namespace]}]
+        },
+        "objectSelector": {},
+        "rules": rules,
+        "sideEffects": "None",
+        "timeoutSeconds": timeout,
+    }
+
+
+def _timeout(policies: Iterable[CompiledPolicy]) -> int:
+    asked = [policy.timeout_seconds for policy in policies if policy.timeout_seconds]
+    return min(max(asked, default=DEFAULT_TIMEOUT), MOST_TIMEOUT)
+
+
+def _rules(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue) -> list[dict[str, Any]]:
+    """The rules, grouped by (group, version, scope, operations), sorted, so that equal policies give equal rules."""
+    operations: dict[_Target, set[str]] = {}
+    for policy in policies:
+        for scope in (scope for rule in policy.rules for scope in rule.match.scopes):
+            for kind in scope.kinds:
+                for target in _targets(kind.group, kind.version, kind.kind, kind.subresource, catalogue):
+                    operations.setdefault(target, set()).update(scope.operations)
+    grouped: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+    for target, wanted in operations.items():
+        key = (target.group, target.version, target.scope, tuple(sorted(wanted)))
+        grouped.setdefault(key, []).append(target.resource)
+    return [
+        {
+            "apiGroups": [group],
+            "apiVersions": [version],
+            "operations": list(wanted),
+            "resources": sorted(resources),
+            "scope": scope,
+        }
+        for (group, version, scope, wanted), resources in sorted(grouped.items())
+    ]
+
+
+def _targets(
+    group: str, version: str, kind: str, subresource: str, catalogue: discovery.Catalogue
+) -> Iterable[_Target]:
+    if kind == "*":
+        resource = f"*/{subresource}" if subresource else "*"
+        yield _Target(group, version, resource, "*")
+        return
+    for served in catalogue.find(group, version, kind, subresource):
+        resource = f"{served.plural}/{served.subresource}" if served.subresource else served.plural
+        yield _Target(served.group, served.version, resource, "Namespaced" if served.namespaced else "Cluster")

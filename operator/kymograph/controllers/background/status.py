@@ -1,0 +1,143 @@
+"""Tells the author of a policy what became of it: the Ready condition, written after the request that changed it.
+
+A policy that does not compile says so here, with every problem; the others go on. Written only when it differs from
+what the policy says already.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from opentelemetry.trace import SpanKind
+
+from kymograph.clients.kubernetes import client as clients
+from kymograph.clients.kubernetes import errors
+from kymograph.controllers import policies
+from kymograph.telemetry import semconv
+from kymograph.telemetry.providers import Telemetry
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = 2.0
+"""Seconds until a status that could not be written is tried again."""
+
+
+class PolicyStatusWriter:
+    """Writes the status of policies, one unit of work (and one trace) per policy.
+
+    Args:
+        client: Writes with the operator's identity.
+        store: Whose policies.
+        telemetry: Where each write is traced.
+        covers: Waits until API servers are told to ask about the policies of a generation: before, no policy is ready.
+        now: The time of a condition's transition.
+    """
+
+    def __init__(
+        self,
+        client: clients.KubernetesClient,
+        store: policies.PolicyStore,
+        telemetry: Telemetry,
+        covers: Callable[[int], Awaitable[None]],
+        now: Callable[[], dt.datetime],
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._telemetry = telemetry
+        self._covers = covers
+        self._now = now
+        self._pending: dict[policies.Key, policies.Held] = {}
+        self._work = asyncio.Event()
+        store.listen(self._changed)
+        for held in store.held:
+            self._changed(held.key, held)
+
+    async def run(self) -> None:
+        """Write until cancelled. A write that fails is tried again unless the policy is gone or has changed."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            failed = False
+            while self._pending:
+                await self._covers(self._store.policies.generation)
+                if not self._pending:
+                    break
+                key, held = self._pending.popitem()
+                try:
+                    await self._write(held)
+                except errors.NotFound:
+                    continue
+                except errors.KubernetesError as error:
+                    logger.warning("The status of policy %s cannot be written, trying again: %s", key.name, error)
+                    failed = True
+                    self._pending.setdefault(key, held)
+                    break
+            if failed:
+                await asyncio.sleep(RETRY_AFTER)
+                self._work.set()
+
+    def _changed(self, key: policies.Key, held: policies.Held | None) -> None:
+        if held is None:
+            self._pending.pop(key, None)
+            return
+        self._pending[key] = held
+        self._work.set()
+
+    async def _write(self, held: policies.Held) -> None:
+        before = held.document.get("status") or {}
+        status = render(held, self._now())
+        if _told(before, status):
+            return
+        with self._telemetry.tracer.start_as_current_span(
+            "BACKGROUND policy status",
+            kind=SpanKind.INTERNAL,
+            attributes={
+                semconv.POLICY_KIND: held.key.kind,
+                semconv.POLICY_NAME: held.key.name,
+                semconv.POLICY_NAMESPACE: held.key.namespace,
+            },
+        ):
+            await self._client.merge(
+                policies.RESOURCES[held.key.kind],
+                held.key.name,
+                {"metadata": {"uid": held.uid}, "status": status},
+                namespace=held.key.namespace,
+                subresource="status",
+            )
+
+
+def render(held: policies.Held, now: dt.datetime) -> dict[str, Any]:
+    """The status of a policy, with Kyverno's fields (`ready`, `conditions`, `rulecount`)."""
+    ready = held.compiled is not None
+    before = _ready_condition(held.document.get("status") or {})
+    unchanged = before.get("status") == ("True" if ready else "False")
+    condition = {
+        "type": "Ready",
+        "status": "True" if ready else "False",
+        "reason": "Succeeded" if ready else "Failed",
+        "message": "Ready" if ready else "; ".join(map(str, held.problems)),
+        "lastTransitionTime": before["lastTransitionTime"] if unchanged else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "observedGeneration": held.generation,
+    }
+    counts = dict.fromkeys(("validate", "mutate", "generate", "verifyimages"), 0)
+    if held.compiled is not None:
+        for rule in held.compiled.rules:
+            counts[rule.type] += 1
+    return {"ready": ready, "conditions": [condition], "rulecount": counts}
+
+
+def _told(before: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    old = _ready_condition(before)
+    new = status["conditions"][0]
+    fields = ("status", "reason", "message", "observedGeneration")
+    return (
+        all(old.get(field) == new[field] for field in fields)
+        and before.get("ready") == status["ready"]
+        and before.get("rulecount") == status["rulecount"]
+    )
+
+
+def _ready_condition(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((c for c in status.get("conditions") or [] if c.get("type") == "Ready"), {})

@@ -1,0 +1,117 @@
+"""AdmissionReview (`admission.k8s.io/v1`): what the API server asks a webhook, and what it may be answered.
+
+A review is untrusted input: API servers show no client certificate to webhooks unless they are configured to. Its
+shape is checked once, here, so that nobody after has to.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+API_VERSION = "admission.k8s.io/v1"
+KIND = "AdmissionReview"
+OPERATIONS = frozenset(("CREATE", "UPDATE", "DELETE", "CONNECT"))
+
+_STRINGS = ("uid", "operation")
+_OPTIONAL_STRINGS = ("name", "namespace", "subResource", "requestSubResource")
+_OPTIONAL_OBJECTS = ("object", "oldObject", "options", "requestKind", "requestResource")
+
+
+class MalformedReview(ValueError):
+    """A body is no AdmissionReview of version v1; the text names the field."""
+
+
+def request_of(document: Any) -> dict[str, Any]:
+    """The request of a decoded AdmissionReview, its shape checked.
+
+    Afterwards `uid`, `operation`, `kind.{group,version,kind}` and `resource.{group,version,resource}` are strings,
+    `userInfo`, where present, is an object, and `object` and `oldObject` are objects or null.
+
+    Raises:
+        MalformedReview: The document is something else.
+    """
+    if type(document) is not dict or document.get("kind") != KIND or document.get("apiVersion") != API_VERSION:
+        raise MalformedReview(f"the body must be a {KIND} of {API_VERSION}")
+    request = document.get("request")
+    if type(request) is not dict:
+        raise MalformedReview("request: an object is required")
+    for field in _STRINGS:
+        if type(request.get(field)) is not str or not request[field]:
+            raise MalformedReview(f"request.{field}: a string is required")
+    if request["operation"] not in OPERATIONS:
+        raise MalformedReview("request.operation: must be one of CREATE, UPDATE, DELETE, CONNECT")
+    for field, last in (("kind", "kind"), ("resource", "resource")):
+        value = request.get(field)
+        if type(value) is not dict:
+            raise MalformedReview(f"request.{field}: an object is required")
+        for part in ("group", "version", last):
+            if type(value.get(part)) is not str:
+                raise MalformedReview(f"request.{field}.{part}: a string is required")
+    for field in _OPTIONAL_STRINGS:
+        if type(request.get(field, "")) is not str:
+            raise MalformedReview(f"request.{field}: must be a string")
+    for field in _OPTIONAL_OBJECTS:
+        value = request.get(field)
+        if value is not None and type(value) is not dict:
+            raise MalformedReview(f"request.{field}: must be an object or null")
+    _check_user(request.get("userInfo"))
+    for field in ("object", "oldObject"):
+        _check_metadata(field, request.get(field))
+    return request
+
+
+def response(
+    uid: str,
+    *,
+    allowed: bool,
+    message: str = "",
+    code: int = 403,
+    warnings: tuple[str, ...] = (),
+    audit_annotations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The AdmissionReview that answers a request.
+
+    Args:
+        uid: The uid of the request.
+        allowed: The verdict.
+        message: Why not, as the user will read it.
+        code: The HTTP status the user gets when denied.
+        warnings: Shown to the user as warnings.
+        audit_annotations: Written to the audit event as `<webhook name>/<key>`; values are at most 10 kB.
+    """
+    answer: dict[str, Any] = {"uid": uid, "allowed": allowed}
+    if not allowed:
+        answer["status"] = {"message": message, "code": code, "reason": "Forbidden", "status": "Failure"}
+    if warnings:
+        answer["warnings"] = list(warnings)
+    if audit_annotations:
+        answer["auditAnnotations"] = dict(audit_annotations)
+    return {"apiVersion": API_VERSION, "kind": KIND, "response": answer}
+
+
+def _check_user(user: Any) -> None:
+    if user is None:
+        return
+    if type(user) is not dict or type(user.get("username", "")) is not str:
+        raise MalformedReview("request.userInfo: an object with a username is required")
+    groups = user.get("groups")
+    if groups is not None and (type(groups) is not list or not all(type(group) is str for group in groups)):
+        raise MalformedReview("request.userInfo.groups: must be a list of strings")
+
+
+def _check_metadata(field: str, document: Any) -> None:
+    if document is None:
+        return
+    metadata = document.get("metadata")
+    if metadata is None:
+        return
+    if type(metadata) is not dict:
+        raise MalformedReview(f"request.{field}.metadata: must be an object")
+    for key in ("name", "namespace", "generateName", "uid"):
+        if type(metadata.get(key, "")) is not str:
+            raise MalformedReview(f"request.{field}.metadata.{key}: must be a string")
+    for key in ("labels", "annotations"):
+        values = metadata.get(key)
+        if values is not None and (
+            type(values) is not dict or not all(type(value) is str for value in values.values())
+        ):
+            raise MalformedReview(f"request.{field}.metadata.{key}: must be an object of strings")

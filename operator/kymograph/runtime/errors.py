@@ -1,0 +1,18 @@
+"""Errors of the process as a whole, for whoever starts it.
+
+RuntimeFailure
+  x SettingsInvalid     a flag or a file it names cannot be used
+  x PortTaken           another process listens where this one should
+"""
+
+
+class RuntimeFailure(Exception):
+    """The operator cannot run; the text says what to change."""
+
+
+class SettingsInvalid(RuntimeFailure):
+    """A flag, or a file that a flag names, cannot be used."""
+
+
+class PortTaken(RuntimeFailure):
+    """A port that the operator serves on is in use."""

@@ -1,0 +1,58 @@
+"""Log records: one line each, as text for people or as JSON for machines, with the trace they belong to."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import orjson
+from opentelemetry import trace
+
+_QUIET = ("kopf", "aiohttp", "asyncio", "opentelemetry", "urllib3")
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (RFC 3339), level, logger, message, trace_id and span_id, and extra fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        document: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_context(),
+            **{key: value for key, value in vars(record).items() if key not in _STANDARD},
+        }
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(document, default=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, logger and message, and the trace where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        line = f"{self.formatTime(record, '%H:%M:%S')}.{int(record.msecs):03d} {record.levelname:<7} {record.name}: "
+        context = _context()
+        line += record.getMessage() + (f" [trace {context['trace_id']}]" if context else "")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure(log_format: str, level: str) -> None:
+    """Send the records of all loggers to standard error; libraries only speak up about what is wrong."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+def _context() -> dict[str, str]:
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

@@ -1,0 +1,39 @@
+"""What the operator is started with. What can change while it runs is in the TracingConfiguration instead."""
+
+import dataclasses
+import pathlib
+
+CONTROLLERS = ("admission", "background", "cleanup", "reports")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one process.
+
+    Attributes:
+        controllers: Which controllers run here.
+        kubeconfig: The cluster to work for; None for the one this Pod is in.
+        namespace: The operator's own namespace; None for that of the identity it runs under.
+        service: The Service by which the API server reaches the webhooks.
+        webhook_url: How the API server reaches the webhooks from outside the cluster, instead of the Service.
+        webhook_host: The address the webhook server binds; `::` for all.
+        webhook_port: The port of the webhook server.
+        webhook_client_ca: PEM file of the CA whose client certificates the webhook server demands; None demands none.
+        health_port: The port of /livez and /readyz.
+        shutdown_delay: Seconds between failing readiness and refusing connections, for endpoints to be withdrawn.
+        log_format: `text` or `json`.
+        log_level: A level of the standard library's logging, in lower case.
+    """
+
+    controllers: frozenset[str] = frozenset(CONTROLLERS)
+    kubeconfig: pathlib.Path | None = None
+    namespace: str | None = None
+    service: str = "kymograph"
+    webhook_url: str | None = None
+    webhook_host: str = "::"
+    webhook_port: int = 9443
+    webhook_client_ca: pathlib.Path | None = None
+    health_port: int = 8081
+    shutdown_delay: float = 5.0
+    log_format: str = "text"
+    log_level: str = "info"

@@ -1,0 +1,98 @@
+"""A review is untrusted input: its shape is checked once, and every refusal names the field."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kymograph.model import admission
+
+REVIEW = {
+    "apiVersion": "admission.k8s.io/v1",
+    "kind": "AdmissionReview",
+    "request": {
+        "uid": "1",
+        "operation": "CREATE",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "default",
+        "name": "web",
+        "userInfo": {"username": "jane", "groups": ["system:authenticated"]},
+        "object": {"metadata": {"name": "web", "labels": {"a": "b"}}},
+        "oldObject": None,
+    },
+}
+
+
+def changed(path: str, value) -> dict:
+    """The review with the field at a dotted path set."""
+    review = copy.deepcopy(REVIEW)
+    *parents, last = path.split(".")
+    target = review
+    for parent in parents:
+        target = target[parent]
+    target[last] = value
+    return review
+
+
+def test_a_wellformed_review_gives_its_request() -> None:
+    """The very request, not a copy."""
+    assert admission.request_of(REVIEW) is REVIEW["request"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("kind", "PodReview"),
+        ("apiVersion", "admission.k8s.io/v1beta1"),
+        ("request", None),
+        ("request.uid", ""),
+        ("request.uid", 7),
+        ("request.operation", "PATCH"),
+        ("request.kind", "Pod"),
+        ("request.kind.kind", None),
+        ("request.resource.resource", []),
+        ("request.namespace", {}),
+        ("request.object", "text"),
+        ("request.oldObject", []),
+        ("request.userInfo", "jane"),
+        ("request.userInfo.groups", ["a", 1]),
+        ("request.object.metadata", []),
+        ("request.object.metadata.name", 1),
+        ("request.object.metadata.labels", {"a": 1}),
+    ],
+)
+def test_a_malformed_review_is_refused_by_field(path: str, value) -> None:
+    """The reason names the field that is wrong."""
+    with pytest.raises(admission.MalformedReview) as refusal:
+        admission.request_of(changed(path, value))
+    if path.startswith("request."):
+        assert path in str(refusal.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.sampled_from([path for path in REVIEW["request"]]), JSON)
+def test_no_value_of_any_field_escapes_as_another_error(field: str, value) -> None:
+    """Whatever a field holds, the review is taken or refused."""
+    try:
+        admission.request_of(changed(f"request.{field}", value))
+    except admission.MalformedReview:
+        return
+
+
+def test_a_denial_carries_its_reason_and_code() -> None:
+    """What the API server turns into the error a user reads."""
+    answer = admission.response("1", allowed=False, message="no", warnings=("w",), audit_annotations={"a": "b"})
+    assert answer["response"] == {
+        "uid": "1",
+        "allowed": False,
+        "status": {"message": "no", "code": 403, "reason": "Forbidden", "status": "Failure"},
+        "warnings": ["w"],
+        "auditAnnotations": {"a": "b"},
+    }

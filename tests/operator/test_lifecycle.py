@@ -1,0 +1,148 @@
+"""Starting, stopping, restarting: no request is lost or let pass, nothing is left where it should not be."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import pytest
+
+from kymograph.localcluster import installation
+from support.installed import NO_PRIVILEGES, ROOT, eventually, pod
+
+
+def test_requests_during_a_stop_are_answered(installed, enforce) -> None:
+    """SIGTERM: what is in flight is decided; readiness fails first; the exit status is 0; a restart enforces again."""
+    enforce(NO_PRIVILEGES)
+    verdicts: list[str] = []
+    stopping = threading.Event()
+
+    def ask(number: int) -> None:
+        while not stopping.is_set():
+            verdicts.append(installed.create(pod(f"asked-{number}", privileged=True)).stderr)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(verdicts) >= 8)
+    before = len(verdicts)
+    status = installed.operator.stop()
+    stopping.set()
+    for thread in threads:
+        thread.join()
+    try:
+        assert status == 0
+        assert len(verdicts) > before
+        # After the stop the failure policy decides: refused as well, by the API server itself.
+        for verdict in verdicts:
+            assert "Privileged containers are not allowed" in verdict or "failed calling webhook" in verdict
+        assert all("Privileged" in verdict for verdict in verdicts[:before])
+    finally:
+        installed.operator.start()
+    assert "Privileged" in installed.create(pod("after", privileged=True)).stderr
+
+
+def test_a_killed_operator_fails_closed_and_comes_back(installed, enforce) -> None:
+    """SIGKILL: a Fail policy stays a refusal; started again, the same certificate and configuration serve."""
+    enforce(NO_PRIVILEGES)
+    secret = installed.get("secret", "kymograph-tls", "-n", "kymograph")["metadata"]["resourceVersion"]
+    installed.operator.kill()
+    assert "failed calling webhook" in installed.create(pod("nobody-home")).stderr
+    installed.operator.start()
+    assert installed.create(pod("fine"), "--dry-run=server").returncode == 0
+    assert "Privileged" in installed.create(pod("bad", privileged=True)).stderr
+    assert installed.get("secret", "kymograph-tls", "-n", "kymograph")["metadata"]["resourceVersion"] == secret
+
+
+def test_probes_say_what_is_missing(installed) -> None:
+    """/livez and /readyz answer the kubelet."""
+    for path in ("livez", "readyz"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{installed.operator.health_port}/{path}", timeout=5) as answer:
+            assert (answer.status, answer.read()) == (200, b"ok\n")
+
+
+@pytest.mark.parametrize("controllers", ["cleanup", "cleanup,reports"])
+def test_controllers_can_be_split(installed, enforce, controllers: str) -> None:
+    """Other controllers run beside the admission controller without serving webhooks."""
+    beside = installation.Operator(
+        installed.cluster,
+        flags=[f"--controllers={controllers}"],
+        log=installed.cluster.directory / "beside.log",
+    )
+    with beside:
+        assert beside.ready()
+        enforce(NO_PRIVILEGES)
+        assert "Privileged" in installed.create(pod("bad", privileged=True)).stderr
+        assert beside.process.poll() is None
+    assert beside.process.returncode == 0
+
+
+def test_the_operator_has_the_rights_it_needs_and_no_others(installed) -> None:
+    """The shipped role: no secrets but its own, no writing of users' objects, and nothing was refused so far."""
+    subject = "--as=system:serviceaccount:kymograph:kymograph"
+    listing = installed.kubectl("auth", "can-i", "--list", subject, "-n", "default").stdout
+    assert "secrets" not in listing
+    for verb, what in (("delete", "pods"), ("create", "pods"), ("get", "secrets"), ("update", "clusterpolicies")):
+        assert installed.kubectl("auth", "can-i", verb, what, subject, check=False).stdout.strip() == "no"
+    assert "Forbidden" not in installed.operator.log.read_text()
+    assert "forbidden" not in installed.operator.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--kubeconfig=/nonexistent"], "kubeconfig /nonexistent: No such file or directory"),
+        (["--controllers=admision"], "admision: choose from admission,background,cleanup,reports"),
+        (["--health-port=0"], "a port is a number from 1 to 65535"),
+    ],
+)
+def test_wrong_flags_end_the_process_with_a_reason(flags: list[str], complaint: str) -> None:
+    """Whoever starts the operator reads what to change, not a traceback."""
+    command = [sys.executable, "-m", "kymograph.cli.main", "run", *flags]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode in {1, 2}
+    assert complaint in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path) -> None:
+    """`kymograph demo --once`: the refusal as its user sees it, the trace from the API server on, the metrics' URL."""
+    command = [sys.executable, "-m", "kymograph.cli.main", "demo", "--once"]
+    environ = {"TMPDIR": str(tmp_path)}
+    import os
+
+    told = subprocess.run(
+        command, capture_output=True, text=True, timeout=150, check=False, cwd=ROOT, env={**os.environ, **environ}
+    )
+    assert told.returncode == 0, told.stderr
+    assert "pod/good created" in told.stdout
+    assert "require-team-label" in told.stdout
+    assert "disallow-privileged" in told.stdout
+    assert "admission validate CREATE Pod" in told.stdout
+    assert "RULE privileged-containers" in told.stdout
+    assert "apiserver" in told.stdout
+    assert "/metrics" in told.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stop_by_interrupt_is_clean(installed) -> None:
+    """Ctrl-C ends `kymograph run` like SIGTERM."""
+    beside = installation.Operator(
+        installed.cluster, flags=["--controllers=cleanup"], log=installed.cluster.directory / "interrupted.log"
+    )
+    with beside:
+        beside.process.send_signal(signal.SIGINT)
+        assert beside.process.wait(20) == 0
+    assert "Traceback" not in beside.log.read_text()
+
+
+def test_policies_are_told_their_rules(installed, enforce) -> None:
+    """The status counts the rules in force, those for Pod controllers included."""
+    enforce(NO_PRIVILEGES)
+    status = installed.get("clusterpolicy", "no-privileges")["status"]
+    assert status["ready"] is True
+    assert status["rulecount"] == {"validate": 3, "mutate": 0, "generate": 0, "verifyimages": 0}
+    assert json.dumps(status["conditions"][0]["message"]) == '"Ready"'
