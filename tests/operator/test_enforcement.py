@@ -62,10 +62,10 @@ def test_selectors_decide_who_is_concerned(installed, enforce) -> None:
     match = {
         "all": [
             {"resources": {"kinds": ["Pod"], "namespaceSelector": {"matchLabels": {"level": "high"}}}},
-            {"resources": {"names": ["web-*"], "selector": {"matchLabels": {"tier": "?*"}}}},
+            {"resources": {"kinds": ["Pod"], "names": ["web-*"], "selector": {"matchLabels": {"tier": "?*"}}}},
         ]
     }
-    exclude = {"any": [{"resources": {"names": ["web-canary"]}}]}
+    exclude = {"any": [{"resources": {"kinds": ["Pod"], "names": ["web-canary"]}}]}
     enforce(policy("strict", {"message": "no", "deny": {}}, match=match, exclude=exclude))
 
     def create(name: str, namespace: str, **labels: str) -> int:
@@ -82,7 +82,7 @@ def test_selectors_decide_who_is_concerned(installed, enforce) -> None:
 def test_a_namespace_made_a_moment_ago_is_known(installed, enforce) -> None:
     """Labels that no informer has seen yet are read from the API server, within the review."""
     match = {"any": [{"resources": {"kinds": ["ConfigMap"], "namespaceSelector": {"matchLabels": {"new": "yes"}}}}]}
-    exclude = {"any": [{"resources": {"names": ["kube-root-ca.crt"]}}]}
+    exclude = {"any": [{"resources": {"kinds": ["ConfigMap"], "names": ["kube-root-ca.crt"]}}]}
     enforce(policy("new-namespaces", {"message": "not here", "deny": {}}, match=match, exclude=exclude))
     documents = {
         "apiVersion": "v1",

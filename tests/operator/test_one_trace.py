@@ -14,7 +14,8 @@ WEBHOOK = "fail.validate.kymograph.dev"
 def refusal_trace(otlp, name: str):
     """The server span of the review of the Pod with that name, and its trace with the API server's root in it."""
     server = otlp.wait_for(
-        lambda span: span.kind == "server" and span.attributes.get("admission.request.name") == name, 20
+        lambda span: span.name == "admission validate CREATE Pod" and span.attributes["admission.request.name"] == name,
+        20,
     )
     return server, otlp.wait_for_trace(server.trace_id, lambda trace: any(not span.parent_id for span in trace), 20)
 

@@ -11,6 +11,10 @@ from typing import Any
 
 from kymograph.runtime import errors, kopfimport, settings
 
+COLLECT = (50_000, 20, 50)
+"""Thresholds of Python's garbage collector. A review makes hundreds of objects that die by themselves; with the usual
+700 a collection would run every few reviews and find nothing."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
@@ -91,6 +95,7 @@ def run(options: argparse.Namespace) -> int:
     from kymograph.runtime import assemble  # noqa: PLC0415  # imports Kopf, which the line before prepares
 
     gc.freeze()  # what is imported lives as long as the process: collections need not look at it
+    gc.set_threshold(*COLLECT)
     try:
         _loop_runner()(assemble.run(chosen, os.environ))
     except errors.RuntimeFailure as failure:

@@ -162,6 +162,7 @@ def _judge(
         return None
     if stage.exhausted:
         return outcome.Outcome(outcome.ERROR, stage.exhausted)
+    budget.spend()
     if rule.preconditions is not None:
         unmet = _unmet(rule, rule.preconditions, stage, budget, clock, watcher)
         if unmet is not None:

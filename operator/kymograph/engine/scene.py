@@ -47,7 +47,7 @@ class Scene:
     def __init__(
         self,
         target: targets.Target,
-        resource: Mapping[str, Any],
+        resource: dict[str, Any],
         context: outcome.Context,
         request: Mapping[str, Any],
         *,
@@ -88,11 +88,11 @@ def of(policies: Sequence[policy.CompiledPolicy], request: Mapping[str, Any], fa
     namespace = request.get("namespace") or ""
     kind = _kind(request, facts)
     namespace_labels: Mapping[str, str] = {}
-    if namespace and kind[2] != "Namespace" and any(each.needs_namespace_labels for each in policies):
-        try:
-            namespace_labels = facts.require(needs.NamespaceLabels(namespace))
-        except errors.EvaluationError as error:
-            namespace_labels = _Unknown(str(error))
+    if namespace and kind[2] != "Namespace":
+        for each in policies:
+            if each.needs_namespace_labels:
+                namespace_labels = _namespace_labels(namespace, facts)
+                break
     operation = request.get("operation") or ""
     account = request.get("userInfo")
     user = None
@@ -121,3 +121,11 @@ def _kind(request: Mapping[str, Any], facts: needs.Facts) -> tuple[str, str, str
         needs.ResourceKind(resource["group"], resource["version"], resource["resource"])
     )
     return group, version, name, subresource
+
+
+def _namespace_labels(namespace: str, facts: needs.Facts) -> Mapping[str, str]:
+    try:
+        labels: Mapping[str, str] = facts.require(needs.NamespaceLabels(namespace))
+    except errors.EvaluationError as error:
+        return _Unknown(str(error))
+    return labels

@@ -42,7 +42,7 @@ def of(results: Sequence[evaluate.PolicyResult], request: Mapping[str, Any]) -> 
         results: The results, of policies for one webhook.
         request: The AdmissionRequest; names the object in the message.
     """
-    troubled = [result for result in results if any(_is_trouble(rule) for rule in result.rules)]
+    troubled = [result for result in results if [rule for rule in result.rules if rule.status not in _UNTROUBLED]]
     if not troubled:
         return _ALLOWED
     if any(_blocks(result) for result in troubled):
@@ -53,13 +53,9 @@ def of(results: Sequence[evaluate.PolicyResult], request: Mapping[str, Any]) -> 
         for result in troubled
         if result.policy.may_enforce == may_enforce and (may_enforce or result.policy.emits_warnings)
         for rule in result.rules
-        if _is_trouble(rule)
+        if rule.status not in _UNTROUBLED
     ]
     return Verdict(blocked=False, message="", warnings=tuple(warnings))
-
-
-def _is_trouble(rule: evaluate.RuleResult) -> bool:
-    return rule.status not in _UNTROUBLED
 
 
 def _blocks(result: evaluate.PolicyResult) -> bool:
@@ -76,7 +72,7 @@ def _denial(troubled: Sequence[evaluate.PolicyResult], request: Mapping[str, Any
     reasons: dict[str, dict[str, str]] = {}
     for result in troubled:
         if result.policy.may_enforce:
-            rules = {rule.rule.name: _Text(rule.message) for rule in result.rules if _is_trouble(rule)}
+            rules = {each.rule.name: _Text(each.message) for each in result.rules if each.status not in _UNTROUBLED}
             reasons[result.policy.name] = {name: rules[name] for name in sorted(rules, key=_natural)}
     in_order = {name: reasons[name] for name in sorted(reasons, key=_natural)}
     listing = yaml.dump(

@@ -26,6 +26,8 @@ from kymograph.controllers import policies
 from kymograph.controllers.admission import facts, handlers, registration, review, server, spans, webhooks
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.background import status
+from kymograph.controllers.cleanup import clock
+from kymograph.controllers.cleanup import controller as cleanup
 from kymograph.runtime import certificates, errors, health, lifecycle, logs, metricserver, secretstore, tracing
 from kymograph.runtime.settings import Settings
 from kymograph.telemetry.providers import Telemetry
@@ -88,6 +90,8 @@ class _Process:
         self.connected = connected
         self.health = health.Health()
         self.store = policies.PolicyStore()
+        self.catalogues = discovery.Catalogues(client)
+        self.on_kinds_changed: list[Callable[[], None]] = []
         self.registry = kopf.OperatorRegistry()
         self.stop = lifecycle.Stop()
         self.metrics = metricserver.MetricServer(telemetry)
@@ -108,6 +112,14 @@ class _Process:
         if "background" in self.settings.controllers:
             writer = status.PolicyStatusWriter(self.client, self.store, self.telemetry, self.covers, _now)
             self.tasks += [writer.run(), self.tracing.report()]
+        if "cleanup" in self.settings.controllers:
+            cleaner = cleanup.TTLController(
+                self.client, self.catalogues, self.telemetry, clock.SystemClock(), self.namespace
+            )
+            self.on_kinds_changed.append(cleaner.look_again)
+            self.tasks.append(cleaner.run())
+        if self.on_kinds_changed:
+            self.tasks.append(self._watch_kinds())
         async with lifecycle.supervised(self.tasks, self.stop):
             operator = asyncio.create_task(self._kopf(), name="kopf")
             operator.add_done_callback(self.stop.ended)
@@ -120,14 +132,14 @@ class _Process:
     async def _admission(self) -> server.Server:
         """Everything that a review needs; serving once it is there."""
         client, telemetry = self.client, self.telemetry
-        catalogues = discovery.Catalogues(client)
-        registered = registration.Registration(client, self.store, catalogues, telemetry)
+        registered = registration.Registration(client, self.store, self.catalogues, telemetry)
+        self.on_kinds_changed.append(registered.kinds_changed)
         self.covers = registered.covers
         labels = facts.namespaces(client)
         metrics = ReviewMetrics(telemetry.instruments, self.store)
         reviews = review.Reviews(
             self.store,
-            facts.ClusterFacts(client, labels, catalogues),
+            facts.ClusterFacts(client, labels, self.catalogues),
             telemetry,
             metrics,
             time.monotonic_ns,
@@ -144,21 +156,27 @@ class _Process:
         serving = asyncio.Event()
         self.health.require("the webhooks are not served yet", serving.is_set)
         self.health.require("the webhook configurations are not written yet", lambda: registered.registered)
-        crds = informer.Informer(
-            client,
-            resources.CUSTOM_RESOURCE_DEFINITIONS,
-            metadata_only=True,
-            project=lambda document: document["metadata"].get("generation"),
-            changed=lambda _key, _generation: registered.kinds_changed(),
-        )
         self.tasks += [
             labels.run(),
-            crds.run(),
             registered.run(),
             self._keep_certificate(bundle, tls, registered),
             self._serve(https, serving),
         ]
         return https
+
+    async def _watch_kinds(self) -> None:
+        def changed(_key: informer.Key, _generation: Any) -> None:
+            for listener in self.on_kinds_changed:
+                listener()
+
+        definitions = informer.Informer(
+            self.client,
+            resources.CUSTOM_RESOURCE_DEFINITIONS,
+            metadata_only=True,
+            project=lambda document: document["metadata"].get("generation"),
+            changed=changed,
+        )
+        await definitions.run()
 
     async def _serve(self, https: server.Server, serving: asyncio.Event) -> None:
         """Serve once the policies are known: before, an answer would let pass what they forbid."""

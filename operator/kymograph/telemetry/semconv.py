@@ -80,6 +80,29 @@ NEED_RESULT = "kymograph.need.result"
 MESSAGE = "kymograph.message"
 STEPS_DROPPED = "kymograph.steps.dropped"
 
+# Kymograph: an object that something is done with outside of admission
+OBJECT_GROUP = "kymograph.object.group"
+OBJECT_VERSION = "kymograph.object.version"
+OBJECT_RESOURCE = "kymograph.object.resource"
+OBJECT_KIND = "kymograph.object.kind"
+OBJECT_NAMESPACE = "kymograph.object.namespace"
+OBJECT_NAME = "kymograph.object.name"
+OBJECT_UID = "kymograph.object.uid"
+
+# Kymograph: the deletion of an object that asked for it
+CLEANUP_TTL = "kymograph.cleanup.ttl"
+CLEANUP_DUE = "kymograph.cleanup.due"
+CLEANUP_PROPAGATION = "kymograph.cleanup.propagation_policy"
+CLEANUP_RESULT = "kymograph.cleanup.result"
+
+# Kymograph: work on one object outside of a request
+OBJECT_GROUP = "kymograph.object.group"
+OBJECT_KIND = "kymograph.object.kind"
+OBJECT_NAMESPACE = "kymograph.object.namespace"
+OBJECT_NAME = "kymograph.object.name"
+OBJECT_UID = "kymograph.object.uid"
+REPORT_OUTCOME = "kymograph.report.outcome"
+
 # Kymograph: events on spans
 EVENT_DENIED = "kymograph.denied"
 EVENT_VIOLATION = "kymograph.violation"

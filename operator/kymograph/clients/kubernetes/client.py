@@ -106,12 +106,39 @@ class KubernetesClient:
         return await self._call("PATCH", path, "patch", resource, namespace, body=patch, content_type=_MERGE)
 
     async def delete(
-        self, resource: resources.Resource, name: str, *, namespace: str = "", uid: str | None = None
+        self,
+        resource: resources.Resource,
+        name: str,
+        *,
+        namespace: str = "",
+        uid: str | None = None,
+        resource_version: str | None = None,
+        propagation: str | None = None,
     ) -> None:
-        """Delete an object, only the one with that uid where given."""
+        """Delete an object, only the one with that uid and in that version where given.
+
+        Args:
+            resource: What it is.
+            name: Its name.
+            namespace: Its namespace.
+            uid: Delete no other object of that name.
+            resource_version: Delete it only while nobody has changed it.
+            propagation: What becomes of its dependents: `Foreground`, `Background` or `Orphan`; None is the kind's
+                default.
+
+        Raises:
+            NotFound: It does not exist.
+            Conflict: It is not the one with that uid, or has changed.
+            KubernetesError: Anything else went wrong.
+        """
         path = resource.path(namespace=namespace, name=name)
-        body = {"preconditions": {"uid": uid}} if uid else None
-        await self._call("DELETE", path, "delete", resource, namespace, body=body)
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
+        body: dict[str, Any] = {}
+        if uid or resource_version:
+            body["preconditions"] = {key: value for key, value in preconditions.items() if value}
+        if propagation:
+            body["propagationPolicy"] = propagation
+        await self._call("DELETE", path, "delete", resource, namespace, body=body or None)
 
     async def pages(
         self,

@@ -21,6 +21,7 @@ class Served:
         kind: The kind of the resource (of the parent, for a subresource).
         subresource: Empty for the resource itself, else `status`, `exec`, `ephemeralcontainers`, ...
         namespaced: Whether its objects live in namespaces.
+        verbs: What can be done with it: `get`, `list`, `watch`, `delete`, ...
     """
 
     group: str
@@ -29,6 +30,7 @@ class Served:
     kind: str
     subresource: str
     namespaced: bool
+    verbs: frozenset[str] = frozenset()
 
 
 class Catalogue:
@@ -111,6 +113,8 @@ def _entries(document: dict[str, Any]) -> Iterator[Served]:
                 namespaced = resource.get("scope") == "Namespaced"
                 if not kind:
                     continue
-                yield Served(name, version["version"], plural, kind, "", namespaced)
+                verbs = frozenset(resource.get("verbs") or ())
+                yield Served(name, version["version"], plural, kind, "", namespaced, verbs)
                 for sub in resource.get("subresources") or []:
-                    yield Served(name, version["version"], plural, kind, sub["subresource"], namespaced)
+                    verbs = frozenset(sub.get("verbs") or ())
+                    yield Served(name, version["version"], plural, kind, sub["subresource"], namespaced, verbs)

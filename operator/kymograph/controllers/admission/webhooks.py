@@ -100,7 +100,7 @@ def policy_configuration(address: Address) -> dict[str, Any]:
     rules = [
         {
             "apiGroups": [model.GROUP],
-            "apiVersions": ["*"],
+            "apiVersions": [model.VERSION],  # the others come converted: Kopf knows the preferred version only
             "operations": ["CREATE", "UPDATE"],
             "resources": sorted(model.PLURALS.values()),
             "scope": "*",

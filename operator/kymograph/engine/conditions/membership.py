@@ -165,7 +165,8 @@ def _deprecated(*, negative: bool) -> Callable[[values.JSON, Budget], _Test]:
     """`In` and `NotIn`: no ranges, no single strings, and a list key is compared without wildcards."""
 
     def prepare(value: values.JSON, budget: Budget) -> _Test:
-        scalar, certain = _nothing, False
+        scalar: _Found = _nothing
+        certain = False
         texts: list[str] | None = None
         if type(value) is list:
             scalar, certain = _Items([values.to_text(item, budget) for item in value], budget).has, True

@@ -1,12 +1,10 @@
 """What a filter looks at, taken from a request once and shared by all rules of all policies."""
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """Who asks.
 
     Attributes:
@@ -18,9 +16,8 @@ class User:
     groups: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Target:
-    """One object under one operation.
+class Target(NamedTuple):
+    """One object under one operation. A tuple, because one is made per request.
 
     Attributes:
         kind: (group, version, kind, subresource); for a subresource the kind of the object that has it.

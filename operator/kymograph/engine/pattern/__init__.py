@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from kymograph.engine import errors, values, variables
 from kymograph.engine.budget import Budget
-from kymograph.engine.pattern import anchors, closures
+from kymograph.engine.pattern import closures
 from kymograph.engine.pattern.mismatches import Kind
 
 __all__ = ["Outcome", "Pattern", "compile"]
@@ -87,7 +87,7 @@ class Pattern:
         if mismatch.skips:
             return Outcome("skip", "", message)
         path = mismatch.path()
-        if not path or (mismatch.kind is not Kind.NEGATION and _is_key_missing(run)):
+        if not path or (mismatch.kind is not Kind.NEGATION and run.misses_key()):
             return Outcome("error", "", message)
         return Outcome("fail", path, message)
 
@@ -125,17 +125,3 @@ def _compile(document: values.JSON, path: str) -> closures.Check:
     if compiler.problems:
         raise errors.PolicyInvalid(tuple(compiler.problems))
     return check
-
-
-def _is_key_missing(run: closures.Run) -> bool:
-    """Whether some condition or existence anchor met no map with its key, wherever it stood."""
-    found: dict[str, bool] = {}
-    for tracked, mapping in run.visited:
-        for key, name in tracked:
-            found[key] = found.get(key, False) or name in mapping
-    return any(not there and not _is_negation(key) for key, there in found.items())
-
-
-def _is_negation(key: str) -> bool:
-    parsed = anchors.parse(key)
-    return parsed is not None and parsed[0] is anchors.Anchor.NEGATION

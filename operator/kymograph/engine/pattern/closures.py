@@ -24,11 +24,32 @@ class Run:
 
     Attributes:
         budget: Pays for list elements.
-        visited: The maps that patterns with tracked anchors (condition, existence, negation) were laid on.
+        visited: The maps that anchors of conditions and existence were laid on, and these anchors.
     """
 
     budget: Budget
-    visited: list[tuple[tuple[tuple[str, str], ...], dict[str, Any]]]
+    visited: list[tuple[tuple["Tracked", ...], dict[str, Any]]]
+
+    def misses_key(self) -> bool:
+        """Whether some of the anchors met no map with its key, wherever it stood."""
+        found: dict[str, bool] = {}
+        for tracked, mapping in self.visited:
+            for anchor in tracked:
+                found[anchor.written] = found.get(anchor.written, False) or anchor.is_in(mapping)
+        return not all(found.values())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tracked:
+    """An anchor whose key should be met somewhere in the resource.
+
+    Attributes:
+        written: The key with its anchor.
+        is_in: Whether a map has the key.
+    """
+
+    written: str
+    is_in: Callable[[dict[str, Any]], bool]
 
 
 Check: TypeAlias = Callable[[values.JSON, Run], Mismatch | None]
@@ -37,7 +58,7 @@ Check: TypeAlias = Callable[[values.JSON, Run], Mismatch | None]
 _Entry: TypeAlias = Callable[[str, dict[str, Any], Run], Mismatch | None]
 """Lays what stands under a key on a map: the key without its anchor, the map, the run."""
 
-_TRACKED = (Anchor.CONDITION, Anchor.EXISTENCE, Anchor.NEGATION)
+_TRACKED = (Anchor.CONDITION, Anchor.EXISTENCE)
 _FIRST = (Anchor.CONDITION, Anchor.EXISTENCE, Anchor.EQUALITY, Anchor.NEGATION)
 _GO_TYPES: dict[type, str] = {
     type(None): "<nil>",
@@ -79,7 +100,11 @@ class Compiler:
             tuple(self._entry(key, parsed[key], pattern[key], place, f"{path}.{key}", parent) for key in keys)
             for keys in (early, late)
         )
-        tracked = tuple((key, name) for key, (anchor, name) in parsed.items() if anchor in _TRACKED)
+        tracked = tuple(
+            Tracked(key, _has_key(name, wild=parent == "tags" and wildcard.has(name)))
+            for key, (anchor, name) in parsed.items()
+            if anchor in _TRACKED
+        )
 
         def check(value: values.JSON, run: Run) -> Mismatch | None:
             if not isinstance(value, dict):
@@ -169,6 +194,13 @@ class Compiler:
             return lambda value, run: scalar(value, run) if isinstance(value, list) else _no_list(place)
         checks = tuple(self.element(item, (*place, "/"), f"{path}[{index}]") for index, item in enumerate(pattern))
         return _pairwise(checks, place)
+
+
+def _has_key(name: str, *, wild: bool) -> Callable[[dict[str, Any]], bool]:
+    if not wild:
+        return lambda mapping: name in mapping
+    matches = wildcard.compile(name)
+    return lambda mapping: any(map(matches, mapping))
 
 
 def _ordered(pattern: dict[str, Any]) -> list[str]:
@@ -272,7 +304,7 @@ def _expanded(entry: _Entry, matches: Callable[[str], bool], *, named: bool) -> 
 
     def expanded(name: str, mapping: dict[str, Any], run: Run) -> Mismatch | None:
         run.budget.spend(len(mapping))
-        found = next((key for key in mapping if matches(key)), name)
+        found = next((key for key, value in mapping.items() if matches(key) and type(value) is str), name)
         mismatch = entry(found, mapping, run)
         if mismatch is not None and named:
             mismatch.under(found)

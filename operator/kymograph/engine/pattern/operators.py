@@ -83,8 +83,11 @@ def compile(pattern: str) -> Test:  # noqa: A001 - the field's word
 
 
 def in_range(text: str) -> Test | None:
-    """The test of a range `a-b`, or None when the text is no range."""
-    return _condition(text) if operator_of(text) is Operator.IN_RANGE else None
+    """The test of a range `a-b`, which its own text also passes, or None when the text is no range."""
+    if operator_of(text) is not Operator.IN_RANGE:
+        return None
+    within = _condition(text)
+    return lambda value, budget: value == text or within(value, budget)
 
 
 def not_in_range(text: str) -> Test | None:

@@ -1,6 +1,5 @@
 """The body `deny`: conditions under which a request is denied, whatever the object looks like."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from kymograph.engine import budget as budgets
@@ -25,14 +24,14 @@ class Deny:
     looks_at_deleted = True
 
     def __init__(self, document: Any, rule: str, text: message.Message, path: str) -> None:
-        self._conditions = None if document is None else conditions.compile(document, path)
+        self._conditions = conditions.compile(document, path)
         self._message = text
         self._passed = outcome.Outcome(outcome.PASS, f"validation rule '{rule}' passed.")
 
-    def check(self, resource: Mapping[str, Any], context: outcome.Context, budget: budgets.Budget) -> outcome.Outcome:  # noqa: ARG002 - conditions see the object through the context
+    def check(self, resource: dict[str, Any], context: outcome.Context, budget: budgets.Budget) -> outcome.Outcome:  # noqa: ARG002 - conditions see the object through the context
         """Check a request; see `outcome.Body`."""
         try:
-            denied, details = (True, "") if self._conditions is None else self._conditions.evaluate(context, budget)
+            denied, details = self._conditions.evaluate(context, budget)
         except errors.BudgetExhausted:
             raise
         except errors.EvaluationError as error:

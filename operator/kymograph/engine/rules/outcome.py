@@ -1,6 +1,5 @@
 """What became of one rule on one object."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from kymograph.engine import budget as budgets
@@ -35,7 +34,7 @@ class Body(Protocol):
 
     looks_at_deleted: bool
 
-    def check(self, resource: Mapping[str, Any], context: Context, budget: budgets.Budget) -> Outcome:
+    def check(self, resource: dict[str, Any], context: Context, budget: budgets.Budget) -> Outcome:
         """Check an object.
 
         Args:

@@ -1,6 +1,5 @@
 """The bodies `pattern` and `anyPattern`: the shape an object must have."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from kymograph.engine import budget as budgets
@@ -29,7 +28,7 @@ class OnePattern:
         self._message = text
         self._passed = outcome.Outcome(outcome.PASS, f"validation rule '{rule}' passed.")
 
-    def check(self, resource: Mapping[str, Any], context: outcome.Context, budget: budgets.Budget) -> outcome.Outcome:
+    def check(self, resource: dict[str, Any], context: outcome.Context, budget: budgets.Budget) -> outcome.Outcome:
         """Check an object; see `outcome.Body`."""
         try:
             found = self._pattern.check(resource, context, budget)
@@ -75,7 +74,7 @@ class AnyPattern:
             for index in range(len(documents))
         )
 
-    def check(self, resource: Mapping[str, Any], context: outcome.Context, budget: budgets.Budget) -> outcome.Outcome:
+    def check(self, resource: dict[str, Any], context: outcome.Context, budget: budgets.Budget) -> outcome.Outcome:
         """Check an object; see `outcome.Body`."""
         skipped: list[str] = []
         failed: list[str] = []

@@ -12,6 +12,9 @@ from kymograph.telemetry.instruments import (
     admission_review_duration,
     policy_execution_duration,
     policy_results,
+    ttl_deleted_objects,
+    ttl_errors,
+    ttl_invalid_labels,
 )
 
 
@@ -24,6 +27,9 @@ class Instruments:
     admission_refused: cells.Counter
     policy_results: cells.Counter
     policy_execution_duration: cells.Histogram
+    ttl_deleted_objects: cells.Counter
+    ttl_errors: cells.Counter
+    ttl_invalid_labels: cells.Counter
 
 
 def declare(registry: cells.Cells) -> Instruments:
@@ -34,4 +40,7 @@ def declare(registry: cells.Cells) -> Instruments:
         admission_refused=registry.counter(admission_refused.ABOUT),
         policy_results=registry.counter(policy_results.ABOUT),
         policy_execution_duration=registry.histogram(policy_execution_duration.ABOUT),
+        ttl_deleted_objects=registry.counter(ttl_deleted_objects.ABOUT),
+        ttl_errors=registry.counter(ttl_errors.ABOUT),
+        ttl_invalid_labels=registry.counter(ttl_invalid_labels.ABOUT),
     )

@@ -61,6 +61,22 @@ class Refusal(NamedTuple):
     reason: str
 
 
+class Cleaned(NamedTuple):
+    """An object that the TTL controller deals with, as Kyverno labels it.
+
+    Attributes:
+        resource_namespace: The object's namespace, or an empty string.
+        resource_group: Its API group, empty for the core group.
+        resource_version: The version of the API it is called in.
+        resource_resource: The resource's name in paths, `pods`.
+    """
+
+    resource_namespace: str
+    resource_group: str
+    resource_version: str
+    resource_resource: str
+
+
 def boolean(*, value: bool) -> str:
     """Write a label's truth value."""
     return "true" if value else "false"

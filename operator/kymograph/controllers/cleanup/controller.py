@@ -1,0 +1,47 @@
+"""The TTL controller: watches what may be cleaned up, deletes what is due.
+
+Safe to run in several replicas: of two deletes of the same object, one finds it gone.
+"""
+
+import asyncio
+
+from kymograph.clients.kubernetes import client as clients
+from kymograph.clients.kubernetes import discovery
+from kymograph.controllers.cleanup import clock as clocks
+from kymograph.controllers.cleanup import deletions, watches
+from kymograph.telemetry.providers import Telemetry
+
+
+class TTLController:
+    """Deletes objects as their label `cleanup.kyverno.io/ttl` asks.
+
+    Args:
+        client: Calls the API server with the operator's identity.
+        catalogues: What the API server serves.
+        telemetry: Where deletions are traced and counted.
+        clock: When is now.
+        namespace: The operator's own namespace, where nothing is deleted.
+    """
+
+    def __init__(
+        self,
+        client: clients.KubernetesClient,
+        catalogues: discovery.Catalogues,
+        telemetry: Telemetry,
+        clock: clocks.Clock,
+        namespace: str,
+    ) -> None:
+        self._deletions = deletions.Deletions(
+            client, telemetry.tracer, telemetry.instruments, clock, namespace, self.look_again
+        )
+        self._watches = watches.Watches(client, catalogues, telemetry.tracer, clock, self._deletions.changed)
+
+    def look_again(self) -> None:
+        """Kinds or rights may have changed: find out soon what may be cleaned up."""
+        self._watches.look_again()
+
+    async def run(self) -> None:
+        """Clean up until cancelled."""
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self._watches.run())
+            parts.create_task(self._deletions.run())

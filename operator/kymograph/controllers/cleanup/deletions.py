@@ -1,0 +1,228 @@
+"""Deletes objects when they are due: one timetable, one task that sleeps until the first entry, few deletes at a time.
+
+A delete names uid and resourceVersion of what was seen, so that an object made anew, or one whose label was just taken
+away, stays. Nothing in the operator's own namespace is deleted, whatever it is labelled: an operator that removes its
+own certificate or Service stops enforcing. What cannot be deleted is tried again, ever more rarely, for as long as it
+asks to be.
+"""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import logging
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from opentelemetry import context, trace
+
+from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers.cleanup import clock as clocks
+from kymograph.controllers.cleanup import schedule, ttl
+from kymograph.telemetry import cells, instruments, semconv
+from kymograph.telemetry.instruments import labels
+
+logger = logging.getLogger(__name__)
+
+DELETES_PER_SECOND = 20
+"""What kube-controller-manager allows itself by default (`--kube-api-qps`). Each delete may call webhooks, ours too, so
+thousands of objects that are due at the same midnight must not become a load test of admission."""
+
+DELETES_AT_ONCE = 4
+"""A delete waits for the webhooks it calls, each up to 30 s; one that hangs must not hold up all others."""
+
+LOOK_EVERY = 60.0
+"""The longest sleep in seconds: nobody tells that the wall clock was set."""
+
+RETRY_FIRST = 1.0
+RETRY_MOST = 300.0
+"""Seconds until a delete that failed is tried again; each failure doubles them."""
+
+
+class Target(NamedTuple):
+    """Where an object is; what it is now is in `Labelled`."""
+
+    resource: resources.Resource
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        where = f" in {self.namespace}" if self.namespace else ""
+        return f"{self.resource.kind} {self.name}{where}"
+
+
+class Deleting(Protocol):
+    """What deletes: the client of the API server."""
+
+    async def delete(
+        self,
+        resource: resources.Resource,
+        name: str,
+        *,
+        namespace: str,
+        uid: str,
+        resource_version: str,
+        propagation: str | None,
+    ) -> None:
+        """Delete the object if it has that uid and version."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Progress:
+    """What an object was when last seen, and how long to wait after a delete that fails."""
+
+    labelled: ttl.Labelled
+    delay: float = RETRY_FIRST
+
+
+class Deletions:
+    """The timetable of all labelled objects, and its execution.
+
+    Args:
+        client: Deletes with the operator's identity.
+        tracer: For a root span per deletion.
+        counted: The instruments of the process.
+        clock: When is now.
+        namespace: The operator's own namespace, where nothing is deleted.
+        forbidden: Called when a delete was forbidden: what we may do has changed.
+    """
+
+    def __init__(
+        self,
+        client: Deleting,
+        tracer: trace.Tracer,
+        counted: instruments.Instruments,
+        clock: clocks.Clock,
+        namespace: str,
+        forbidden: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._tracer = tracer
+        self._counted = counted
+        self._clock = clock
+        self._namespace = namespace
+        self._forbidden = forbidden
+        self._objects: dict[Target, _Progress] = {}
+        self._schedule: schedule.Schedule[Target] = schedule.Schedule()
+        self._earlier = asyncio.Event()
+        self._free = asyncio.Semaphore(DELETES_AT_ONCE)
+
+    def changed(self, target: Target, labelled: ttl.Labelled | None) -> None:
+        """An object was seen as it is now; None where it is gone, going, or no longer labelled."""
+        if labelled is None:
+            self._objects.pop(target, None)
+            self._schedule.drop(target)
+            return
+        known = self._objects.get(target)
+        if known is not None and known.labelled.wish == labelled.wish:
+            known.labelled = (
+                labelled  # waits, is being deleted, is tried again later, or was complained about: as before
+            )
+            return
+        self._objects[target] = _Progress(labelled)
+        self._schedule.drop(target)
+        try:
+            self._refuse_our_own(target)
+            due = labelled.due
+        except ValueError as error:
+            logger.warning("The label %s of %s is not followed: %s", ttl.LABEL, target, error)
+            self._cell(self._counted.ttl_invalid_labels, target).add()
+        else:
+            self._enter(target, due)
+
+    async def run(self) -> None:
+        """Delete until cancelled."""
+        async with asyncio.TaskGroup() as deletions:
+            while True:
+                await self._free.acquire()
+                target = await self._next()
+                deletions.create_task(self._delete(target, self._objects[target]))
+                await self._clock.sleep(1 / DELETES_PER_SECOND)
+
+    async def _next(self) -> Target:
+        while True:
+            self._earlier.clear()
+            first, now = self._schedule.first(), self._clock.now()
+            if first is not None and first <= now:
+                return self._schedule.pop()
+            await self._clock.wait(self._earlier, LOOK_EVERY if first is None else min(first - now, LOOK_EVERY))
+
+    async def _delete(self, target: Target, progress: _Progress) -> None:
+        try:
+            gone = await self._attempt(target, progress.labelled)
+        finally:
+            self._free.release()
+        if gone or self._objects.get(target) is not progress:
+            return
+        self._enter(target, self._clock.now() + progress.delay)
+        progress.delay = min(2 * progress.delay, RETRY_MOST)
+
+    async def _attempt(self, target: Target, labelled: ttl.Labelled) -> bool:
+        """Delete an object; False if it is still there and has to be tried again."""
+        with self._tracer.start_as_current_span(
+            "CLEANUP ttl",
+            context=context.Context(),
+            kind=trace.SpanKind.INTERNAL,
+            attributes=_attributes(target, labelled),
+        ) as span:
+            try:
+                await self._client.delete(
+                    target.resource,
+                    target.name,
+                    namespace=target.namespace,
+                    uid=labelled.wish.uid,
+                    resource_version=labelled.version,
+                    propagation=labelled.wish.propagation or None,
+                )
+            except errors.NotFound:
+                span.set_attribute(semconv.CLEANUP_RESULT, "gone")
+                return True
+            except errors.Conflict as error:
+                span.set_attribute(semconv.CLEANUP_RESULT, "changed")
+                logger.debug("%s has changed since it was seen, looking again: %s", target, error)
+                return False
+            except errors.KubernetesError as error:
+                span.set_attribute(semconv.CLEANUP_RESULT, "failed")
+                span.record_exception(error)
+                span.set_status(trace.StatusCode.ERROR, str(error))
+                logger.warning("%s is due and cannot be deleted, trying again: %s", target, error)
+                self._cell(self._counted.ttl_errors, target).add()
+                if isinstance(error, errors.Forbidden):
+                    self._forbidden()
+                return False
+            span.set_attribute(semconv.CLEANUP_RESULT, "deleted")
+            logger.info("Deleted %s as its label %s=%s asks", target, ttl.LABEL, labelled.wish.ttl)
+        self._cell(self._counted.ttl_deleted_objects, target).add()
+        return True
+
+    def _enter(self, target: Target, due: float) -> None:
+        first = self._schedule.first()
+        self._schedule.put(target, due)
+        if first is None or due < first:
+            self._earlier.set()
+
+    def _refuse_our_own(self, target: Target) -> None:
+        own = target.namespace == self._namespace
+        if own or (target.resource == resources.NAMESPACES and target.name == self._namespace):
+            raise ValueError("the operator deletes nothing that is its own")
+
+    @staticmethod
+    def _cell(counter: cells.Counter, target: Target) -> cells.CounterCell:
+        resource = target.resource
+        return counter.bind(labels.Cleaned(target.namespace, resource.group, resource.version, resource.plural))
+
+
+def _attributes(target: Target, labelled: ttl.Labelled) -> dict[str, str]:
+    attributes = {
+        semconv.OBJECT_GROUP: target.resource.group,
+        semconv.OBJECT_VERSION: target.resource.version,
+        semconv.OBJECT_RESOURCE: target.resource.plural,
+        semconv.OBJECT_KIND: target.resource.kind,
+        semconv.OBJECT_NAMESPACE: target.namespace,
+        semconv.OBJECT_NAME: target.name,
+        semconv.OBJECT_UID: labelled.wish.uid,
+        semconv.CLEANUP_TTL: labelled.wish.ttl,
+        semconv.CLEANUP_DUE: dt.datetime.fromtimestamp(labelled.due, dt.UTC).isoformat(),
+    }
+    if labelled.wish.propagation:
+        attributes[semconv.CLEANUP_PROPAGATION] = labelled.wish.propagation
+    return attributes

@@ -1,0 +1,129 @@
+"""A report as a document: what is stored and what was found, merged. Pure.
+
+Results of other sources, which share the report where Kyverno or another engine worked before, are carried along and
+counted; only results of policies of kyverno.io are replaced or removed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from kymograph.clients.kubernetes import resources
+from kymograph.controllers.reports import findings
+from kymograph.model import policyreport as model
+
+MANAGED_BY = ("app.kubernetes.io/managed-by", "kyverno")
+"""The label of our reports: Kyverno's, so that tools find them and Kyverno's own reports go on as ours."""
+
+POLICY_REPORTS = resources.Resource(model.GROUP, model.VERSION, model.PLURALS["PolicyReport"], "PolicyReport", namespaced=True)
+CLUSTER_POLICY_REPORTS = resources.Resource(
+    model.GROUP, model.VERSION, model.PLURALS["ClusterPolicyReport"], "ClusterPolicyReport", namespaced=False
+)
+
+Reported: TypeAlias = Callable[[str, str], bool]
+"""Whether a policy (`name` or `namespace/name`) and its rule exist and are to be reported on."""
+
+
+def resource_of(subject: findings.Subject) -> resources.Resource:
+    """The kind of report that an object gets."""
+    return POLICY_REPORTS if subject.namespace else CLUSTER_POLICY_REPORTS
+
+
+def merged(
+    subject: findings.Subject, stored: Mapping[str, Any] | None, found: findings.Rows, reported: Reported
+) -> dict[str, Any] | None:
+    """The report as it ought to be, or None where no result is left.
+
+    Args:
+        subject: The object it is about.
+        stored: The report as it is.
+        found: The policies evaluated, each with its results: they replace those it had.
+        reported: Whose results are kept.
+    """
+    results = [
+        row
+        for row in results_of(stored)
+        if row.get("source") != findings.SOURCE
+        or (row.get("policy") not in found and reported(row.get("policy", ""), row.get("rule", "")))
+    ]
+    results += [row for key, rows in found.items() for row in rows if reported(key, row["rule"])]
+    if not results:
+        return None
+    results.sort(key=_order)
+    scope = {"apiVersion": subject.api_version, "kind": subject.kind, "name": subject.name, "uid": subject.uid}
+    metadata: dict[str, Any] = {
+        "name": subject.uid,
+        "labels": dict([MANAGED_BY]),
+        "ownerReferences": [scope],
+    }
+    if subject.namespace:
+        metadata["namespace"] = subject.namespace
+        scope = {**scope, "namespace": subject.namespace}
+    return {
+        "apiVersion": model.API_VERSION,
+        "kind": resource_of(subject).kind,
+        "metadata": metadata,
+        "scope": scope,
+        "results": results,
+        "summary": summary(results),
+    }
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many results there are of each kind."""
+    counts = dict.fromkeys(model.RESULTS, 0)
+    for row in results:
+        result = row.get("result")
+        if result in counts:
+            counts[result] += 1
+    return counts
+
+
+def tells(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a stored report says all that is wanted; when it was found does not matter."""
+    before, after = results_of(stored), wanted["results"]
+    return (
+        len(before) == len(after)
+        and all(_timeless(old) == _timeless(new) for old, new in zip(before, after, strict=True))
+        and stored.get("summary") == wanted["summary"]
+        and stored.get("scope") == wanted["scope"]
+        and stored["metadata"].get("ownerReferences") == wanted["metadata"]["ownerReferences"]
+        and is_ours(stored)
+    )
+
+
+def is_outdated(stored: Mapping[str, Any], reported: Reported) -> bool:
+    """Whether a report holds results of policies or rules that are gone."""
+    return any(
+        row.get("source") == findings.SOURCE and not reported(row.get("policy", ""), row.get("rule", ""))
+        for row in results_of(stored)
+    )
+
+
+def is_ours(stored: Mapping[str, Any]) -> bool:
+    """Whether a report carries our label."""
+    key, value = MANAGED_BY
+    return bool((stored["metadata"].get("labels") or {}).get(key) == value)
+
+
+def subject_of(stored: Mapping[str, Any]) -> findings.Subject | None:
+    """The object that a stored report is about; None where the report is not one of ours, named by a uid."""
+    metadata, scope = stored["metadata"], stored.get("scope") or {}
+    if metadata["name"] != scope.get("uid") or not is_ours(stored):
+        return None
+    group, _, version = str(scope.get("apiVersion", "")).rpartition("/")
+    return findings.Subject(
+        group, version, scope.get("kind", ""), metadata.get("namespace", ""), scope.get("name", ""), metadata["name"]
+    )
+
+
+def results_of(stored: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The results of a stored report."""
+    return [] if stored is None else stored.get("results") or []
+
+
+def _order(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row.get("policy", ""), row.get("rule", ""), row.get("source", "")
+
+
+def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "timestamp"}

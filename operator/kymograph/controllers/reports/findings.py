@@ -1,0 +1,131 @@
+"""What policies found in one object, on its way into the object's report.
+
+Whoever evaluates policies (admission now, scans of existing objects likewise) makes `Findings`; the writer merges them
+into the report. Findings on the same object add up: each policy's latest word counts.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from opentelemetry.trace import SpanContext
+
+from kymograph.engine.evaluate import PolicyResult, RuleResult
+from kymograph.engine.rules import outcome
+from kymograph.model import policyreport as model
+
+SOURCE = "kyverno"
+"""`source` of the results of policies of kyverno.io, as dashboards filter by it."""
+
+ADMISSION = "admission review"
+BACKGROUND = "background scan"
+"""What the property `process` says of how a result was found."""
+
+MOST_MESSAGE = 4096
+"""Characters of a message that are kept: hundreds of results then still fit into one object of etcd (1.5 MB)."""
+
+MOST_LINKS = 16
+"""Requests that one write is linked to; the latest of an object that many requests changed."""
+
+Row: TypeAlias = Mapping[str, Any]
+"""One entry of a report's `results`."""
+
+Rows: TypeAlias = Mapping[str, Sequence[Row]]
+"""By policy (`name` or `namespace/name`) what its rules found; empty where it no longer has anything to say."""
+
+
+class Subject(NamedTuple):
+    """The object that a report is about; `namespace` is empty for a cluster-scoped one."""
+
+    group: str
+    version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    @property
+    def api_version(self) -> str:
+        """`group/version`, or the version alone for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Findings:
+    """What policies found in an object, by one evaluation or several.
+
+    Attributes:
+        subject: The object.
+        plural: The resource that serves it; empty where there is nothing new and only the report itself is looked at.
+        latest: What the latest evaluation found.
+        settled: What evaluations before it found.
+        replaces: The object's resourceVersion before the request that `latest` is about. While the object still has
+            it, that request was refused by somebody else, or changed nothing. Empty for a new object and for scans.
+        fresh: The object was new, so that probably no report exists.
+        requests: The spans of the requests that were traced.
+    """
+
+    subject: Subject
+    plural: str = ""
+    latest: Rows = dataclasses.field(default_factory=dict)
+    settled: Rows = dataclasses.field(default_factory=dict)
+    replaces: str = ""
+    fresh: bool = False
+    requests: tuple[SpanContext, ...] = ()
+
+    def then(self, later: "Findings") -> "Findings":
+        """These findings and later ones on the same object."""
+        if not later.plural:
+            return self
+        if not self.plural:
+            return later
+        latest, settled = later.latest, {**self.settled, **self.latest, **later.settled}
+        if later.replaces == self.replaces and not later.settled:  # of the same state of the object: none is settled
+            latest, settled = {**self.latest, **later.latest}, dict(self.settled)
+        return dataclasses.replace(
+            later,
+            latest=latest,
+            settled=settled,
+            fresh=self.fresh and later.fresh,
+            requests=(*self.requests, *later.requests)[-MOST_LINKS:],
+        )
+
+    def of(self, resource_version: str) -> Rows:
+        """What counts for the object as it is stored now, in the version given."""
+        if self.replaces and self.replaces == resource_version:
+            return self.settled
+        return {**self.settled, **self.latest}
+
+
+def rows(result: PolicyResult, process: str, found_at: int) -> tuple[Row, ...]:
+    """What one policy found, as entries of a report.
+
+    Args:
+        result: The policy's results.
+        process: `ADMISSION` or `BACKGROUND`.
+        found_at: When, in nanoseconds since the epoch.
+    """
+    policy = result.policy
+    constant: dict[str, Any] = {"source": SOURCE, "policy": policy.key, "scored": policy.scored}
+    if policy.category:
+        constant["category"] = policy.category
+    if policy.severity in model.SEVERITIES:  # the API server refuses a report with any other word
+        constant["severity"] = policy.severity
+    seconds, nanos = divmod(found_at, 1_000_000_000)
+    constant["timestamp"] = {"seconds": seconds, "nanos": nanos}
+    return tuple(
+        {
+            **constant,
+            "rule": each.rule.name,
+            "result": outcome.WARN if each.status == outcome.FAIL and not policy.scored else each.status,
+            "message": _message(each)[:MOST_MESSAGE],
+            "properties": {**each.properties, "process": process},
+        }
+        for each in result.rules
+    )
+
+
+def _message(result: RuleResult) -> str:
+    """The rule's message, or what its `reportProperties` say instead (`failMessage`, ..., `message`)."""
+    properties = result.properties
+    return properties.get(f"{result.status}Message") or properties.get("message") or result.message

@@ -1,0 +1,167 @@
+"""What admission hands over, taken at the least cost, and kept until the objects can be expected to exist.
+
+The hot path appends one tuple. Everything else (which object, which entries of a report) is made of it later, in
+slices. A review is untrusted: nothing here is believed, only remembered until the writer has asked the API server.
+"""
+
+import asyncio
+import collections
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from kymograph.controllers.reports import findings, queue
+from kymograph.engine.evaluate import PolicyResult
+from kymograph.engine.policy import CompiledPolicy
+from kymograph.model import policyreport as model
+from kymograph.telemetry.cells import CounterCell
+from kymograph.telemetry.sampling import Decision
+
+MOST_ENTRIES = 8_192
+"""Reviews that may wait: two seconds of 4,000 a second. More are dropped and counted, never waited for."""
+
+GRACE = 1_000_000_000
+"""Nanoseconds that an object has to be stored after we allowed it: other webhooks may take that long."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at what has waited long enough; what comes in between is written together."""
+
+SLICE = 3_000_000
+"""Nanoseconds of work before a waiting review is let in."""
+
+MOST_NAME = 253
+"""The longest name of an object, in characters; a longer one was never stored."""
+
+_UNREPORTED = frozenset({("", "Event"), ("events.k8s.io", "Event")})
+"""Kinds that get no report: Events are gone within the hour, and reports on them would outnumber all others."""
+
+_NOTHING: Mapping[str, Any] = {}
+
+_Entry: TypeAlias = tuple[
+    int,  # when, on the clock
+    Mapping[str, Any],  # request.kind
+    str,  # the resource's name
+    str,  # namespace
+    str,  # name
+    str,  # uid
+    Any,  # resourceVersion before the request
+    bool,  # the object is new
+    Sequence[CompiledPolicy],
+    Sequence[PolicyResult],
+    Decision,
+]
+
+
+class Intake:
+    """Takes the results of reviews and passes them on when their time has come.
+
+    Args:
+        clock: Monotonic nanoseconds.
+        wall_clock: Nanoseconds since the epoch.
+        dropped: Counts the reviews for which there was no room.
+    """
+
+    def __init__(self, clock: Callable[[], int], wall_clock: Callable[[], int], dropped: CounterCell) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._dropped = dropped
+        self._entries: collections.deque[_Entry] = collections.deque()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def decided(
+        self,
+        request: Mapping[str, Any],
+        evaluated: Sequence[CompiledPolicy],
+        results: Sequence[PolicyResult],
+        decision: Decision,
+    ) -> None:
+        """A review was allowed: remember what was found, unless no object comes of it. Called on the hot path.
+
+        Args:
+            request: The AdmissionRequest, its shape checked; not kept.
+            evaluated: The policies that had a say.
+            results: What they found.
+            decision: Which trace the request belongs to.
+        """
+        operation = request["operation"]
+        if operation == "CREATE":
+            replaces = ""
+        elif operation == "UPDATE":
+            replaces = ((request.get("oldObject") or _NOTHING).get("metadata") or _NOTHING).get("resourceVersion", "")
+        else:
+            return
+        if request.get("dryRun") or request.get("subResource"):
+            return
+        metadata = (request.get("object") or _NOTHING).get("metadata") or _NOTHING
+        uid = metadata.get("uid")
+        if not uid:
+            return
+        entries = self._entries
+        if len(entries) >= MOST_ENTRIES:
+            self._dropped.add()
+            return
+        entries.append(
+            (
+                self._clock(),
+                request["kind"],
+                request["resource"]["resource"],
+                metadata.get("namespace", ""),
+                metadata.get("name", ""),
+                uid,
+                replaces,
+                operation == "CREATE",
+                evaluated,
+                results,
+                decision,
+            )
+        )
+
+    async def pass_on(self, work: queue.WorkQueue) -> None:
+        """Feed a queue until cancelled. While it is full everything waits here, up to the bound."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            began = self._clock()
+            for found in self.mature():
+                work.put(found)
+                if self._clock() - began > SLICE:
+                    await asyncio.sleep(0)
+                    began = self._clock()
+                await work.room()
+
+    def mature(self) -> Iterator[findings.Findings]:
+        """Take out what has waited for its grace, oldest first."""
+        now = self._clock()
+        offset = self._wall_clock() - now
+        entries = self._entries
+        while entries and entries[0][0] <= now - GRACE:
+            found = _findings(entries.popleft(), offset)
+            if found is not None:
+                yield found
+
+
+def _findings(entry: _Entry, offset: int) -> findings.Findings | None:
+    decided_at, kind, plural, namespace, name, uid, replaces, fresh, evaluated, results, decision = entry
+    if kind["group"] == model.GROUP or (kind["group"], kind["kind"]) in _UNREPORTED:
+        return None  # a report on a report would be followed by a report on that one
+    if not name or max(len(name), len(namespace), len(uid)) > MOST_NAME:
+        return None
+    latest: dict[str, Sequence[findings.Row]] = {policy.key: () for policy in evaluated}
+    for result in results:
+        latest[result.policy.key] = findings.rows(result, findings.ADMISSION, decided_at + offset)
+    traced = decision.recorded or decision.sampled
+    return findings.Findings(
+        subject=findings.Subject(kind["group"], kind["version"], kind["kind"], namespace, name, uid),
+        plural=plural,
+        latest=latest,
+        replaces=replaces if isinstance(replaces, str) else "",
+        fresh=fresh,
+        requests=(_span(decision),) if traced else (),
+    )
+
+
+def _span(decision: Decision) -> SpanContext:
+    flags = TraceFlags(TraceFlags.SAMPLED if decision.sampled else TraceFlags.DEFAULT)
+    return SpanContext(decision.trace_id, decision.span_id, is_remote=True, trace_flags=flags)

@@ -1,0 +1,123 @@
+"""The reports that are to be looked at: one entry an object, however often it was evaluated meanwhile.
+
+As in Kubernetes' own controllers: an object is worked on by one worker at a time, what comes in for it meanwhile waits
+for the end, and failures come back later, without overtaking anything newer.
+"""
+
+import asyncio
+import dataclasses
+import heapq
+import random
+
+from kymograph.controllers.reports.findings import Findings
+
+MOST_WAITING = 8_192
+"""Objects that may wait: a burst of 5,000 and as much again; about 6 kB each with 17 results."""
+
+BACKOFF_FIRST = 1.0
+BACKOFF_MOST = 60.0
+"""Seconds until a failed object is tried again, doubled each time, with jitter."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Work:
+    """One object to be worked on.
+
+    Attributes:
+        findings: What was found.
+        failures: How often it failed for a reason of its own.
+    """
+
+    findings: Findings
+    failures: int = 0
+
+
+class WorkQueue:
+    """Objects that wait for a worker, first come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Work] = {}
+        self._worked_on: set[str] = set()
+        self._due: list[tuple[float, int, str]] = []
+        self._sequence = 0
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether as many objects wait as may."""
+        return len(self._waiting) >= MOST_WAITING
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nobody works."""
+        return not self._waiting and not self._worked_on
+
+    def put(self, findings: Findings) -> None:
+        """Add findings to those of the same object."""
+        uid = findings.subject.uid
+        before = self._waiting.get(uid)
+        if before is not None:
+            self._waiting[uid] = dataclasses.replace(before, findings=before.findings.then(findings))
+            return
+        self._waiting[uid] = Work(findings)
+        if uid not in self._worked_on:
+            self._schedule(uid, 0.0)
+
+    async def room(self) -> None:
+        """Wait until the queue is not full."""
+        while self.full:
+            self._room.clear()
+            await self._room.wait()
+
+    async def take(self) -> Work:
+        """The next object; whoever takes it says `done` in the end."""
+        while True:
+            now = asyncio.get_running_loop().time()
+            if self._due and self._due[0][0] <= now:
+                _, _, uid = heapq.heappop(self._due)
+                work = self._waiting.pop(uid)
+                self._worked_on.add(uid)
+                self._room.set()
+                return work
+            self._news.clear()
+            try:
+                async with asyncio.timeout_at(self._due[0][0] if self._due else None):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    def done(self, work: Work, *, again: Work | None = None) -> None:
+        """The work is finished, or failed and is to be tried again after a while, with what has come in since."""
+        uid = work.findings.subject.uid
+        self._worked_on.discard(uid)
+        newer = self._waiting.get(uid)
+        if again is not None:
+            merged = again if newer is None else Work(again.findings.then(newer.findings), again.failures)
+            self._waiting[uid] = merged
+            backoff = min(BACKOFF_FIRST * 2 ** min(again.failures, 10), BACKOFF_MOST)
+            self._schedule(uid, backoff * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+        elif newer is not None:
+            self._schedule(uid, 0.0)
+
+    def _schedule(self, uid: str, delay: float) -> None:
+        self._sequence += 1
+        heapq.heappush(self._due, (asyncio.get_running_loop().time() + delay, self._sequence, uid))
+        self._news.set()
+
+
+class Pace:
+    """Spreads the starts of work evenly, at most so many a second."""
+
+    def __init__(self, per_second: float) -> None:
+        self._interval = 1.0 / per_second
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Wait for the next start."""
+        now = asyncio.get_running_loop().time()
+        at = max(now, self._next)
+        self._next = at + self._interval
+        if at > now:
+            await asyncio.sleep(at - now)
