@@ -35,7 +35,7 @@ ADMISSION = [
     span(4, 3, at=2.1, took=4.8, name="admission validate CREATE v1/Pod", service="kymograph",
          attributes={"admission.response.allowed": False}),
     span(5, 4, at=2.2, took=0.05, name="POLICY require-labels", service="kymograph",
-         attributes={"kyverno.rule.result": "fail"}),
+         attributes={"kymograph.rule.result": "fail"}),
     span(6, 4, at=2.3, took=2.5, name="REGISTRY GET manifest", service="kymograph", status="error",
          message="no such host", links=(spans.Link("b" * 32, "c" * 16, {}),)),
     span(7, 2, at=8.0, took=3.9, name="etcdserverpb.KV/Txn", status="ok"),
