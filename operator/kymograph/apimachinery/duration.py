@@ -24,10 +24,10 @@ _UNITS = {
     "m": MINUTE,
     "h": HOUR,
 }
-_PART = re.compile(r"(\d*)(?:(\.)(\d*))?([^.\d]*)", re.ASCII)
+_PART = re.compile(r"(\d*)(?:\.(\d*))?([^.\d]*)", re.ASCII)
 _LIMIT = 1 << 63
 _LONGEST_CACHED = 64
-_FRACTION_DIGITS = 18  # Go reads the fraction into an int64 and drops the digits that do not fit
+_MAX_PLACES = 308  # beyond it Go divides by infinity
 
 
 def parse(text: str) -> int:
@@ -64,20 +64,32 @@ def _find(text: str) -> int | None:
         part = _PART.match(text, position)
         if part is None:
             return None
-        whole, dot, fraction, name = part.groups()
+        whole, fraction, name = part.groups()
         unit = _UNITS.get(name)
-        if unit is None or not (whole or fraction) or len(whole.lstrip("0")) > 19:
+        digits = whole.lstrip("0")
+        if unit is None or not (whole or fraction) or len(digits) > 19:
             return None
-        total += int(whole or "0") * unit
-        if dot and fraction:
-            digits = fraction[:_FRACTION_DIGITS]
-            total += int(float(int(digits)) * (unit / 10.0 ** len(digits)))
+        total += int(digits or "0") * unit
+        if fraction:
+            numerator, places = _fraction(fraction)
+            total += int(float(numerator) * (unit / 10.0**places)) if places <= _MAX_PLACES else 0
         if total > _LIMIT:
             return None
         position = part.end()
     if text[0] == "-":
         return -total
     return total if total < _LIMIT else None
+
+
+def _fraction(digits: str) -> tuple[int, int]:
+    """A fraction's digits as a number and how many they are: Go drops those that do not fit into 63 bits."""
+    significant = digits.lstrip("0")
+    zeros = len(digits) - len(significant)
+    if len(significant) > 18:
+        first, next_digit = int(significant[:18]), int(significant[:19])
+        fits = first <= (_LIMIT - 1) // 10 and next_digit <= _LIMIT
+        return (next_digit, zeros + 19) if fits else (first, zeros + 18)
+    return int(significant or "0"), len(digits)
 
 
 _find_cached = functools.lru_cache(maxsize=4096)(_find)

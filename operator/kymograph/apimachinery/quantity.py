@@ -32,6 +32,7 @@ _KIBI = 1024
 _BINARY_LETTERS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _DECIMAL_LETTERS = {exponent: letter for letter, exponent in _DECIMAL_SUFFIXES.items()}
 _INT64_MAX = (1 << 63) - 1
+_LONGEST = 1024  # digits beyond that are no amount of anything
 _LONGEST_CACHED = 64
 
 
@@ -86,7 +87,7 @@ def find(text: str) -> Quantity | None:
 
 
 def _find(text: str) -> Quantity | None:
-    parts = _TEXT.fullmatch(text)
+    parts = _TEXT.fullmatch(text) if len(text) <= _LONGEST else None
     if parts is None or not text:
         return None
     sign, zeros, whole, fraction, suffix = parts.groups()

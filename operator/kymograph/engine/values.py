@@ -22,6 +22,7 @@ _NUMBER = re.compile(
     r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
 )
 _LONGEST_NUMBER = 400
+_TOO_DEEP = "the value is nested too deeply"
 _HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
@@ -36,19 +37,23 @@ def is_number(value: JSON) -> bool:
 
 
 def equal(left: JSON, right: JSON, budget: Budget) -> bool:
-    """Deep equality: numbers by value, a bool never equals a number."""
+    """Deep equality: numbers by value, a bool never equals a number.
+
+    Raises:
+        EvaluationError: The values are nested too deeply, or the budget is exhausted.
+    """
     if type(left) is str or type(right) is str:
         return bool(left == right)
-    if isinstance(left, list):
-        if not isinstance(right, list) or len(left) != len(right):
+    if isinstance(left, list | dict):
+        if not isinstance(right, list if isinstance(left, list) else dict) or len(left) != len(right):
             return False
         budget.spend(len(left))
-        return all(equal(a, b, budget) for a, b in zip(left, right, strict=True))
-    if isinstance(left, dict):
-        if not isinstance(right, dict) or len(left) != len(right):
-            return False
-        budget.spend(len(left))
-        return all(key in right and equal(value, right[key], budget) for key, value in left.items())
+        try:
+            if isinstance(left, list):
+                return all(equal(a, b, budget) for a, b in zip(left, right, strict=True))
+            return all(key in right and equal(value, right[key], budget) for key, value in left.items())
+        except RecursionError:
+            raise errors.EvaluationError(_TOO_DEEP) from None
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return bool(left == right)
@@ -59,11 +64,12 @@ def to_json(value: JSON, budget: Budget) -> str:
 
     Raises:
         BudgetExhausted: The text would be larger than the budget allows.
-        EvaluationError: The value cannot be written as JSON (a NaN, an integer beyond 64 bits).
+        EvaluationError: The value cannot be written as JSON (a NaN, an integer beyond 64 bits, too many levels).
     """
-    plain = _plain(value, budget)
     try:
-        text = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS).decode()
+        text = orjson.dumps(_plain(value, budget), option=orjson.OPT_SORT_KEYS).decode()
+    except RecursionError:
+        raise errors.EvaluationError(_TOO_DEEP) from None
     except TypeError as problem:
         raise errors.EvaluationError(f"cannot write the value as JSON: {problem}") from problem
     return text.translate(_HTML)
@@ -92,7 +98,11 @@ def _plain(value: JSON, budget: Budget) -> JSON:
 
 
 def to_text(value: JSON, budget: Budget) -> str:
-    """Write a value as Go's `fmt.Sprint` does: `true`, `<nil>`, `1.5`, `[a b]`, `map[k:v]`."""
+    """Write a value as Go's `fmt.Sprint` does: `true`, `<nil>`, `1.5`, `[a b]`, `map[k:v]`.
+
+    Raises:
+        EvaluationError: The value is nested too deeply, or the budget is exhausted.
+    """
     match value:
         case str():
             return value
@@ -100,20 +110,23 @@ def to_text(value: JSON, budget: Budget) -> str:
             return "true" if value else "false"
         case None:
             return "<nil>"
-        case list():
-            budget.spend(len(value) + 1)
-            text = f"[{' '.join([to_text(item, budget) for item in value])}]"
-            budget.allocate(len(text))
-            return text
-        case dict():
-            budget.spend(len(value) + 1)
-            parts = [f"{key}:{to_text(value[key], budget)}" for key in sorted(value)]
-            text = f"map[{' '.join(parts)}]"
-            budget.allocate(len(text))
-            return text
         case float():
             return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        case list() | dict():
+            budget.spend(len(value) + 1)
+            try:
+                text = _container_text(value, budget)
+            except RecursionError:
+                raise errors.EvaluationError(_TOO_DEEP) from None
+            budget.allocate(len(text))
+            return text
     return str(value)
+
+
+def _container_text(value: list[Any] | dict[str, Any], budget: Budget) -> str:
+    if isinstance(value, list):
+        return f"[{' '.join([to_text(item, budget) for item in value])}]"
+    return f"map[{' '.join([f'{key}:{to_text(value[key], budget)}' for key in sorted(value)])}]"
 
 
 def integer(text: str) -> int | None:

@@ -82,7 +82,10 @@ def compile(value: values.JSON, path: str) -> Template:  # noqa: A001 - the fiel
         PolicyInvalid: Expressions that do not compile, empty variables, references: all of them.
     """
     compiler = _Compiler()
-    known, resolve = compiler.document(value, path, "")
+    try:
+        known, resolve = compiler.document(value, path, "")
+    except RecursionError:
+        raise errors.PolicyInvalid((errors.Problem(path, "nested too deeply"),)) from None
     if compiler.problems:
         raise errors.PolicyInvalid(tuple(compiler.problems))
     return Template(known, resolve, tuple(compiler.expressions))

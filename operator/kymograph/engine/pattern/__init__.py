@@ -121,7 +121,10 @@ def compile(document: values.JSON, path: str) -> Pattern:  # noqa: A001 - the fi
 
 def _compile(document: values.JSON, path: str) -> closures.Check:
     compiler = closures.Compiler()
-    check = compiler.element(document, ("/",), path)
+    try:
+        check = compiler.element(document, ("/",), path)
+    except RecursionError:
+        raise errors.PolicyInvalid((errors.Problem(path, "nested too deeply"),)) from None
     if compiler.problems:
         raise errors.PolicyInvalid(tuple(compiler.problems))
     return check

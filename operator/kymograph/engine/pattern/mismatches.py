@@ -6,8 +6,11 @@ lists while it travels up. No path is put together for a resource that matches.
 
 import enum
 
-from kymograph.engine import values
+from kymograph.engine import errors, values
 from kymograph.engine.budget import Budget
+
+LONGEST_VALUE = 1000
+"""Characters of a value that a message shows."""
 
 
 class Kind(enum.IntEnum):
@@ -75,8 +78,14 @@ class ValueMismatch(Mismatch):
         self._expected = expected
 
     def text(self, budget: Budget) -> str:
-        """The reason, with the value and the pattern."""
-        value, expected = values.to_text(self._value, budget), values.to_text(self._expected, budget)
+        """The reason, with the value and the pattern; a value too large to write never undoes the verdict."""
+        try:
+            value = values.to_text(self._value, budget)
+        except errors.EvaluationError:
+            value = "..."
+        if len(value) > LONGEST_VALUE:
+            value = f"{value[:LONGEST_VALUE]}..."
+        expected = values.to_text(self._expected, budget)
         return f"resource value '{value}' does not match '{expected}' at path {self.path()}"
 
 
