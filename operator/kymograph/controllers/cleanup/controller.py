@@ -4,11 +4,13 @@ Safe to run in several replicas: of two deletes of the same object, one finds it
 """
 
 import asyncio
+from collections.abc import Iterable
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import discovery
 from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import deletions, watches
+from kymograph.telemetry.instruments import labels
 from kymograph.telemetry.providers import Telemetry
 
 
@@ -31,10 +33,10 @@ class TTLController:
         clock: clocks.Clock,
         namespace: str,
     ) -> None:
-        self._deletions = deletions.Deletions(
-            client, telemetry.tracer, telemetry.instruments, clock, namespace, self.look_again
-        )
-        self._watches = watches.Watches(client, catalogues, telemetry.tracer, clock, self._deletions.changed)
+        tracer = telemetry.tracer_for("cleanup")
+        self._deletions = deletions.Deletions(client, tracer, telemetry.instruments, clock, namespace, self.look_again)
+        self._watches = watches.Watches(client, catalogues, tracer, clock, self._deletions.changed)
+        telemetry.instruments.ttl_info.observe(self._watched)
 
     def look_again(self) -> None:
         """Kinds or rights may have changed: find out soon what may be cleaned up."""
@@ -45,3 +47,6 @@ class TTLController:
         async with asyncio.TaskGroup() as parts:
             parts.create_task(self._watches.run())
             parts.create_task(self._deletions.run())
+
+    def _watched(self) -> Iterable[labels.Watched]:
+        return [labels.Watched(each.group, each.version, each.plural) for each in self._watches.watched]

@@ -114,9 +114,7 @@ class Deletions:
             return
         known = self._objects.get(target)
         if known is not None and known.labelled.wish == labelled.wish:
-            known.labelled = (
-                labelled  # waits, is being deleted, is tried again later, or was complained about: as before
-            )
+            known.labelled = labelled  # it waits, is being deleted or tried again, or was complained about, as before
             return
         self._objects[target] = _Progress(labelled)
         self._schedule.drop(target)

@@ -63,8 +63,8 @@ class Watches:
 
     @property
     def watched(self) -> frozenset[resources.Resource]:
-        """What is watched right now."""
-        return frozenset(self._running)
+        """What is watched right now; may be asked from any thread."""
+        return frozenset(tuple(self._running))
 
     def look_again(self) -> None:
         """Kinds or rights may have changed."""
@@ -72,17 +72,23 @@ class Watches:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            wait = RESYNC_EVERY
-            while True:
-                try:
-                    wanted = await self._wanted()
-                except errors.KubernetesError as error:
-                    logger.warning("What may be cleaned up cannot be found out, trying again: %s", error)
-                    wait = min(wait, RETRY_AFTER)
-                else:
-                    await self._watch(wanted, tasks)
-                wait = await self._until_next(wait)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._keep_true(tasks)
+        finally:
+            self._running.clear()
+
+    async def _keep_true(self, tasks: asyncio.TaskGroup) -> None:
+        wait = RESYNC_EVERY
+        while True:
+            try:
+                wanted = await self._wanted()
+            except errors.KubernetesError as error:
+                logger.warning("What may be cleaned up cannot be found out, trying again: %s", error)
+                wait = min(wait, RETRY_AFTER)
+            else:
+                await self._watch(wanted, tasks)
+            wait = await self._until_next(wait)
 
     async def _until_next(self, wait: float) -> float:
         """Wait until it is time to look again; returns how long to wait after that."""

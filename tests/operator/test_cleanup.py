@@ -1,0 +1,222 @@
+"""Objects with a TTL label are deleted by the operator as installed: where an administrator granted it, only there."""
+
+import datetime as dt
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from support.installed import ROOT, eventually
+
+LABEL = "cleanup.kyverno.io/ttl"
+ACCOUNT = "system:serviceaccount:kymograph:kymograph"
+LONG_AGO = "2023-07-19T120000Z"
+
+
+def example() -> dict:
+    """The grant that docs/cleanup.md shows."""
+    text = (ROOT / "docs" / "cleanup.md").read_text()
+    return yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))
+
+
+def grant(name: str, group: str, plural: str) -> dict:
+    """A grant in the form of the example."""
+    made = example()
+    made["metadata"]["name"] = name
+    made["rules"] = [{"apiGroups": [group], "resources": [plural], "verbs": ["list", "watch", "delete"]}]
+    return made
+
+
+def definition(generation: str) -> dict:
+    """A CustomResourceDefinition of Parcels; another description is another generation."""
+    schema = {"type": "object", "description": generation}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "parcels.cleanup.test"},
+        "spec": {
+            "group": "cleanup.test",
+            "scope": "Cluster",
+            "names": {"plural": "parcels", "singular": "parcel", "kind": "Parcel"},
+            "versions": [version],
+        },
+    }
+
+
+def labelled(
+    name: str, ttl: str | None, *, kind: str = "ConfigMap", api: str = "v1", namespace: str = "default", **more
+):
+    labels = {} if ttl is None else {LABEL: ttl}
+    metadata = {"name": name, "labels": labels, **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": api, "kind": kind, "metadata": {**metadata, **more.pop("metadata", {})}, **more}
+
+
+def deployment(name: str, ttl: str, propagation: str) -> dict:
+    annotations = {"cleanup.kyverno.io/propagation-policy": propagation}
+    labels = {"app": name}
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "app", "image": "registry.example/app"}]},
+    }
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    return labelled(
+        name,
+        ttl,
+        kind="Deployment",
+        api="apps/v1",
+        metadata={"labels": {LABEL: ttl}, "annotations": annotations},
+        spec=spec,
+    )
+
+
+def exists(installed, *what: str) -> bool:
+    return installed.kubectl("get", "-o", "name", *what, check=False).returncode == 0
+
+
+def may_delete(installed, resource: str) -> bool:
+    asked = installed.kubectl("auth", "can-i", "delete", resource, f"--as={ACCOUNT}", check=False)
+    return asked.stdout.strip() == "yes"
+
+
+def count(installed, metric: str, resource: str) -> float:
+    """The sum of a metric's series for a resource."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{installed.metrics_port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    series = [line for line in lines if line.startswith(f"{metric}{{") and f'resource_resource="{resource}"' in line]
+    return sum(float(line.rpartition("} ")[2].split()[0]) for line in series)
+
+
+def stopped_watching(installed, resource: str) -> bool:
+    told = [
+        line for line in installed.operator.log.read_text().splitlines() if line.rstrip().endswith(f"of {resource}")
+    ]
+    return "No longer watching" in told[-1]
+
+
+@pytest.fixture(scope="module")
+def granted(installed) -> Iterator[None]:
+    """The grant of the documentation, found out by the operator because a kind is installed at the same time."""
+    installed.apply(example())
+    eventually(lambda: may_delete(installed, "configmaps") and may_delete(installed, "deployments.apps"))
+    installed.apply(definition("granted"))
+    yield
+    installed.kubectl("delete", "clusterrole", example()["metadata"]["name"])
+    eventually(lambda: not may_delete(installed, "configmaps"))
+    installed.kubectl("delete", "crd", "parcels.cleanup.test")
+    eventually(lambda: stopped_watching(installed, "configmaps"))
+
+
+def test_a_due_object_goes_and_its_trace_says_why(installed, granted, otlp) -> None:
+    """Our root, our call, and the API server's trace linked to it; counted once; what is not due or labelled stays."""
+    before = count(installed, "ttl_controller_deletedobjects_total", "configmaps")
+    for name, ttl in (("in-two-seconds", "2s"), ("in-an-hour", "1h"), ("for-ever", None)):
+        installed.apply(labelled(name, ttl))
+    assert exists(installed, "configmap", "in-two-seconds")
+    eventually(lambda: not exists(installed, "configmap", "in-two-seconds"))
+    assert exists(installed, "configmap", "in-an-hour", "for-ever")
+
+    root = otlp.wait_for(
+        lambda span: span.name == "CLEANUP ttl" and span.attributes["kymograph.object.name"] == "in-two-seconds", 20
+    )
+    assert root.parent_id == ""
+    assert root.attributes["kymograph.cleanup.result"] == "deleted"
+    assert root.attributes["kymograph.cleanup.ttl"] == "2s"
+    (call,) = (span for span in otlp.trace(root.trace_id) if span.parent_id == root.span_id)
+    assert call.name == "KUBE delete configmaps"
+    continued = otlp.wait_for(lambda span: call.span_id in {span.parent_id, *(link.span_id for link in span.links)}, 20)
+    assert continued.service == "apiserver"
+    assert count(installed, "ttl_controller_deletedobjects_total", "configmaps") == before + 1
+    installed.kubectl("delete", "configmap", "in-an-hour", "for-ever")
+
+
+def test_the_label_may_be_set_changed_and_removed(installed, granted) -> None:
+    """Live: a label on an object that was there, another value, none."""
+    installed.apply(labelled("set", None))
+    installed.apply(labelled("changed", "1h"))
+    installed.apply(labelled("saved", "8s"))
+    installed.kubectl("label", "configmap", "saved", f"{LABEL}-")
+    installed.kubectl("label", "configmap", "set", f"{LABEL}={LONG_AGO}")
+    today = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d")
+    installed.kubectl("label", "--overwrite", "configmap", "changed", f"{LABEL}={today}")
+    eventually(lambda: not exists(installed, "configmap", "set"))
+    eventually(lambda: not exists(installed, "configmap", "changed"))
+    created = dt.datetime.fromisoformat(installed.get("configmap", "saved")["metadata"]["creationTimestamp"])
+    eventually(lambda: dt.datetime.now(dt.UTC) - created > dt.timedelta(seconds=9))
+    assert exists(installed, "configmap", "saved")
+    installed.kubectl("delete", "configmap", "saved")
+
+
+@pytest.mark.parametrize(("propagation", "survives"), [("Orphan", True), ("Foreground", False), ("Background", False)])
+def test_the_propagation_policy_is_honoured(installed, granted, propagation: str, survives: bool) -> None:
+    """Orphaned ReplicaSets lose their owner and stay; others go with it."""
+    name = f"cleanup-{propagation.lower()}"
+    installed.apply(deployment(name, "1h", propagation))
+
+    def replica_sets():
+        return installed.get("replicasets", "-l", f"app={name}")["items"]
+
+    eventually(replica_sets)
+    installed.kubectl("label", "--overwrite", "deployment", name, f"{LABEL}={LONG_AGO}")
+    eventually(lambda: not exists(installed, "deployment", name))
+    if survives:
+        (left,) = replica_sets()
+        assert not left["metadata"].get("ownerReferences")
+        installed.kubectl("delete", "replicaset", left["metadata"]["name"])
+    else:
+        eventually(lambda: not replica_sets())
+
+
+def test_kinds_not_granted_are_neither_deleted_nor_listed(installed, granted) -> None:
+    """A Secret whose time is long up, beside a ConfigMap with the same label that goes."""
+    installed.apply(labelled("kept", LONG_AGO, kind="Secret"))
+    installed.apply(labelled("gone", LONG_AGO))
+    eventually(lambda: not exists(installed, "configmap", "gone"))
+    assert exists(installed, "secret", "kept")
+    events = [json.loads(line) for line in installed.cluster.audit_log.read_text().splitlines()]
+    asked = {
+        event["objectRef"]["resource"]
+        for event in events
+        if event["user"]["username"] == ACCOUNT and "labelSelector=cleanup.kyverno.io" in event["requestURI"]
+    }
+    assert {"configmaps", "deployments"} <= asked
+    assert not asked & {"secrets", "pods", "services"}
+    installed.kubectl("delete", "secret", "kept")
+
+
+def test_what_cannot_be_followed_is_kept_and_told(installed, granted) -> None:
+    """A wrong value, an unknown policy, an object of the operator's own: one line in the log each, and counted."""
+    before = count(installed, "ttl_controller_invalidlabels_total", "configmaps")
+    misspelt = {"labels": {LABEL: LONG_AGO}, "annotations": {"cleanup.kyverno.io/propagation-policy": "orphan"}}
+    installed.apply(labelled("wrong-value", "1.5d"))
+    installed.apply(labelled("wrong-policy", LONG_AGO, metadata=misspelt))
+    installed.apply(labelled("our-own", LONG_AGO, namespace="kymograph"))
+    eventually(lambda: count(installed, "ttl_controller_invalidlabels_total", "configmaps") == before + 3)
+    log = installed.operator.log.read_text()
+    for name in ("wrong-value in default", "wrong-policy in default", "our-own in kymograph"):
+        assert log.count(f"of ConfigMap {name} is not followed") == 1
+    assert exists(installed, "configmap", "wrong-value", "wrong-policy")
+    assert exists(installed, "configmap", "our-own", "-n", "kymograph")
+    installed.kubectl("delete", "configmap", "wrong-value", "wrong-policy")
+    installed.kubectl("delete", "configmap", "our-own", "-n", "kymograph")
+
+
+def test_kinds_may_be_granted_installed_and_withdrawn_while_it_runs(installed, granted) -> None:
+    """A custom kind of the cluster, by a second grant; without the grant its objects stay."""
+    name = "cleanup-of-parcels"
+    installed.apply(grant(name, "cleanup.test", "parcels"))
+    eventually(lambda: may_delete(installed, "parcels.cleanup.test"))
+    installed.apply(definition("granted, second"))
+    installed.apply(labelled("lost", LONG_AGO, kind="Parcel", api="cleanup.test/v1", namespace=""))
+    eventually(lambda: not exists(installed, "parcels.cleanup.test", "lost"))
+    installed.kubectl("delete", "clusterrole", name)
+    eventually(lambda: not may_delete(installed, "parcels.cleanup.test"))
+    installed.apply(definition("withdrawn"))
+    eventually(lambda: stopped_watching(installed, "parcels.cleanup.test"))
+    installed.apply(labelled("safe", LONG_AGO, kind="Parcel", api="cleanup.test/v1", namespace=""))
+    installed.apply(labelled("marker", LONG_AGO))
+    eventually(lambda: not exists(installed, "configmap", "marker"))
+    assert exists(installed, "parcels.cleanup.test", "safe")
