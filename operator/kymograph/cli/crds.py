@@ -11,6 +11,13 @@ from kymograph.model import kinds
 HEADER = "# Written by `kymograph crds --write crds`. Edit operator/kymograph/model instead.\n"
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes shared parts of a schema in full: an anchor is YAML that reviewers of CRDs do not expect."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # the library's signature
+        return True
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument(
@@ -33,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 def render() -> dict[str, str]:
     """The files of `crds/`, by name."""
     files = {
-        f"{kind.name}.yaml": HEADER + yaml.safe_dump(kind.document(), sort_keys=False, width=110)
+        f"{kind.name}.yaml": HEADER + yaml.dump(kind.document(), Dumper=_Plain, sort_keys=False, width=110)
         for kind in kinds.SHIPPED
     }
     kustomization = {

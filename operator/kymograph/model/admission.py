@@ -4,13 +4,14 @@ A review is untrusted input: API servers show no client certificate to webhooks 
 shape is checked once, here, so that nobody after has to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 API_VERSION = "admission.k8s.io/v1"
 KIND = "AdmissionReview"
 OPERATIONS = frozenset(("CREATE", "UPDATE", "DELETE", "CONNECT"))
 
+_STRING = frozenset({str})
 _STRINGS = ("uid", "operation")
 _OPTIONAL_STRINGS = ("name", "namespace", "subResource", "requestSubResource")
 _OPTIONAL_OBJECTS = ("object", "oldObject", "options", "requestKind", "requestResource")
@@ -94,7 +95,7 @@ def _check_user(user: Any) -> None:
     if type(user) is not dict or type(user.get("username", "")) is not str:
         raise MalformedReview("request.userInfo: an object with a username is required")
     groups = user.get("groups")
-    if groups is not None and (type(groups) is not list or not all(type(group) is str for group in groups)):
+    if groups is not None and (type(groups) is not list or not _are_strings(groups)):
         raise MalformedReview("request.userInfo.groups: must be a list of strings")
 
 
@@ -111,7 +112,9 @@ def _check_metadata(field: str, document: Any) -> None:
             raise MalformedReview(f"request.{field}.metadata.{key}: must be a string")
     for key in ("labels", "annotations"):
         values = metadata.get(key)
-        if values is not None and (
-            type(values) is not dict or not all(type(value) is str for value in values.values())
-        ):
+        if values is not None and (type(values) is not dict or not _are_strings(values.values())):
             raise MalformedReview(f"request.{field}.metadata.{key}: must be an object of strings")
+
+
+def _are_strings(values: Iterable[Any]) -> bool:
+    return _STRING.issuperset(map(type, values))

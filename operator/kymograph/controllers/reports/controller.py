@@ -47,7 +47,7 @@ class Reports:
             return clock() / 1e9
 
         self._work = queue.WorkQueue()
-        self._intake = intake.Intake(clock, wall_clock, instruments.report_reviews_dropped.bind(()))
+        self._intake = intake.Intake(clock, wall_clock, instruments.report_reviews_dropped.bind(()).add)
         self._reported = reported.ReportedPolicies(store, client, self._work)
         self._writer = writer.ReportWriter(
             client,
@@ -55,8 +55,8 @@ class Reports:
             permissions.Permissions(seconds),
             self._work,
             self._reported,
-            telemetry.tracer,
-            lambda outcome: instruments.report_updates.bind((outcome,)).add(),
+            telemetry.tracer_for("reports"),
+            lambda outcome: instruments.report_updates.bind((outcome.value,)).add(),
         )
 
     def decided(
@@ -75,15 +75,18 @@ class Reports:
         self._work.put(findings)
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Write what this replica's reviews found until cancelled: no other replica knows of it."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._intake.pass_on(self._work))
             tasks.create_task(self._writer.run())
-            tasks.create_task(self._reported.sweep())
+
+    async def sweep(self) -> None:
+        """Keep reports free of policies that are gone, until cancelled. One replica is enough; `run` has to run too."""
+        await self._reported.sweep()
 
     async def drain(self, patience: float) -> None:
         """Before a stop: let what waits be written, for so many seconds at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while len(self._intake) or not self._work.idle:
+                while len(self._intake) or not self._work.idle:  # noqa: ASYNC110  # two queues, looked at once in a process's life
                     await asyncio.sleep(_POLL)

@@ -14,7 +14,9 @@ from kymograph.model import policyreport as model
 MANAGED_BY = ("app.kubernetes.io/managed-by", "kyverno")
 """The label of our reports: Kyverno's, so that tools find them and Kyverno's own reports go on as ours."""
 
-POLICY_REPORTS = resources.Resource(model.GROUP, model.VERSION, model.PLURALS["PolicyReport"], "PolicyReport", namespaced=True)
+POLICY_REPORTS = resources.Resource(
+    model.GROUP, model.VERSION, model.PLURALS["PolicyReport"], "PolicyReport", namespaced=True
+)
 CLUSTER_POLICY_REPORTS = resources.Resource(
     model.GROUP, model.VERSION, model.PLURALS["ClusterPolicyReport"], "ClusterPolicyReport", namespaced=False
 )
@@ -29,7 +31,7 @@ def resource_of(subject: findings.Subject) -> resources.Resource:
 
 
 def merged(
-    subject: findings.Subject, stored: Mapping[str, Any] | None, found: findings.Rows, reported: Reported
+    subject: findings.Subject, stored: Mapping[str, Any] | None, found: findings.ByPolicy, reported: Reported
 ) -> dict[str, Any] | None:
     """The report as it ought to be, or None where no result is left.
 
@@ -45,7 +47,7 @@ def merged(
         if row.get("source") != findings.SOURCE
         or (row.get("policy") not in found and reported(row.get("policy", ""), row.get("rule", "")))
     ]
-    results += [row for key, rows in found.items() for row in rows if reported(key, row["rule"])]
+    results += [row for key, each in found.items() for row in findings.rows(each) if reported(key, row["rule"])]
     if not results:
         return None
     results.sort(key=_order)

@@ -5,7 +5,7 @@ into the report. Findings on the same object add up: each policy's latest word c
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from opentelemetry.trace import SpanContext
@@ -17,9 +17,9 @@ from kymograph.model import policyreport as model
 SOURCE = "kyverno"
 """`source` of the results of policies of kyverno.io, as dashboards filter by it."""
 
-ADMISSION = "admission review"
-BACKGROUND = "background scan"
-"""What the property `process` says of how a result was found."""
+ADMISSION: Mapping[str, str] = {"process": "admission review"}
+BACKGROUND: Mapping[str, str] = {"process": "background scan"}
+"""The property that says how a result was found."""
 
 MOST_MESSAGE = 4096
 """Characters of a message that are kept: hundreds of results then still fit into one object of etcd (1.5 MB)."""
@@ -30,8 +30,23 @@ MOST_LINKS = 16
 Row: TypeAlias = Mapping[str, Any]
 """One entry of a report's `results`."""
 
-Rows: TypeAlias = Mapping[str, Sequence[Row]]
-"""By policy (`name` or `namespace/name`) what its rules found; empty where it no longer has anything to say."""
+
+class Found(NamedTuple):
+    """What one policy found at one time; made into entries of a report only where they are written.
+
+    Attributes:
+        result: The results of its rules; None where it has nothing to say of the object (any more).
+        process: `ADMISSION` or `BACKGROUND`.
+        at: When, in nanoseconds since the epoch.
+    """
+
+    result: PolicyResult | None
+    process: Mapping[str, str]
+    at: int
+
+
+ByPolicy: TypeAlias = Mapping[str, Found]
+"""What policies found, by their keys: `name` or `namespace/name`."""
 
 
 class Subject(NamedTuple):
@@ -67,8 +82,8 @@ class Findings:
 
     subject: Subject
     plural: str = ""
-    latest: Rows = dataclasses.field(default_factory=dict)
-    settled: Rows = dataclasses.field(default_factory=dict)
+    latest: ByPolicy = dataclasses.field(default_factory=dict)
+    settled: ByPolicy = dataclasses.field(default_factory=dict)
     replaces: str = ""
     fresh: bool = False
     requests: tuple[SpanContext, ...] = ()
@@ -90,38 +105,38 @@ class Findings:
             requests=(*self.requests, *later.requests)[-MOST_LINKS:],
         )
 
-    def of(self, resource_version: str) -> Rows:
+    def of(self, resource_version: str) -> ByPolicy:
         """What counts for the object as it is stored now, in the version given."""
         if self.replaces and self.replaces == resource_version:
             return self.settled
         return {**self.settled, **self.latest}
 
 
-def rows(result: PolicyResult, process: str, found_at: int) -> tuple[Row, ...]:
-    """What one policy found, as entries of a report.
-
-    Args:
-        result: The policy's results.
-        process: `ADMISSION` or `BACKGROUND`.
-        found_at: When, in nanoseconds since the epoch.
-    """
-    policy = result.policy
-    constant: dict[str, Any] = {"source": SOURCE, "policy": policy.key, "scored": policy.scored}
+def rows(found: Found) -> tuple[Row, ...]:
+    """What one policy found, as entries of a report."""
+    if found.result is None:
+        return ()
+    policy = found.result.policy
+    seconds, nanos = divmod(found.at, 1_000_000_000)
+    constant: dict[str, Any] = {
+        "source": SOURCE,
+        "policy": policy.key,
+        "scored": policy.scored,
+        "timestamp": {"seconds": seconds, "nanos": nanos},
+    }
     if policy.category:
         constant["category"] = policy.category
     if policy.severity in model.SEVERITIES:  # the API server refuses a report with any other word
         constant["severity"] = policy.severity
-    seconds, nanos = divmod(found_at, 1_000_000_000)
-    constant["timestamp"] = {"seconds": seconds, "nanos": nanos}
     return tuple(
         {
             **constant,
             "rule": each.rule.name,
             "result": outcome.WARN if each.status == outcome.FAIL and not policy.scored else each.status,
             "message": _message(each)[:MOST_MESSAGE],
-            "properties": {**each.properties, "process": process},
+            "properties": {**each.properties, **found.process},
         }
-        for each in result.rules
+        for each in found.result.rules
     )
 
 

@@ -15,7 +15,6 @@ from kymograph.controllers.reports import findings, queue
 from kymograph.engine.evaluate import PolicyResult
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.model import policyreport as model
-from kymograph.telemetry.cells import CounterCell
 from kymograph.telemetry.sampling import Decision
 
 MOST_ENTRIES = 8_192
@@ -59,10 +58,10 @@ class Intake:
     Args:
         clock: Monotonic nanoseconds.
         wall_clock: Nanoseconds since the epoch.
-        dropped: Counts the reviews for which there was no room.
+        dropped: Counts a review for which there was no room.
     """
 
-    def __init__(self, clock: Callable[[], int], wall_clock: Callable[[], int], dropped: CounterCell) -> None:
+    def __init__(self, clock: Callable[[], int], wall_clock: Callable[[], int], dropped: Callable[[], None]) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
         self._dropped = dropped
@@ -101,7 +100,7 @@ class Intake:
             return
         entries = self._entries
         if len(entries) >= MOST_ENTRIES:
-            self._dropped.add()
+            self._dropped()
             return
         entries.append(
             (
@@ -148,9 +147,10 @@ def _findings(entry: _Entry, offset: int) -> findings.Findings | None:
         return None  # a report on a report would be followed by a report on that one
     if not name or max(len(name), len(namespace), len(uid)) > MOST_NAME:
         return None
-    latest: dict[str, Sequence[findings.Row]] = {policy.key: () for policy in evaluated}
+    silent = findings.Found(None, findings.ADMISSION, decided_at + offset)
+    latest = {policy.key: silent for policy in evaluated}
     for result in results:
-        latest[result.policy.key] = findings.rows(result, findings.ADMISSION, decided_at + offset)
+        latest[result.policy.key] = findings.Found(result, findings.ADMISSION, decided_at + offset)
     traced = decision.recorded or decision.sampled
     return findings.Findings(
         subject=findings.Subject(kind["group"], kind["version"], kind["kind"], namespace, name, uid),

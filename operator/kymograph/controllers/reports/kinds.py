@@ -57,7 +57,9 @@ class Kinds:
         catalogue = self._catalogues.current
         if catalogue is not self._read_from:
             self._table = {
-                (each.group, each.version, each.plural): each for each in catalogue.served if not each.subresource
+                (each.group, each.version, each.plural): each
+                for each in catalogue.served
+                if not each.subresource and "get" in each.verbs
             }
             self._read_from = catalogue
         served = self._table.get((subject.group, subject.version, plural))

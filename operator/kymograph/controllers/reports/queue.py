@@ -12,7 +12,7 @@ import random
 from kymograph.controllers.reports.findings import Findings
 
 MOST_WAITING = 8_192
-"""Objects that may wait: a burst of 5,000 and as much again; about 6 kB each with 17 results."""
+"""Objects that may wait: a burst of 5,000 and as much again; some 8 kB each with 17 results."""
 
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 60.0

@@ -13,6 +13,7 @@ from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import policies
 from kymograph.controllers.reports import document, queue, writer
 from kymograph.controllers.reports.findings import Findings
+from kymograph.engine.policy import CompiledPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,8 @@ class ReportedPolicies:
         self._store = store
         self._client = client
         self._work = work
-        self._rules: dict[str, frozenset[str] | None] = {}
+        self._rules: dict[str, frozenset[str] | None] = {}  # None: never compiled here, whatever is stored stays
         self._lost = asyncio.Event()
-        self._lost.set()
         store.listen(self._changed)
         for held in store.held:
             self._changed(held.key, held)
@@ -70,6 +70,7 @@ class ReportedPolicies:
     async def sweep(self) -> None:
         """Look through the reports whenever a policy or rule is gone; until cancelled."""
         await self._store.complete.wait()
+        self._lost.set()
         while True:
             await self._lost.wait()
             await asyncio.sleep(SETTLE)
@@ -78,7 +79,9 @@ class ReportedPolicies:
                 for resource in (document.POLICY_REPORTS, document.CLUSTER_POLICY_REPORTS):
                     await self._look_through(resource)
             except errors.KubernetesError as error:
-                logger.warning("Reports cannot be listed to remove results of deleted policies, trying again: %s", error)
+                logger.warning(
+                    "Reports cannot be listed to remove results of deleted policies, trying again: %s", error
+                )
                 self._lost.set()
                 await asyncio.sleep(RETRY_AFTER)
 
@@ -95,17 +98,20 @@ class ReportedPolicies:
 
     def _changed(self, key: policies.Key, held: policies.Held | None) -> None:
         name = f"{key.namespace}/{key.name}" if key.namespace else key.name
-        before = self._rules.pop(name, frozenset())
-        after: frozenset[str] | None = frozenset()
-        if held is not None:
-            after = before if held.compiled is None else _rules(held)
-            self._rules[name] = after
-        if before is None or (after is not None and before - after):
+        before = self._rules.get(name, frozenset())
+        after: frozenset[str] = frozenset()
+        if held is None:
+            self._rules.pop(name, None)
+        elif held.compiled is None:
+            self._rules.setdefault(name, None)
+            return
+        else:
+            after = self._rules[name] = _rules(held.compiled)
+        if before is None or before - after:
             self._lost.set()
 
 
-def _rules(held: policies.Held) -> frozenset[str]:
-    compiled = held.compiled
-    if compiled is None or writer.DISABLED in compiled.labels:
+def _rules(compiled: CompiledPolicy) -> frozenset[str]:
+    if writer.DISABLED in compiled.labels:
         return frozenset()
     return frozenset(rule.name for rule in compiled.rules)

@@ -1,0 +1,144 @@
+"""What the hot path hands over, and what of it becomes findings."""
+
+import asyncio
+
+import pytest
+
+from kymograph.controllers.reports import findings, intake, queue
+from support import pods
+from support.reporting import TRACED, UNTRACED, compiled, result_of
+
+PAUSE = intake.GRACE
+P = compiled(name="p")
+Q = compiled(name="q")
+
+
+class Clock:
+    def __init__(self):
+        self.now = 5_000_000_000
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def dropped():
+    return []
+
+
+@pytest.fixture
+def taken(clock, dropped):
+    """An intake whose clock started at the year 2024."""
+    return intake.Intake(clock, lambda: clock.now + 1_709_294_400_000_000_000, lambda: dropped.append(1))
+
+
+def mature(taken, clock):
+    clock.now += PAUSE
+    return list(taken.mature())
+
+
+def test_a_created_object_is_looked_at_after_its_grace(taken, clock) -> None:
+    """It is stored only after the last webhook has answered."""
+    taken.decided(pods.create()["request"], (P, Q), (result_of(P, "fail"),), UNTRACED)
+    clock.now += PAUSE - 1
+    assert not list(taken.mature())
+    clock.now += 1
+    (found,) = taken.mature()
+    assert found.subject == ("", "v1", "Pod", "shop", "web-7d4b9c6f58-x2x7k", "5a3f4a35-0f9b-41a2-8f0e-4cf6f4f1d777")
+    assert (found.plural, found.fresh, found.replaces, found.requests) == ("pods", True, "", ())
+    decided_at = 1_709_294_405_000_000_000
+    assert found.latest == {
+        "p": findings.Found(result_of(P, "fail"), findings.ADMISSION, decided_at),
+        "q": findings.Found(None, findings.ADMISSION, decided_at),
+    }
+
+
+def test_an_update_remembers_what_it_replaces(taken, clock) -> None:
+    """So that a change which was refused later can be told from one that was stored."""
+    review = pods.update()["request"]
+    review["oldObject"]["metadata"]["resourceVersion"] = "77"
+    taken.decided(review, (P,), (), TRACED)
+    (found,) = mature(taken, clock)
+    assert (found.replaces, found.fresh) == ("77", False)
+    (request,) = found.requests
+    assert (request.trace_id, request.span_id, request.is_remote) == (TRACED.trace_id, TRACED.span_id, True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"operation": "DELETE"},
+        {"operation": "CONNECT"},
+        {"dryRun": True},
+        {"subResource": "status"},
+        {"object": None},
+        {"object": {}},
+        {"object": {"metadata": None}},
+        {"object": {"metadata": {"name": "no-uid"}}},
+        {"object": {"metadata": {"uid": "no-name"}}},
+        {"object": {"metadata": {"uid": "u" * 254, "name": "n"}}},
+        {"operation": "UPDATE", "oldObject": {"metadata": None}, "object": None},
+        {"kind": {"group": "wgpolicyk8s.io", "version": "v1alpha2", "kind": "PolicyReport"}},
+        {"kind": {"group": "", "version": "v1", "kind": "Event"}},
+        {"kind": {"group": "events.k8s.io", "version": "v1", "kind": "Event"}},
+    ],
+)
+def test_what_leaves_no_object_leaves_nothing(taken, clock, change: dict) -> None:
+    """Deletions, dry runs, subresources, forged and nameless objects; reports, whose reports would have reports."""
+    taken.decided({**pods.create()["request"], **change}, (P,), (result_of(P),), UNTRACED)
+    assert mature(taken, clock) == []
+
+
+@pytest.mark.parametrize("old", [None, {}, {"metadata": None}, {"metadata": {"resourceVersion": {"a": 1}}}])
+def test_a_forged_update_raises_nothing(taken, clock, old: object) -> None:
+    """The hot path believes nothing and fails at nothing."""
+    taken.decided({**pods.update()["request"], "oldObject": old}, (P,), (), UNTRACED)
+    assert [each.replaces for each in mature(taken, clock)] == [""]
+
+
+def test_too_many_are_dropped_and_counted(taken, clock, dropped, monkeypatch) -> None:
+    """No review waits for reports, and memory has a bound."""
+    monkeypatch.setattr(intake, "MOST_ENTRIES", 3)
+    for _ in range(5):
+        taken.decided(pods.create()["request"], (P,), (), UNTRACED)
+    assert len(dropped) == 2
+    assert len(mature(taken, clock)) == 3
+
+
+def test_no_object_is_held(taken) -> None:
+    """An entry holds names, not the object: thousands of those would be hundreds of megabytes."""
+    import gc
+
+    review = pods.create()["request"]
+    taken.decided(review, (P,), (), UNTRACED)
+    held = gc.get_referents(taken._entries)[0]
+    assert not any(each is review["object"] or each is review["object"]["metadata"] for each in held)
+
+
+async def test_a_full_queue_makes_the_intake_wait(taken, clock, dropped, monkeypatch) -> None:
+    """What cannot be passed on stays within the bound of the intake."""
+    monkeypatch.setattr(intake, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(queue, "MOST_WAITING", 2)
+    work = queue.WorkQueue()
+    for number in range(4):
+        review = pods.create()["request"]
+        review["object"]["metadata"]["uid"] = f"uid-{number}"
+        taken.decided(review, (P,), (), UNTRACED)
+    clock.now += PAUSE
+    passing = asyncio.create_task(taken.pass_on(work))
+    try:
+        first = await work.take()
+        second = await work.take()
+        async with asyncio.timeout(5):
+            while len(taken):  # noqa: ASYNC110  # the intake tells nobody
+                await asyncio.sleep(0.001)
+        assert {first.findings.subject.uid, second.findings.subject.uid} == {"uid-0", "uid-1"}
+        assert work.full
+    finally:
+        passing.cancel()
+        await asyncio.gather(passing, return_exceptions=True)

@@ -1,0 +1,120 @@
+"""A report is what is stored and what was found, merged."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kymograph.controllers.reports import document, findings
+from support.reporting import POD, row, says
+
+NODE = findings.Subject("", "v1", "Node", "", "n1", "uid-n1")
+DEPLOYMENT = findings.Subject("apps", "v1", "Deployment", "shop", "web", "uid-d")
+FOREIGN = {"source": "KyvernoValidatingPolicy", "policy": "p", "result": "error", "message": "theirs"}
+
+
+def everything(_policy: str, _rule: str) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("subject", "kind", "api_version"),
+    [
+        (POD, "PolicyReport", "v1"),
+        (DEPLOYMENT, "PolicyReport", "apps/v1"),
+        (NODE, "ClusterPolicyReport", "v1"),
+    ],
+)
+def test_a_report_belongs_to_its_object(subject: findings.Subject, kind: str, api_version: str) -> None:
+    """Named by its uid, owned by it, scoped to it, labelled as Kyverno's are."""
+    made = document.merged(subject, None, says(p="pass"), everything)
+    owner = {"apiVersion": api_version, "kind": subject.kind, "name": subject.name, "uid": subject.uid}
+    where = {"namespace": subject.namespace} if subject.namespace else {}
+    assert made["kind"] == kind
+    assert made["metadata"] == {
+        "name": subject.uid,
+        "labels": {"app.kubernetes.io/managed-by": "kyverno"},
+        "ownerReferences": [owner],
+        **where,
+    }
+    assert made["scope"] == {**owner, **where}
+    assert document.subject_of(made) == subject
+
+
+def test_evaluated_policies_are_replaced_others_kept() -> None:
+    """An evaluation says all that a policy has to say; of a policy without a say nothing is left."""
+    stored = {"results": [row("a", "gone"), row("a", "r"), row("b"), row("c"), FOREIGN]}
+    made = document.merged(POD, stored, says(a="fail", b=""), everything)
+    assert [(each["policy"], each.get("rule"), each["result"]) for each in made["results"]] == [
+        ("a", "r", "fail"),
+        ("c", "r", "pass"),
+        ("p", None, "error"),
+    ]
+
+
+def test_results_of_unreported_policies_go() -> None:
+    """Stored or just found; other sources are not ours to judge."""
+    stored = {"results": [row("a"), row("b"), FOREIGN]}
+    made = document.merged(POD, stored, says(c="pass"), lambda policy, _rule: policy == "b")
+    assert [each["policy"] for each in made["results"]] == ["b", "p"]
+    assert document.merged(POD, {"results": [row("a")]}, {}, lambda _policy, _rule: False) is None
+
+
+names = st.sampled_from(["a", "b", "c", "ns/a"])
+entries = st.lists(
+    st.builds(row, names, names, st.sampled_from(["pass", "fail", "warn", "error", "skip"]), st.integers(0, 9)),
+    max_size=12,
+)
+
+
+@given(entries, st.dictionaries(names, st.sampled_from(["", "pass", "fail", "error"])))
+def test_the_summary_is_always_right(stored: list, results: dict) -> None:
+    """It counts the results, which are sorted; and merging again changes nothing."""
+    latest = says(**results)
+    made = document.merged(POD, {"results": stored}, latest, everything)
+    if made is None:
+        assert all(each["policy"] in latest for each in stored)
+        return
+    merged = [each["result"] for each in made["results"]]
+    assert made["summary"] == {result: merged.count(result) for result in ("pass", "fail", "warn", "error", "skip")}
+    assert sum(made["summary"].values()) == len(merged) > 0
+    keys = [(each["policy"], each["rule"]) for each in made["results"]]
+    assert keys == sorted(keys)
+    assert document.tells(made, document.merged(POD, made, latest, everything))
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"timestamp": {"seconds": 9, "nanos": 9}}, True),
+        ({"message": "other"}, False),
+        ({"result": "skip"}, False),
+        ({"properties": findings.BACKGROUND}, False),
+    ],
+)
+def test_only_time_may_differ(change: dict, same: bool) -> None:
+    """A report that says the same as before is not written again."""
+    stored = document.merged(POD, None, says(p="pass"), everything)
+    (entry,) = stored["results"]
+    assert document.tells({**stored, "results": [{**entry, **change}]}, stored) is same
+
+
+def test_a_report_that_lost_its_owner_is_written_again() -> None:
+    """Whoever edits our fields sees them come back."""
+    wanted = document.merged(POD, None, says(p="pass"), everything)
+    for lost in ("ownerReferences", "labels"):
+        metadata = {key: value for key, value in wanted["metadata"].items() if key != lost}
+        assert not document.tells({**wanted, "metadata": metadata}, wanted)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"name": "uid-web"},
+        {"name": "uid-web", "labels": {"app.kubernetes.io/managed-by": "trivy"}},
+        {"name": "audit-7", "labels": {"app.kubernetes.io/managed-by": "kyverno"}},
+    ],
+)
+def test_reports_of_others_are_not_ours(metadata: dict) -> None:
+    """Another label, or a name that is not the uid of the object."""
+    assert document.subject_of({"metadata": metadata, "scope": {"uid": "uid-web"}}) is None

@@ -1,0 +1,101 @@
+"""The work queue: one entry an object, one worker an object, failures later and never over newer findings."""
+
+import asyncio
+
+import pytest
+
+from kymograph.controllers.reports import queue
+from support.reporting import POD, found
+
+OTHER = POD._replace(uid="uid-other", name="other")
+
+
+def uid(work: queue.Work) -> str:
+    return work.findings.subject.uid
+
+
+async def nothing(work: queue.WorkQueue) -> bool:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await work.take()
+    return True
+
+
+async def test_findings_on_one_object_are_one_piece_of_work() -> None:
+    """However often an object is evaluated while it waits; first come, first served."""
+    work = queue.WorkQueue()
+    for each in (found(p="pass"), found(subject=OTHER, p="pass"), found(p="fail"), found(q="pass")):
+        work.put(each)
+    first = await work.take()
+    assert uid(first) == POD.uid
+    assert first.findings.latest == found(p="fail", q="pass").latest
+    assert uid(await work.take()) == OTHER.uid
+    assert await nothing(work)
+
+
+async def test_an_object_has_one_worker_at_a_time() -> None:
+    """What comes in meanwhile waits for the end of the work."""
+    work = queue.WorkQueue()
+    work.put(found(p="pass"))
+    first = await work.take()
+    work.put(found(p="fail"))
+    assert await nothing(work)
+    work.done(first)
+    second = await work.take()
+    assert second.findings.latest == found(p="fail").latest
+    work.done(second)
+    assert work.idle
+
+
+async def test_a_failure_comes_back_under_what_is_newer(monkeypatch) -> None:
+    """After a back-off, with its count, and its findings are older than those that came meanwhile."""
+    monkeypatch.setattr(queue, "BACKOFF_FIRST", 0.02)
+    work = queue.WorkQueue()
+    work.put(found(p="pass", q="pass"))
+    failed = await work.take()
+    work.put(found(p="fail"))
+    work.done(failed, again=queue.Work(failed.findings, 1))
+    assert not work.idle
+    assert await nothing(work)
+    async with asyncio.timeout(5):
+        again = await work.take()
+    assert again.failures == 1
+    assert again.findings.latest == found(p="fail", q="pass").latest
+
+
+async def test_a_failure_waits_alone(monkeypatch) -> None:
+    """Other objects do not wait for its back-off, and news do not shorten it."""
+    monkeypatch.setattr(queue, "BACKOFF_FIRST", 60.0)
+    work = queue.WorkQueue()
+    work.put(found(p="pass"))
+    failed = await work.take()
+    work.done(failed, again=failed)
+    work.put(found(p="fail"))
+    work.put(found(subject=OTHER, p="pass"))
+    assert uid(await work.take()) == OTHER.uid
+    assert await nothing(work)
+
+
+async def test_whoever_brings_much_waits_for_room(monkeypatch) -> None:
+    """Memory has a bound; scans wait, findings on objects that wait already are always taken."""
+    monkeypatch.setattr(queue, "MOST_WAITING", 1)
+    work = queue.WorkQueue()
+    work.put(found(p="pass"))
+    work.put(found(p="fail"))
+    room = asyncio.create_task(work.room())
+    await asyncio.sleep(0)
+    assert not room.done()
+    await work.take()
+    async with asyncio.timeout(5):
+        await room
+
+
+async def test_a_burst_is_spread_evenly() -> None:
+    """So many starts a second, without a debt from idle times."""
+    loop = asyncio.get_running_loop()
+    pace = queue.Pace(200.0)
+    await asyncio.sleep(0.05)
+    began = loop.time()
+    for _ in range(11):
+        await pace.turn()
+    assert loop.time() - began >= 10 / 200.0
