@@ -307,7 +307,7 @@ def changed(change):
             (
                 "spec.rules[0]: only select variables are allowed in background mode. "
                 "Set spec.background=false to disable background mode for this policy rule: "
-                "invalid variable used at path: match/any[0]/subjects"
+                "invalid variable used at path: spec/rules[0]/match/any[0]/subjects"
             ),
         ),
         (

@@ -396,6 +396,13 @@ class Recording:
         self._open = []
         self._now = 0
 
+    def extend(self, steps):
+        for head, body, now in steps:
+            if isinstance(head, str):
+                self.end(head, body, now)
+            else:
+                self.begin(head, body, now)
+
     def begin(self, step, subject, now):
         assert now >= self._now
         self._now = now

@@ -227,8 +227,8 @@ def problems_of(rule):
         ),
         (resources(nmes=["x"]), "rule.match.any[0].resources.nmes: unknown field; did you mean 'names'?"),
         (
-            {"match": {"any": [{"resources": {"kinds": ["Pod"]}, "roles": ["a:b"]}]}},
-            "rule.match.any[0].roles: roles in match and exclude are not supported by this version of Kymograph",
+            {"match": {"any": [{"resources": {"kinds": ["Pod"]}, "roles": "a:b"}]}},
+            "rule.match.any[0].roles: must be a list, not a string",
         ),
         (
             {"match": {"any": [{"resources": {"kinds": ["Pod"]}, "subjects": [{"kind": "Robot", "name": "x"}]}]}},

@@ -120,6 +120,7 @@ def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
         may_enforce=any(each.may_enforce for each in (*of_rules, declared)),
         needs_namespace_labels=any(each.needs_namespace_labels for each in (*of_rules, declared))
         or any(rule.match.needs_namespace_labels for rule in every_rule),
+        needs_roles=any(rule.needs_roles for rule in every_rule),
         rules=every_rule,
         written_rules=written_rules,
         rules_by_kind=_by_kind(written_rules, rewritten),

@@ -19,6 +19,12 @@ UNEXPECTED = "the rule could not be evaluated because of an internal error"
 
 EXISTING = "skipping the rule evaluation as pre-existing violations are allowed"
 
+_POLICY, _RULE, _MATCH, _PRECONDITIONS = (
+    watching.Step.POLICY,
+    watching.Step.RULE,
+    watching.Step.MATCH,
+    watching.Step.PRECONDITIONS,
+)
 _APPLIED = (outcome.PASS, outcome.FAIL)
 _WORST_FIRST = (outcome.ERROR, outcome.FAIL, outcome.WARN, outcome.PASS, outcome.SKIP)
 
@@ -100,17 +106,16 @@ def evaluate(
     for each in policies:
         if each.namespace and each.namespace != namespace:
             continue
-        if watcher is not None:
-            watcher.begin(watching.Step.POLICY, each, now)
+        log: list[watching.Entry] | None = None if watcher is None else [(_POLICY, each, now)]
         found: list[RuleResult] = []
         for rule in each.rules_by_kind.get(kind, each.written_rules):
             started = now
-            if watcher is not None:
-                watcher.begin(watching.Step.RULE, rule, started)
+            if log is not None:
+                log.append((_RULE, rule, started))
             exception = None
             properties = _NO_PROPERTIES
             try:
-                judged = _judge(rule, stage, budget, clock, watcher, started)
+                judged = _judge(rule, stage, budget, clock, log, started)
                 if rule.properties is not None and judged is not None:
                     properties = _resolved(rule.properties, stage, budget)
             except errors.BudgetExhausted as error:
@@ -123,18 +128,19 @@ def evaluate(
                 judged = outcome.Outcome(outcome.ERROR, UNEXPECTED)
             now = clock()
             if judged is None:
-                if watcher is not None:
-                    watcher.end(outcome.SKIP, "", now)
+                if log is not None:
+                    log.append((outcome.SKIP, "", now))
                 continue
             status, message = judged
-            if watcher is not None:
-                watcher.end(status, message, now)
+            if log is not None:
+                log.append((status, message, now))
             action = rule.fixed_action or _action(rule.action, target)
             found.append(RuleResult(rule, status, message, action, started, now, properties, exception))
             if each.apply_one and status in _APPLIED:
                 break
-        if watcher is not None:
-            watcher.end(_worst(found), "", now)
+        if watcher is not None and log is not None:
+            log.append((_worst(found), "", now))
+            watcher.extend(log)
         if found:
             results.append(PolicyResult(each, each.fixed_action or _action(each.action, target), tuple(found)))
     return tuple(results)
@@ -145,26 +151,26 @@ def _judge(
     stage: scene.Scene,
     budget: budgets.Budget,
     clock: Callable[[], int],
-    watcher: watching.Watcher | None,
+    log: list[watching.Entry] | None,
     started: int,
 ) -> outcome.Outcome | None:
     """The outcome of a rule; None where it does not match or has nothing to say."""
-    if watcher is None:
+    if log is None:
         decision = rule.match.decide(stage.target)
     else:
-        watcher.begin(watching.Step.MATCH, rule, started)
+        log.append((_MATCH, rule, started))
         decision = "error"
         try:
             decision = rule.match.decide(stage.target)
         finally:
-            watcher.end(decision, "", clock())
+            log.append((decision, "", clock()))
     if decision is not blocks.MATCHED:
         return None
     if stage.exhausted:
         return outcome.Outcome(outcome.ERROR, stage.exhausted)
     budget.spend()
     if rule.preconditions is not None:
-        unmet = _unmet(rule, rule.preconditions, stage, budget, clock, watcher)
+        unmet = _unmet(rule, rule.preconditions, stage, budget, clock, log)
         if unmet is not None:
             return unmet
     body = rule.body
@@ -182,11 +188,11 @@ def _unmet(
     stage: scene.Scene,
     budget: budgets.Budget,
     clock: Callable[[], int],
-    watcher: watching.Watcher | None,
+    log: list[watching.Entry] | None,
 ) -> outcome.Outcome | None:
     """The outcome of a rule whose preconditions are not met; None if they are."""
-    if watcher is not None:
-        watcher.begin(watching.Step.PRECONDITIONS, rule, clock())
+    if log is not None:
+        log.append((_PRECONDITIONS, rule, clock()))
     ended, detail = "error", ""
     try:
         met, detail = preconditions.evaluate(stage.context, budget)
@@ -198,8 +204,8 @@ def _unmet(
         detail = str(error)
         return outcome.Outcome(outcome.ERROR, f"failed to evaluate preconditions: {error}")
     finally:
-        if watcher is not None:
-            watcher.end(ended, detail, clock())
+        if log is not None:
+            log.append((ended, detail, clock()))
     if met:
         return None
     return outcome.Outcome(outcome.SKIP, f"preconditions not met; {detail}" if detail else "preconditions not met")
@@ -240,5 +246,7 @@ def _action(resolve: actions.Resolver, target: targets.Target) -> str:
 
 
 def _worst(results: Sequence[RuleResult]) -> str:
+    if len(results) == 1:
+        return results[0].status
     statuses = {result.status for result in results}
     return next((status for status in _WORST_FIRST if status in statuses), outcome.SKIP)

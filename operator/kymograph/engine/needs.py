@@ -5,7 +5,7 @@ its own, puts it into the facts, and evaluates again.
 """
 
 import dataclasses
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from kymograph.engine import errors
 
@@ -26,14 +26,41 @@ class ResourceKind:
     resource: str
 
 
-Need: TypeAlias = NamespaceLabels | ResourceKind
+@dataclasses.dataclass(frozen=True, slots=True)
+class UserRoles:
+    """The roles that are bound to a user, as far as they count in a namespace: a `Roles`.
+
+    Attributes:
+        user: Name of the user.
+        groups: The user's groups.
+        namespace: Namespace of the request; empty for cluster-scoped objects.
+    """
+
+    user: str
+    groups: tuple[str, ...]
+    namespace: str
+
+
+class Roles(NamedTuple):
+    """What `roles` and `clusterRoles` of filters, `request.roles` and `request.clusterRoles` are about.
+
+    Attributes:
+        roles: Roles as `namespace:name`, of all namespaces, sorted.
+        cluster_roles: Names of ClusterRoles, sorted.
+    """
+
+    roles: tuple[str, ...]
+    cluster_roles: tuple[str, ...]
+
+
+Need: TypeAlias = NamespaceLabels | ResourceKind | UserRoles
 
 
 class Needed(Exception):
     """An evaluation cannot go on without a fact. No error: the caller adds the fact and evaluates again."""
 
     def __init__(self, need: Need) -> None:
-        super().__init__(f"needed: {need}")
+        super().__init__(need)
         self.need = need
 
 

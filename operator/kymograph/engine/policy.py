@@ -23,6 +23,7 @@ class CompiledRule:
         action: Resolves that for a target.
         tolerates_existing: On UPDATE a violation that the old object had too is skipped.
         properties: Templates of the rule's `reportProperties`; None where it has none.
+        needs_roles: It looks at the roles of the user.
     """
 
     name: str
@@ -35,6 +36,7 @@ class CompiledRule:
     action: actions.Resolver
     tolerates_existing: bool
     properties: variables.Template | None
+    needs_roles: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +68,7 @@ class CompiledPolicy:
         action: Resolves that for a target.
         may_enforce: Some rule may block some request; errors of other policies never block.
         needs_namespace_labels: Some rule looks at the labels of the object's namespace.
+        needs_roles: Some rule looks at the roles of the user.
         rules: All rules: those written and those rewritten.
         written_rules: The rules for kinds that are not in `rules_by_kind`.
         rules_by_kind: The rules for controllers of Pods, by kind.
@@ -95,6 +98,7 @@ class CompiledPolicy:
     action: actions.Resolver
     may_enforce: bool
     needs_namespace_labels: bool
+    needs_roles: bool
     rules: tuple[CompiledRule, ...]
     written_rules: tuple[CompiledRule, ...]
     rules_by_kind: Mapping[str, tuple[CompiledRule, ...]]

@@ -9,12 +9,13 @@ from kymograph.engine.match import target as targets
 from kymograph.engine.rules import outcome
 
 _SERVICE_ACCOUNT = "system:serviceaccount:"
+_ROLES = ("roles", "clusterRoles")
 _NOBODY_OF_TODAY = targets.User("kymograph:whoever-made-the-old-object", ("kymograph:unknown",))
 """Stands in for the user of an old object: rules about users must not match it by the user of today's request."""
 
 
 class _Unknown(Mapping[str, str]):
-    """Labels that could not be fetched: the rules that look at them end in an error, the others do not."""
+    """Labels or roles that could not be fetched: rules that look at them end in an error, the others do not."""
 
     __slots__ = ("_reason",)
 
@@ -29,6 +30,21 @@ class _Unknown(Mapping[str, str]):
 
     def __len__(self) -> int:
         raise errors.EvaluationError(self._reason)
+
+
+class _Untold(dict[str, Any]):
+    """A request whose user's roles could not be fetched: expressions that name them end in an error."""
+
+    __slots__ = ("_reason",)
+
+    def __init__(self, request: Mapping[str, Any], reason: str) -> None:
+        super().__init__((key, value) for key, value in request.items() if key not in _ROLES)
+        self._reason = reason
+
+    def __missing__(self, key: str) -> Any:
+        if key in _ROLES:
+            raise errors.EvaluationError(self._reason)
+        raise KeyError(key)
 
 
 class Scene:
@@ -78,7 +94,8 @@ def of(policies: Sequence[policy.CompiledPolicy], request: Mapping[str, Any], fa
     """Set the scene for the evaluation of some policies; None where there is no object to evaluate.
 
     Raises:
-        Needed: The labels of the namespace are looked at and not known, or the kind behind a subresource is not.
+        Needed: The labels of the namespace or the roles of the user are looked at and not known, or the kind behind a
+            subresource is not.
         EvaluationError: The kind behind a subresource could not be fetched.
     """
     new, old = request.get("object"), request.get("oldObject")
@@ -98,6 +115,10 @@ def of(policies: Sequence[policy.CompiledPolicy], request: Mapping[str, Any], fa
     user = None
     if account:
         user = targets.User(account.get("username") or "", tuple(account.get("groups") or ()))
+        for each in policies:
+            if each.needs_roles:
+                user, request = _with_roles(user, request, facts)
+                break
     target = targets.of(resource, kind, operation, namespace, namespace_labels, user)
     name = user.name if user is not None else ""
     account_namespace = account_name = ""
@@ -121,6 +142,26 @@ def _kind(request: Mapping[str, Any], facts: needs.Facts) -> tuple[str, str, str
         needs.ResourceKind(resource["group"], resource["version"], resource["resource"])
     )
     return group, version, name, subresource
+
+
+def _with_roles(
+    user: targets.User, request: Mapping[str, Any], facts: needs.Facts
+) -> tuple[targets.User, Mapping[str, Any]]:
+    """The user with their roles, and the request as expressions see it then.
+
+    As in Kyverno a list without entries is left out, so that policies write `request.roles || ''`.
+    """
+    try:
+        found: needs.Roles = facts.require(needs.UserRoles(user.name, user.groups, request.get("namespace") or ""))
+    except errors.EvaluationError as error:
+        unknown = _Unknown(str(error))
+        return targets.User(user.name, user.groups, unknown, unknown), _Untold(request, str(error))
+    told = dict(request)
+    for name, held in zip(_ROLES, found, strict=True):
+        told.pop(name, None)  # what the review itself claims does not count
+        if held:
+            told[name] = list(held)
+    return targets.User(user.name, user.groups, found.roles, found.cluster_roles), told
 
 
 def _namespace_labels(namespace: str, facts: needs.Facts) -> Mapping[str, str]:

@@ -8,13 +8,14 @@ registry once, and called directly. A path that names no handler is refused, nev
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, cast
 
 import kopf
 import orjson
 
-from kymograph.controllers.admission import review, server, webhooks
+from kymograph.clients.kubernetes import discovery
+from kymograph.controllers.admission import policyadvice, review, server, webhooks
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.admission.spans import server_span
 from kymograph.engine import compile as compiler
@@ -29,8 +30,14 @@ _RESOURCE_HANDLERS = {webhooks.FAIL_PATH: "fail", webhooks.IGNORE_PATH: "ignore"
 _POLICY_HANDLER = "policies"
 
 
-def register(registry: kopf.OperatorRegistry, reviews: review.Reviews) -> None:
-    """Register every admission entry point."""
+def register(registry: kopf.OperatorRegistry, reviews: review.Reviews, catalogues: discovery.Catalogues) -> None:
+    """Register every admission entry point.
+
+    Args:
+        registry: Where.
+        reviews: Judges resources.
+        catalogues: What the API server serves, which policies are compared with.
+    """
 
     @kopf.on.validate(kopf.EVERYTHING, id="fail", registry=registry)
     def fail(**given: Any) -> Any:
@@ -40,15 +47,24 @@ def register(registry: kopf.OperatorRegistry, reviews: review.Reviews) -> None:
     def ignore(**given: Any) -> Any:
         return reviews.validate(given["http"], "Ignore")
 
-    async def check_policy(body: kopf.Body, **_: Any) -> None:
+    async def check_policy(body: kopf.Body, warnings: list[str], **_: Any) -> None:
+        document = dict(body)
         try:
-            compiler.compile_policy(dict(body))
+            compiler.compile_policy(document)
         except errors.PolicyInvalid as invalid:
-            problems = "".join(f"\n  {problem}" for problem in invalid.problems)
-            raise kopf.AdmissionError(f"the policy cannot be enforced as written:{problems}", code=422) from invalid
+            raise _refusal(invalid.problems) from invalid
+        advice = await policyadvice.of(document, catalogues)
+        warnings += advice.warnings
+        if advice.problems:
+            raise _refusal(advice.problems)
 
     for plural in model.PLURALS.values():
         kopf.on.validate(model.GROUP, model.VERSION, plural, id=_POLICY_HANDLER, registry=registry)(check_policy)
+
+
+def _refusal(problems: Iterable[errors.Problem]) -> kopf.AdmissionError:
+    listed = "".join(f"\n  {problem}" for problem in problems)
+    return kopf.AdmissionError(f"the policy cannot be enforced as written:{listed}", code=422)
 
 
 class Seam:
@@ -109,12 +125,13 @@ def _dispatched(seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics) -> ser
         answer = await seam.dispatch(document, _POLICY_HANDLER)
         verdict = answer["response"]
         ended = time.monotonic_ns()
-        metrics.reviewed(request, verdict["allowed"], (), ended - started)
-        if recorder.recording:
+        kept = None
+        if telemetry.judge(recorder, ended, denied=not verdict["allowed"], namespace=request.get("namespace") or ""):
             denial = None if verdict["allowed"] else (verdict.get("status") or {}).get("message", "")
-            name, attributes, events = server_span(request, denial, (), ended)
+            name, attributes, events = server_span(request, denial, (), ended, user=telemetry.tells_users)
             recorder.finish(name, attributes, ended, events=events)
-            telemetry.keep(recorder)
+            kept = recorder if telemetry.keep(recorder) else None
+        metrics.reviewed(request, verdict["allowed"], (), ended - started, kept)
         return orjson.dumps(answer)
 
     return handle

@@ -5,12 +5,15 @@ from typing import Any
 
 from kymograph.controllers import policies
 from kymograph.engine.evaluate import PolicyResult
+from kymograph.engine.policy import CompiledRule
+from kymograph.telemetry.cells import CounterCell, HistogramCell, Mark
 from kymograph.telemetry.instruments import Instruments
+from kymograph.telemetry.recorder import Recorder
 
 WEBHOOK = "ValidatingWebhookConfiguration"
 """The value of `request_webhook`, Kyverno's label for the kind of webhook."""
 
-MOST_BOUND = 50_000
+MOST_BOUND = 20_000
 """Sets of labels kept bound; past that all are bound anew, so that the look-up cannot grow without end."""
 
 _OPERATIONS = {"CREATE": "create", "UPDATE": "update", "DELETE": "delete", "CONNECT": "connect"}
@@ -21,14 +24,17 @@ class ReviewMetrics:
 
     Args:
         instruments: The instruments of the process.
-        store: Whose policies; cells of a policy that changed are forgotten.
+        store: Whose policies; cells of a policy that changed are bound anew.
     """
 
     def __init__(self, instruments: Instruments, store: policies.PolicyStore) -> None:
         self._instruments = instruments
+        self._store = store
         self._requests: dict[tuple[Any, ...], tuple[Any, Any]] = {}
-        self._rules: dict[tuple[Any, ...], tuple[Any, Any]] = {}
-        store.listen(lambda _key, _held: self._rules.clear())
+        self._rules: dict[tuple[Any, ...], dict[tuple[Any, ...], tuple[Any, Any]]] = {}
+        self._bound_rules = 0
+        store.listen(lambda _key, _held: self._forget_rules())
+        instruments.registry.on_rebinding(self._forget)
 
     def refused(self, reason: str) -> None:
         """A request was refused before it was a review."""
@@ -40,23 +46,37 @@ class ReviewMetrics:
         allowed: bool,  # noqa: FBT001  # hot path
         results: tuple[PolicyResult, ...],
         duration: int,
+        kept: Recorder | None = None,
     ) -> None:
-        """A review was answered after so many nanoseconds."""
+        """A review was answered after so many nanoseconds; `kept` is its record if its trace is kept."""
         kind, namespace, operation = request["kind"]["kind"], request.get("namespace") or "", request["operation"]
         cells = self._requests.get((kind, namespace, operation, allowed))
         if cells is None:
             cells = self._bind_request(kind, namespace, operation, allowed=allowed)
         cells[0].add(1)
         cells[1].record(duration / 1e9)
-        dry_run = bool(request.get("dryRun"))
+        if kept is not None:
+            when, trace_id, span_id = kept.wall_ns + duration, kept.decision.trace_id, kept.decision.span_id
+            one = Mark(1, when, trace_id, span_id)
+            cells[0].exemplify(one)
+            cells[1].exemplify(Mark(duration / 1e9, when, trace_id, span_id))
+        if not results:
+            return
+        about = (kind, namespace, operation, bool(request.get("dryRun")))
+        known = self._rules.get(about)
+        if known is None:
+            known = self._rules[about] = {}
         for result in results:
-            for rule in result.rules:
-                key = (rule.rule, rule.status, rule.action, kind, namespace, operation, dry_run)
-                cells = self._rules.get(key)
+            for rule, status, _, action, started, ended, _, _ in result.rules:
+                cells = known.get((rule, status, action))
                 if cells is None:
-                    cells = self._bind_rule(key, result)
-                cells[0].add(1)
-                cells[1].record((rule.ended - rule.started) / 1e9)
+                    cells = known[rule, status, action] = self._bind_rule(about, result, rule, status, action)
+                counter, histogram = cells
+                counter.add()
+                histogram.record((ended - started) / 1e9)
+                if kept is not None:
+                    counter.exemplify(one)
+                    histogram.exemplify(Mark((ended - started) / 1e9, when, trace_id, span_id))
 
     def _bind_request(self, kind: str, namespace: str, operation: str, *, allowed: bool) -> tuple[Any, Any]:
         if len(self._requests) >= MOST_BOUND:
@@ -69,11 +89,16 @@ class ReviewMetrics:
         self._requests[(kind, namespace, operation, allowed)] = cells
         return cells
 
-    def _bind_rule(self, key: tuple[Any, ...], result: PolicyResult) -> tuple[Any, Any]:
-        if len(self._rules) >= MOST_BOUND:
-            self._rules.clear()
-        rule, status, action, kind, namespace, operation, dry_run = key
+    def _bind_rule(
+        self, about: tuple[Any, ...], result: PolicyResult, rule: CompiledRule, status: str, action: str
+    ) -> tuple[Any, Any]:
+        if self._bound_rules >= MOST_BOUND:
+            self._forget_rules()
+        self._bound_rules += 1
+        kind, namespace, operation, dry_run = about
         policy = result.policy
+        if not self._store.knows(policy):  # deleted while it was evaluated: its series are gone, and stay so
+            return CounterCell(()), HistogramCell((), ())
         labels = (
             action.lower(),
             "namespaced" if policy.namespace else "cluster",
@@ -89,9 +114,15 @@ class ReviewMetrics:
             "admission_request",
             "true" if dry_run else "false",
         )
-        cells = (
+        return (
             self._instruments.policy_results.bind(labels),
             self._instruments.policy_execution_duration.bind(labels),
         )
-        self._rules[key] = cells
-        return cells
+
+    def _forget(self) -> None:
+        self._requests.clear()
+        self._forget_rules()
+
+    def _forget_rules(self) -> None:
+        self._rules.clear()
+        self._bound_rules = 0

@@ -2,17 +2,19 @@
 
 Reconciled when policies, what the API server serves, or the CA change, when somebody touches a configuration of ours,
 and now and then in any case. Bursts of changes become one write.
+
+One replica writes, another may have written last: what was written counts until something else is seen.
 """
 
 import asyncio
+import base64
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import kopf
 from opentelemetry.trace import SpanKind
 
-from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import discovery, errors, resources
 from kymograph.controllers import policies
 from kymograph.controllers.admission import webhooks
@@ -31,6 +33,16 @@ SETTLE = 0.02
 _CONFIGURATIONS = resources.VALIDATING_WEBHOOK_CONFIGURATIONS
 
 
+class Writer(Protocol):
+    """What registration asks of a Kubernetes client."""
+
+    async def apply(self, resource: resources.Resource, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Apply the fields of a document as ours."""
+
+    async def delete(self, resource: resources.Resource, name: str) -> None:
+        """Delete an object; raises NotFound where there is none."""
+
+
 class Registration:
     """Writes the webhook configurations.
 
@@ -38,12 +50,12 @@ class Registration:
         client: Writes with the operator's identity.
         store: The policies.
         catalogues: What the API server serves.
-        telemetry: Where each reconciliation is traced.
+        telemetry: Where each write is traced.
     """
 
     def __init__(
         self,
-        client: clients.KubernetesClient,
+        client: Writer,
         store: policies.PolicyStore,
         catalogues: discovery.Catalogues,
         telemetry: Telemetry,
@@ -55,20 +67,31 @@ class Registration:
         self._catalogues = catalogues
         self._dirty = asyncio.Event()
         self._rediscover = True
-        self._written: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._written: dict[str, tuple[str | None, Mapping[str, Any]]] = {}
+        self._touched: dict[str, str | None] = {}
+        self._authorities: dict[str, tuple[bytes, ...]] = {}
         self._covered = -1
+        self._registered = False
         self._progress = asyncio.Condition()
         store.listen(lambda _key, _held: self._dirty.set())
 
     @property
     def registered(self) -> bool:
-        """Whether the configurations have been written at least once."""
-        return self._covered >= 0
+        """Whether this replica has written the configurations at least once."""
+        return self._registered
 
     async def covers(self, generation: int) -> None:
-        """Wait until the configurations are those of a generation of the policies, or of a later one."""
+        """Wait until this replica has made the configurations those of a generation of the policies, or a later one."""
         async with self._progress:
             await self._progress.wait_for(lambda: self._covered >= generation)
+
+    async def trusts(self, authority: bytes) -> None:
+        """Wait until every configuration of ours that is in the cluster trusts a CA (PEM), whoever writes them."""
+        certificate = authority.strip()
+        async with self._progress:
+            await self._progress.wait_for(
+                lambda: all(certificate in bundle for bundles in self._authorities.values() for bundle in bundles)
+            )
 
     def address(self, address: webhooks.Address) -> None:
         """The webhook server is (now) reached like this."""
@@ -81,23 +104,37 @@ class Registration:
         self._dirty.set()
 
     def touched(self, name: str, version: str | None) -> None:
-        """A configuration was changed; written again unless the change was ours."""
+        """A configuration was changed, or deleted (no version); written again unless that was our doing."""
+        self._touched[name] = version
         if name in self._written and self._written[name][0] != version:
             del self._written[name]
             self._dirty.set()
 
+    async def seen(self, name: str, webhooks_seen: Iterable[Mapping[str, Any]]) -> None:
+        """A configuration has these webhooks now; none when it is gone."""
+        bundles = (each["clientConfig"].get("caBundle") or "" for each in webhooks_seen)
+        self._authorities[name] = tuple(map(base64.b64decode, bundles))
+        async with self._progress:
+            self._progress.notify_all()
+
     async def run(self) -> None:
-        """Reconcile until cancelled."""
+        """Reconcile until cancelled. May be run again: what was written before is not believed to be there still."""
         await self._store.complete.wait()
+        self._written.clear()
+        self._covered = -1
+        self._rediscover = True
         self._dirty.set()
-        wait = RESYNC_EVERY
+        clock = asyncio.get_running_loop().time
+        wait, resync_at = RESYNC_EVERY, clock() + RESYNC_EVERY
         while True:
             try:
                 async with asyncio.timeout(wait):
                     await self._dirty.wait()
             except TimeoutError:
                 self._rediscover = True
-                self._written.clear() if wait == RESYNC_EVERY else None
+            if clock() >= resync_at:
+                self._written.clear()
+                resync_at = clock() + RESYNC_EVERY
             await asyncio.sleep(SETTLE)
             self._dirty.clear()
             if self._address is None:
@@ -113,14 +150,19 @@ class Registration:
         held = self._store.policies
         compiled = held.policies
         if self._rediscover:
-            await self._catalogues.refresh()
             self._rediscover = False
+            try:
+                await self._catalogues.refresh()
+            except errors.KubernetesError:
+                self._rediscover = True
+                raise
         catalogue = self._catalogues.current
         await self._ensure(webhooks.POLICY_CONFIGURATION, webhooks.policy_configuration(address))
         wanted = webhooks.resource_configuration(compiled, catalogue, address)
         await self._ensure(webhooks.RESOURCE_CONFIGURATION, wanted)
         async with self._progress:
             self._covered = held.generation
+            self._registered = True
             self._progress.notify_all()
         return webhooks.unresolved(compiled, catalogue)
 
@@ -128,12 +170,15 @@ class Registration:
         written = self._written.get(name)
         if written is not None and written[1] == (wanted or {}):
             return
-        with self._telemetry.tracer.start_as_current_span(
+        with self._telemetry.tracer_for("admission").start_as_current_span(
             f"ADMISSION webhook configuration {name}", kind=SpanKind.INTERNAL
         ):
             if wanted is not None:
+                self._touched.pop(name, None)
                 document = await self._client.apply(_CONFIGURATIONS, wanted)
-                self._written[name] = (document["metadata"]["resourceVersion"], wanted)
+                version = document["metadata"]["resourceVersion"]
+                self._written[name] = (version, wanted)
+                self.touched(name, self._touched.get(name, version))  # while we wrote: before us or after, who knows
                 logger.info("Webhook configuration %s written", name)
                 return
             try:
@@ -141,7 +186,7 @@ class Registration:
                 logger.info("Webhook configuration %s removed: no policy needs it", name)
             except errors.NotFound:
                 pass
-            self._written[name] = ("", {})
+            self._written[name] = (None, {})
 
 
 def register(registry: kopf.OperatorRegistry, registration: Registration) -> None:
@@ -156,6 +201,7 @@ def register(registry: kopf.OperatorRegistry, registration: Registration) -> Non
         registry=registry,
     )
     async def configuration_event(event: Mapping[str, Any], **_: Any) -> None:
-        metadata = event["object"]["metadata"]
-        version = None if event["type"] == "DELETED" else metadata["resourceVersion"]
-        registration.touched(metadata["name"], version)
+        document, metadata = event["object"], event["object"]["metadata"]
+        deleted = event["type"] == "DELETED"
+        registration.touched(metadata["name"], None if deleted else metadata["resourceVersion"])
+        await registration.seen(metadata["name"], () if deleted else document.get("webhooks") or ())

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kymograph.apimachinery import wildcard
 from kymograph.clients.kubernetes import discovery
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.model import policy as model
@@ -159,8 +160,8 @@ def _webhook(
 
 
 def _timeout(policies: Iterable[CompiledPolicy]) -> int:
-    asked = [policy.timeout_seconds for policy in policies if policy.timeout_seconds]
-    return min(max(asked, default=DEFAULT_TIMEOUT), MOST_TIMEOUT)
+    """The time that satisfies every policy: what the most patient one asks for, the default where one asks nothing."""
+    return min(max(policy.timeout_seconds or DEFAULT_TIMEOUT for policy in policies), MOST_TIMEOUT)
 
 
 def _rules(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue) -> list[dict[str, Any]]:
@@ -180,7 +181,7 @@ def _rules(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue) -
             "apiGroups": [group],
             "apiVersions": [version],
             "operations": list(wanted),
-            "resources": sorted(resources),
+            "resources": ["*/*"] if "*/*" in resources else sorted(resources),  # it may not stand beside others
             "scope": scope,
         }
         for (group, version, scope, wanted), resources in sorted(grouped.items())
@@ -190,9 +191,12 @@ def _rules(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue) -
 def _targets(
     group: str, version: str, kind: str, subresource: str, catalogue: discovery.Catalogue
 ) -> Iterable[_Target]:
-    if kind == "*":
+    """What one kind selector is to the API server, which knows no wildcard but a whole `*`: others are looked up."""
+    if kind == "*" and not any(part != "*" and wildcard.has(part) for part in (group, version, subresource)):
         resource = f"*/{subresource}" if subresource else "*"
         yield _Target(group, version, resource, "*")
+        if subresource != "*" and group in ("", "*") and version in ("v1", "*"):
+            yield _Target("", "v1", "pods/ephemeralcontainers", "Namespaced")  # see `discovery.Catalogue.find`
         return
     for served in catalogue.find(group, version, kind, subresource):
         resource = f"{served.plural}/{served.subresource}" if served.subresource else served.plural

@@ -30,6 +30,7 @@ class Match:
         conjunction: All of the scopes must hold, not one of them.
         exclusions: What `exclude` certainly takes away: filters of its `any` that look only at kinds and operations.
         needs_namespace_labels: The decision looks at the labels of the object's namespace.
+        needs_roles: The decision looks at the roles of the user.
         mentions_user: The path of the first user info in the blocks, as `match/any[0]/subjects`; empty for none.
     """
 
@@ -38,6 +39,7 @@ class Match:
     conjunction: bool
     exclusions: tuple[filters.Scope, ...]
     needs_namespace_labels: bool
+    needs_roles: bool
     mentions_user: str
 
     def may_select(self, kind: str) -> bool:
@@ -86,6 +88,7 @@ def read(rule: Mapping[str, Any], path: str, problems: fields.Problems) -> Match
             if each.scope.only_kinds and each.scope.kinds and excluded.form == "any"
         ),
         needs_namespace_labels=any(each.needs_namespace_labels for each in (*matched.filters, *excluded.filters)),
+        needs_roles=any(each.needs_roles for each in (*matched.filters, *excluded.filters)),
         mentions_user=matched.mentions_user or excluded.mentions_user,
     )
 
@@ -106,10 +109,10 @@ def _block(document: Any, path: str, name: str, problems: fields.Problems) -> _B
     extra = ("any", "all")
     if form == "resources":
         alone = filters.read(document, path, problems, extra)
-        return _Block((alone,), form, f"{name}/subjects" if alone.user else "")
-    entries = fields.Fields(document, path, problems, ("resources", "subjects", *extra)).items(form)
+        return _Block((alone,), form, f"{name}/{alone.mentions_user}" if alone.user else "")
+    entries = fields.Fields(document, path, problems, (*filters.FIELDS, *extra)).items(form)
     found = tuple(filters.read(entry, where, problems) for entry, where in entries)
-    users = (f"{name}/{form}[{index}]/subjects" for index, each in enumerate(found) if each.user)
+    users = (f"{name}/{form}[{index}]/{each.mentions_user}" for index, each in enumerate(found) if each.user)
     return _Block(found, form, next(users, ""))
 
 

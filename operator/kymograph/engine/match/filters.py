@@ -26,6 +26,9 @@ DESCRIPTION = (
 )
 """The fields of `resources`."""
 
+FIELDS = ("resources", *users.ATTRIBUTES)
+"""The fields of a filter."""
+
 _REMEMBERED_KINDS = 1024
 _EPHEMERAL_CONTAINERS = ("", "v1", "Pod", "ephemeralcontainers")
 
@@ -54,20 +57,24 @@ class Filter:
     Attributes:
         resource: Whether the object satisfies the `resources`; holds if there are none.
         user: Whether the user satisfies the user info; None where the filter has none.
+        mentions_user: The first attribute of the user info it has: `roles`, `clusterRoles`, `subjects`; empty for none.
         describes_resource: The filter has a `resources` that says anything.
         scope: What is known of it without an object.
         needs_namespace_labels: It looks at the labels of the object's namespace.
+        needs_roles: It looks at the roles of the user.
     """
 
     resource: Test
     user: Test | None
+    mentions_user: str
     describes_resource: bool
     scope: Scope
     needs_namespace_labels: bool
+    needs_roles: bool
 
 
 def read(document: Any, path: str, problems: fields.Problems, extra: Sequence[str] = ()) -> Filter:
-    """Compile one filter: `resources` and `subjects`.
+    """Compile one filter: `resources` and the user info (`roles`, `clusterRoles`, `subjects`).
 
     Args:
         document: The filter; also a whole block in the form without `any` and `all`.
@@ -75,8 +82,9 @@ def read(document: Any, path: str, problems: fields.Problems, extra: Sequence[st
         problems: Where to note what is wrong.
         extra: Further fields the document may have, which others read.
     """
-    outer = fields.Fields(document, path, problems, ("resources", "subjects", *extra), users.ROLES_REFUSED)
-    user = users.subjects(outer.items("subjects"), problems)
+    outer = fields.Fields(document, path, problems, (*FIELDS, *extra))
+    who = users.read(outer)
+    user = every([each.test for each in who]) if who else None
     inner = fields.Fields(outer.raw("resources"), outer.at("resources"), problems, DESCRIPTION)
     if "name" in inner and "names" in inner:
         problems.add(inner.path, "Both name and names can not be specified together")
@@ -106,9 +114,11 @@ def read(document: Any, path: str, problems: fields.Problems, extra: Sequence[st
     return Filter(
         resource=every(tests),
         user=user,
+        mentions_user=min((each.name for each in who), key=users.ATTRIBUTES.index, default=""),
         describes_resource=bool(tests),
         scope=Scope(selectors, operations or OPERATIONS, namespaces, only_kinds=plain),
         needs_namespace_labels=namespace_selector is not None,
+        needs_roles=any(each.needs_roles for each in who),
     )
 
 

@@ -1,6 +1,6 @@
 """What a filter looks at, taken from a request once and shared by all rules of all policies."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 
@@ -10,10 +10,14 @@ class User(NamedTuple):
     Attributes:
         name: The user name, `system:serviceaccount:ci:deployer` for service accounts.
         groups: The groups of the user.
+        roles: Roles bound to the user, as `namespace:name`; empty where no policy asked for them.
+        cluster_roles: ClusterRoles bound to the user; likewise.
     """
 
     name: str
     groups: tuple[str, ...] = ()
+    roles: Collection[str] = ()
+    cluster_roles: Collection[str] = ()
 
 
 class Target(NamedTuple):

@@ -24,8 +24,12 @@ _ABOUT_USER = re.compile(
     r"(?:^|[^.\w])(serviceAccountName|serviceAccountNamespace|request\.userInfo|request\.roles|request\.clusterRoles)\b"
 )
 _LOOPED = re.compile(r"(?:^|[^.\w])element(Index)?\d*\b")
+_VARIABLE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_ROLES = re.compile(
+    r"""(?:^-?\s*|@\.|[^.\w"'`-])request\b"""
+    r"""(?:\s*\.\s*"?(?:roles|clusterRoles)\b|(?!\s*\.\s*["A-Za-z_]))"""  # by name, or request as a whole
+)
 _REFUSED = {
-    re.compile(r"(?:^|[^.\w])request\.(roles|clusterRoles)\b"): "the roles of the user are",
     re.compile(r"(?:^|[^.\w])images?(\.|\s|$)"): "the variables image and images are",
     re.compile(r"(?:^|[^.\w])target\."): "the variable target is",
 }
@@ -44,7 +48,7 @@ def selection(rule: fields.Fields, match: blocks.Match, name: str, *, background
     for block in ("match", "exclude"):
         if b"{{" in orjson.dumps(rule.raw(block), default=str):
             rule.wrong(block, f'rule "{name}" should not have variables in {block} section')
-        for resources, path in _descriptions(rule.raw(block), rule.at(block)):
+        for resources, path in descriptions(rule.raw(block), rule.at(block)):
             if namespaced and resources.get("namespaces"):
                 rule.problems.add(f"{path}.namespaces", "Filtering namespaces not allowed in namespaced policies")
             _check_kinds(resources.get("kinds"), f"{path}.kinds", rule.problems, background=background)
@@ -52,7 +56,7 @@ def selection(rule: fields.Fields, match: blocks.Match, name: str, *, background
         rule.problems.add(
             rule.path,
             f"only select variables are allowed in background mode. {_BACKGROUND}: "
-            f"invalid variable used at path: {match.mentions_user}",
+            f"invalid variable used at path: {rule.path.replace('.', '/')}/{match.mentions_user}",
         )
 
 
@@ -78,6 +82,19 @@ def expressions(rule: fields.Fields, validate: fields.Fields, name: str, *, back
                     holder.wrong(part, reason)
 
 
+def mentions_roles(rule: fields.Fields, validate: fields.Fields) -> bool:
+    """Whether a variable of a rule may see the roles of the user: it names them, or takes `request` as a whole.
+
+    Only what is written in the policy counts: a name that text from an object completes does not bring them.
+
+    Args:
+        rule: The rule.
+        validate: Its `validate`.
+    """
+    written = [rule.raw("preconditions"), rule.raw("reportProperties"), *map(validate.raw, _WITH_VARIABLES)]
+    return any(_ROLES.search(found) for text in _texts(written) for found in _VARIABLE.findall(text))
+
+
 def shape(rule: fields.Fields, match: blocks.Match, validate: fields.Fields) -> None:
     """Check the patterns of a rule against what it matches.
 
@@ -101,6 +118,26 @@ def shape(rule: fields.Fields, match: blocks.Match, validate: fields.Fields) -> 
                 table = metadata.get(field)
                 if isinstance(table, Mapping) and not all(isinstance(value, str) for value in table.values()):
                     rule.problems.add(f"{where}.{field}", _STRINGS_ONLY)
+
+
+def descriptions(block: Any, path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The `resources` of a `match` or `exclude` block in any of its forms, with their paths.
+
+    Args:
+        block: The block as written.
+        path: Its path in the policy.
+    """
+    if not isinstance(block, Mapping):
+        return
+    holders: list[tuple[Any, str]] = [(block, path)]
+    for form in ("any", "all"):
+        entries = block.get(form)
+        if isinstance(entries, list):
+            holders += [(entry, f"{path}.{form}[{index}]") for index, entry in enumerate(entries)]
+    for holder, where in holders:
+        resources = holder.get("resources") if isinstance(holder, Mapping) else None
+        if isinstance(resources, Mapping):
+            yield resources, f"{where}.resources"
 
 
 _EVERY_KIND = gvk.parse_kind_selector("*")
@@ -142,19 +179,17 @@ def _wrong_expression(expression: str, name: str, *, background: bool) -> str:
     return ""
 
 
-def _descriptions(block: Any, path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """The resource descriptions of a block, with their paths."""
-    if not isinstance(block, Mapping):
-        return
-    holders: list[tuple[Any, str]] = [(block, path)]
-    for form in ("any", "all"):
-        entries = block.get(form)
-        if isinstance(entries, list):
-            holders += [(entry, f"{path}.{form}[{index}]") for index, entry in enumerate(entries)]
-    for holder, where in holders:
-        resources = holder.get("resources") if isinstance(holder, Mapping) else None
-        if isinstance(resources, Mapping):
-            yield resources, f"{where}.resources"
+def _texts(document: Any) -> Iterator[str]:
+    """Every string of a document, keys too."""
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, Mapping):
+        for key, value in document.items():
+            yield from _texts(key)
+            yield from _texts(value)
+    elif isinstance(document, list):
+        for item in document:
+            yield from _texts(item)
 
 
 def _metadata(pattern: Mapping[str, Any], path: str) -> Iterator[tuple[Mapping[str, Any], str]]:

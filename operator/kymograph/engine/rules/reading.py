@@ -100,6 +100,7 @@ class Reader:
             action=actions.resolver((declared, self._declared)),
             tolerates_existing=tolerates and (declared.action or self._declared.action) == actions.ENFORCE,
             properties=properties,
+            needs_roles=match.needs_roles or checks.mentions_roles(rule, validate),
         )
         return ReadRule(compiled, declared)
 

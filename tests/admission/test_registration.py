@@ -1,0 +1,304 @@
+"""The webhook configurations in the cluster follow the policies, whatever happens to either."""
+
+import asyncio
+
+import kopf
+import pytest
+
+from fakes import traced
+from fakes.stored import stored
+from kymograph.clients.kubernetes import discovery, errors
+from kymograph.controllers import policies
+from kymograph.controllers.admission import registration, webhooks
+
+PODS = discovery.Served("", "v1", "pods", "Pod", "", namespaced=True)
+THINGS = discovery.Served("example.com", "v1", "things", "Thing", "", namespaced=True)
+ADDRESS = webhooks.Address(ca_pem=b"PEM", url="https://10.0.0.1:9443", namespace="kymograph", service="kymograph")
+POLICY, RESOURCE = webhooks.POLICY_CONFIGURATION, webhooks.RESOURCE_CONFIGURATION
+
+
+class Configurations:
+    """The webhook configurations of a cluster.
+
+    Attributes:
+        calls: What was done, oldest first.
+        failures: What the next calls raise instead.
+    """
+
+    def __init__(self):
+        self.documents = {}
+        self.calls = []
+        self.failures = []
+        self.version = 0
+
+    async def apply(self, resource, document):
+        await asyncio.sleep(0)
+        if self.failures:
+            raise self.failures.pop(0)
+        name = document["metadata"]["name"]
+        self.calls.append(("apply", name))
+        self.version += 1
+        self.documents[name] = {
+            **document,
+            "metadata": {**document["metadata"], "resourceVersion": str(self.version)},
+        }
+        return self.documents[name]
+
+    async def delete(self, resource, name):
+        await asyncio.sleep(0)
+        self.calls.append(("delete", name))
+        if self.documents.pop(name, None) is None:
+            raise errors.NotFound(404, "NotFound", name)
+
+    def resources(self):
+        """What the API server is to ask about."""
+        webhooks_of = self.documents[RESOURCE]["webhooks"]
+        return sorted(name for webhook in webhooks_of for rule in webhook["rules"] for name in rule["resources"])
+
+
+class Catalogues:
+    """What the API server serves; `during` is called while it answers."""
+
+    def __init__(self, *served):
+        self.served = served
+        self.current = discovery.Catalogue()
+        self.during = None
+        self.asked = 0
+
+    async def refresh(self):
+        self.asked += 1
+        answer = discovery.Catalogue(self.served)
+        await asyncio.sleep(0)
+        if self.during is not None:
+            during, self.during = self.during, None
+            during()
+        self.current = answer
+        return answer
+
+
+class Registered:
+    """A registration that runs, and what is around it."""
+
+    def __init__(self, telemetry):
+        self.cluster = Configurations()
+        self.catalogues = Catalogues(PODS)
+        self.store = policies.PolicyStore()
+        self.registration = registration.Registration(self.cluster, self.store, self.catalogues, telemetry)
+        self._task = None
+
+    def start(self, *documents, address=ADDRESS):
+        for document in documents:
+            self.store.put(document)
+        self.store.complete.set()
+        if address is not None:
+            self.registration.address(address)
+        self._task = asyncio.create_task(self.registration.run())
+
+    async def covered(self):
+        """Wait until all policies are covered."""
+        async with asyncio.timeout(5):
+            await self.registration.covers(self.store.policies.generation)
+
+    async def until(self, condition):
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110 - what is looked at has no event
+                await asyncio.sleep(0.001)
+
+    async def stop(self):
+        if self._task is not None:
+            assert not self._task.done(), self._task
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+@pytest.fixture
+async def kept():
+    async with traced.kept() as made:
+        yield made
+
+
+@pytest.fixture
+async def here(kept, monkeypatch):
+    monkeypatch.setattr(registration, "SETTLE", 0.002)
+    monkeypatch.setattr(registration, "RETRY_AFTER", 0.002)
+    made = Registered(kept.telemetry)
+    yield made
+    await made.stop()
+
+
+async def test_nothing_is_written_before_everything_is_known(here) -> None:
+    """Neither while policies are being compiled nor before the webhooks have an address."""
+    running = asyncio.create_task(here.registration.run())
+    here.registration.address(ADDRESS)
+    await asyncio.sleep(0.01)
+    assert (here.cluster.calls, here.registration.registered) == ([], False)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    here.start(address=None)
+    here.registration._address = None
+    await asyncio.sleep(0.01)
+    assert (here.cluster.calls, here.registration.registered) == ([], False)
+    here.registration.address(ADDRESS)
+    await here.covered()
+    assert here.registration.registered
+
+
+async def test_without_policies_only_policies_are_asked_about(here) -> None:
+    """What an operator before us left behind for resources is removed."""
+    here.cluster.documents[RESOURCE] = {}
+    here.start()
+    await here.covered()
+    assert set(here.cluster.documents) == {POLICY}
+    assert here.cluster.calls == [("apply", POLICY), ("delete", RESOURCE)]
+
+
+async def test_a_burst_of_policies_is_one_write(here) -> None:
+    """A hundred policies applied at once are not a hundred configurations."""
+    here.start()
+    await here.covered()
+    here.cluster.calls.clear()
+    for number in range(100):
+        here.store.put(stored(f"p{number}", number + 1))
+    await here.covered()
+    assert here.cluster.calls == [("apply", RESOURCE)]
+    assert here.cluster.resources() == ["pods"]
+
+
+async def test_a_change_that_needs_no_other_webhooks_writes_nothing(here) -> None:
+    """It is covered all the same."""
+    here.start(stored("p", 1))
+    await here.covered()
+    here.cluster.calls.clear()
+    here.store.put(stored("p", 2, generation=2))
+    await here.covered()
+    assert here.cluster.calls == []
+
+
+async def test_with_the_last_policy_its_webhooks_go(here) -> None:
+    """No request waits for an operator that has nothing to say."""
+    here.start(stored("p", 1))
+    await here.covered()
+    here.store.drop(policies.Key("ClusterPolicy", "", "p"), "uid-p")
+    await here.covered()
+    assert set(here.cluster.documents) == {POLICY}
+
+
+async def test_another_address_is_written(here) -> None:
+    """The CA was renewed: API servers must trust it."""
+    here.start()
+    await here.covered()
+    here.registration.address(webhooks.Address(b"NEW", ADDRESS.url, "kymograph", "kymograph"))
+    await here.until(lambda: here.cluster.calls.count(("apply", POLICY)) == 2)
+
+
+async def test_what_others_change_or_delete_is_written_again(here) -> None:
+    """Our own writes come back as events too and are not answered."""
+    here.start(stored("p", 1))
+    await here.covered()
+    for name in (POLICY, RESOURCE):
+        here.registration.touched(name, here.cluster.documents[name]["metadata"]["resourceVersion"])
+    here.registration.touched("somebody-elses", "77")
+    await asyncio.sleep(0.02)
+    here.cluster.calls.clear()
+    here.registration.touched(RESOURCE, "999")
+    await here.until(lambda: here.cluster.calls == [("apply", RESOURCE)])
+    here.registration.touched(POLICY, None)
+    await here.until(lambda: here.cluster.calls[1:] == [("apply", POLICY)])
+
+
+async def test_our_own_deletion_is_not_answered_but_anothers_creation_is(here) -> None:
+    """Where no policy needs webhooks, whoever makes them under our name is undone."""
+    here.start(stored("p", 1))
+    await here.covered()
+    here.store.drop(policies.Key("ClusterPolicy", "", "p"), "uid-p")
+    await here.covered()
+    here.cluster.calls.clear()
+    here.registration.touched(RESOURCE, None)
+    await asyncio.sleep(0.02)
+    assert here.cluster.calls == []
+    here.cluster.documents[RESOURCE] = {}
+    here.registration.touched(RESOURCE, "55")
+    await here.until(lambda: here.cluster.calls == [("delete", RESOURCE)])
+
+
+async def test_a_write_that_fails_is_tried_again_and_covers_nothing_before(here) -> None:
+    """A policy is ready only when the API server was told."""
+    here.cluster.failures = [errors.Forbidden(403, "Forbidden", "no"), errors.Unreachable("refused")]
+    here.start(stored("p", 1))
+    waiting = asyncio.create_task(here.covered())
+    await here.until(lambda: not here.cluster.failures)
+    assert not waiting.done()
+    await waiting
+    assert here.cluster.resources() == ["pods"]
+
+
+async def test_a_later_generation_covers_the_earlier_ones(here) -> None:
+    """Who waited for a generation that was overtaken waits no longer."""
+    here.start()
+    await here.covered()
+    here.store.put(stored("a", 1))
+    first = here.store.policies.generation
+    here.store.put(stored("b", 2))
+    async with asyncio.timeout(5):
+        await asyncio.gather(here.registration.covers(first), here.covered())
+
+
+async def test_a_kind_that_is_installed_later_is_asked_about_then(here, monkeypatch) -> None:
+    """Looked up now and then while policies name it."""
+    monkeypatch.setattr(registration, "UNRESOLVED_EVERY", 0.005)
+    here.start(stored("p", 1, match={"any": [{"resources": {"kinds": ["Pod", "Thing"]}}]}))
+    await here.covered()
+    assert here.cluster.resources() == ["pods"]
+    here.catalogues.served = (PODS, THINGS)
+    await here.until(lambda: here.cluster.resources() == ["pods", "things"])
+
+
+async def test_a_kind_that_is_installed_while_kinds_are_read_is_not_overlooked(here) -> None:
+    """The news came after the answer was made and before it was taken."""
+    here.start(stored("p", 1, match={"any": [{"resources": {"kinds": ["Pod", "Thing"]}}]}))
+    await here.covered()
+
+    def installed():
+        here.catalogues.served = (PODS, THINGS)
+        here.registration.kinds_changed()
+
+    here.catalogues.during = installed
+    here.registration.kinds_changed()
+    await here.until(lambda: here.cluster.resources() == ["pods", "things"])
+
+
+async def test_everything_is_compared_again_now_and_then(here, monkeypatch) -> None:
+    """Also what no watch told of."""
+    monkeypatch.setattr(registration, "RESYNC_EVERY", 0.005)
+    monkeypatch.setattr(registration, "UNRESOLVED_EVERY", 0.005)
+    here.start(stored("p", 1))
+    await here.covered()
+    here.cluster.documents.clear()
+    await here.until(lambda: set(here.cluster.documents) == {POLICY, RESOURCE})
+
+
+async def test_each_write_is_a_span(here, kept) -> None:
+    """Named after the configuration."""
+    here.start(stored("p", 1))
+    await here.covered()
+    assert sorted(span.name for span in kept.finished()) == [
+        f"ADMISSION webhook configuration {POLICY}",
+        f"ADMISSION webhook configuration {RESOURCE}",
+    ]
+
+
+async def test_kopf_watches_our_configurations_only(here) -> None:
+    """By their label; deletions come without a version."""
+    registry = kopf.OperatorRegistry()
+    registration.register(registry, here.registration)
+    (handler,) = registry._watching.get_all_handlers()
+    assert handler.labels == webhooks.MANAGED_BY
+    here.start(stored("p", 1))
+    await here.covered()
+    here.cluster.calls.clear()
+    document = here.cluster.documents[RESOURCE]
+    await handler.fn(event={"type": "MODIFIED", "object": document})
+    await asyncio.sleep(0.02)
+    assert here.cluster.calls == []
+    await handler.fn(event={"type": "DELETED", "object": document})
+    await here.until(lambda: here.cluster.calls == [("apply", RESOURCE)])
