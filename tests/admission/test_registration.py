@@ -1,6 +1,7 @@
 """The webhook configurations in the cluster follow the policies, whatever happens to either."""
 
 import asyncio
+import base64
 
 import kopf
 import pytest
@@ -302,3 +303,51 @@ async def test_kopf_watches_our_configurations_only(here) -> None:
     assert here.cluster.calls == []
     await handler.fn(event={"type": "DELETED", "object": document})
     await here.until(lambda: here.cluster.calls == [("apply", RESOURCE)])
+
+
+async def test_another_replica_that_wrote_while_we_did_is_not_overlooked(here) -> None:
+    """Seen between our write and its answer: nobody knows which of both is there now, so it is written again."""
+    apply, seen = here.cluster.apply, []
+
+    async def overtaken(resource, document):
+        answer = await apply(resource, document)
+        if not seen:
+            seen.append(document["metadata"]["name"])
+            here.registration.touched(seen[0], "999")
+        return answer
+
+    here.cluster.apply = overtaken
+    here.start(stored("one", 1))
+    await here.covered()
+    await here.until(lambda: here.cluster.calls.count(("apply", seen[0])) == 2)
+    assert [call for call in here.cluster.calls if call[1] != seen[0]] != []
+
+
+async def test_who_leads_again_believes_nothing_it_wrote_before(here) -> None:
+    """Somebody else led meanwhile: everything is written anew, and covered only after that."""
+    here.start(stored("one", 1))
+    await here.covered()
+    await here.stop()
+    here.cluster.documents.clear()
+    again = asyncio.create_task(here.registration.run())
+    await here.until(lambda: set(here.cluster.documents) == {POLICY, RESOURCE})
+    await here.covered()
+    assert here.registration.registered
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+    here._task = None
+
+
+async def test_an_authority_is_trusted_once_every_configuration_holds_it(here) -> None:
+    """As the watch shows them, whoever writes them; one that is gone asks nobody anything."""
+    old, new = base64.b64encode(b"OLD\n").decode(), base64.b64encode(b"NEW\nOLD\n").decode()
+    configured = {bundle: [{"clientConfig": {"caBundle": bundle}}] for bundle in (old, new)}
+    await here.registration.seen(POLICY, configured[old])
+    await here.registration.seen(RESOURCE, configured[old])
+    trusting = asyncio.create_task(here.registration.trusts(b"NEW\n"))
+    await here.registration.seen(POLICY, configured[new])
+    await asyncio.sleep(0.01)
+    assert not trusting.done()
+    await here.registration.seen(RESOURCE, ())
+    async with asyncio.timeout(5):
+        await trusting

@@ -1,12 +1,12 @@
 """Load for an HTTPS webhook, from a process that costs little itself.
 
 A client that decodes, re-encodes or makes tasks per request measures itself. Here a request is bytes prepared once, a
-connection is one protocol object that writes them again as soon as the answer is complete, and an answer is only as
-much as its status and length. What the *server* costs is read from `/proc/<pid>` by the caller, before and after.
+connection is one protocol object that writes them again as soon as the answer is complete, and of an answer only the
+status, the length and the presence of some bytes are looked at. What the *server* costs is read from `/proc/<pid>`.
 
-    with load.Process(pid) as server:
-        result = await load.run(port, load.request("/validate", body), concurrency=8, count=20_000)
-    print(result, server.cpu / result.count)
+    server = load.Process(pid)
+    result = await load.run(port, load.request("/validate", body), concurrency=8, count=20_000, server=server)
+    print(result, server.used().cpu / result.count)
 """
 
 import asyncio
@@ -16,7 +16,6 @@ import pathlib
 import ssl
 import time
 from collections.abc import Sequence
-from typing import Self
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Result:
 
     Attributes:
         count: Requests answered.
-        failed: How many of them were not answered with 200.
+        failed: How many of them were not answered as they should be.
         duration: From the first request to the last answer; connections and handshakes before it are not counted.
         p50: Half of the answers took no longer.
         p99: 99 % of the answers took no longer.
@@ -47,27 +46,34 @@ class Result:
         return f"{self.rate:8.0f} req/s   p50 {p50:7.2f} ms   p99 {p99:7.2f} ms   {self.failed} failed"
 
 
-class Process:
-    """CPU time and memory of a process, over a `with` block (Linux).
+@dataclasses.dataclass(frozen=True, slots=True)
+class Used:
+    """What a process used.
 
     Attributes:
-        cpu: Seconds of user and system time spent within the block.
-        resident: Bytes of resident memory at its end.
+        cpu: Seconds of user and system time.
+        resident: Bytes of resident memory now.
     """
+
+    cpu: float
+    resident: int
+
+
+class Process:
+    """CPU time and memory of a process, from `begin` on (Linux)."""
 
     def __init__(self, pid: int) -> None:
         self._folder = pathlib.Path("/proc") / str(pid)
-        self.cpu = 0.0
-        self.resident = 0
+        self._before = 0.0
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Count CPU time from now on; until this is called it counts from the process's start."""
         self._before = self._cpu_now()
-        return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.cpu = self._cpu_now() - self._before
+    def used(self) -> Used:
+        """What was used since."""
         pages = int((self._folder / "statm").read_text().split()[1])
-        self.resident = pages * os.sysconf("SC_PAGE_SIZE")
+        return Used(self._cpu_now() - self._before, pages * os.sysconf("SC_PAGE_SIZE"))
 
     def _cpu_now(self) -> float:
         """Nanosecond accounting of every thread: `stat` counts in ticks of 10 ms."""
@@ -104,6 +110,8 @@ async def run(
     count: int,
     host: str = "127.0.0.1",
     context: ssl.SSLContext | None = None,
+    expected: bytes = b"",
+    server: Process | None = None,
 ) -> Result:
     """Sends requests over so many keep-alive connections, each waiting for its answer before the next.
 
@@ -114,6 +122,8 @@ async def run(
         count: Requests in total.
         host: The server's address.
         context: TLS; without it, any certificate is accepted.
+        expected: What each answer has to contain, beside the status 200.
+        server: Begins to be measured once all connections stand: a handshake costs as much as several requests.
 
     Raises:
         ConnectionError: The server closed a connection.
@@ -123,11 +133,14 @@ async def run(
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     loop = asyncio.get_running_loop()
-    work = _Work((requests,) if isinstance(requests, bytes) else tuple(requests), count, loop.create_future())
+    every = (requests,) if isinstance(requests, bytes) else tuple(requests)
+    work = _Work(every, count, loop.create_future(), expected)
     clients = []
     for _ in range(concurrency):
         _, client = await loop.create_connection(lambda: _Client(work), host, port, ssl=context)
         clients.append(client)
+    if server is not None:
+        server.begin()
     begin = time.perf_counter()
     for client in clients:
         client.send()
@@ -136,6 +149,7 @@ async def run(
     finally:
         for client in clients:
             client.close()
+        await asyncio.gather(*(client.gone for client in clients))
     times = sorted(work.times)
     return Result(
         count=len(times),
@@ -149,9 +163,10 @@ async def run(
 class _Work:
     """What is left to send and what came back."""
 
-    def __init__(self, requests: tuple[bytes, ...], count: int, done: asyncio.Future[None]) -> None:
+    def __init__(self, requests: tuple[bytes, ...], count: int, done: asyncio.Future[None], expected: bytes) -> None:
         self.requests = requests
         self.count = count
+        self.expected = expected
         self.sent = 0
         self.failed = 0
         self.times: list[float] = []
@@ -163,6 +178,7 @@ class _Client(asyncio.Protocol):
         self._work = work
         self._received = b""
         self._closed = False
+        self.gone: asyncio.Future[None] = work.done.get_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment] # a stream
@@ -183,7 +199,7 @@ class _Client(asyncio.Protocol):
         self._received = b""
         work = self._work
         work.times.append(time.perf_counter() - self._since)
-        if not received.startswith(b"HTTP/1.1 200"):
+        if not received.startswith(b"HTTP/1.1 200") or work.expected not in received:
             work.failed += 1
         if len(work.times) == work.count:
             work.done.set_result(None)
@@ -191,6 +207,7 @@ class _Client(asyncio.Protocol):
             self.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set_result(None)
         if not self._closed and not self._work.done.done():
             self._work.done.set_exception(exc or ConnectionError("the server closed the connection"))
 

@@ -149,3 +149,20 @@ def test_a_reserved_port_goes_to_nobody_who_does_not_share():
         reservation.release()
     with socket.socket() as taker:
         taker.bind(("127.0.0.1", port))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_api_server_can_be_restarted():
+    """On the same port, with the same data; nobody else can have the port while it is down."""
+    with localcluster.LocalCluster(timeout=20) as local:
+        local.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "kept"}})
+        before = local.pids["kube-apiserver"]
+        local.stop_api_server()
+        assert not processes.running(before)
+        with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+            other.bind(("127.0.0.1", int(local.url.rpartition(":")[2])))
+        with pytest.raises(OSError):  # noqa: PT011 - refused or reset
+            local.api.request("GET", "/readyz")
+        local.start_api_server()
+        assert local.api.request("GET", "/api/v1/namespaces/kept")["metadata"]["name"] == "kept"
+        assert local.pids["kube-apiserver"] != before

@@ -50,6 +50,21 @@ def test_a_wellformed_review_gives_its_request() -> None:
         ("request.uid", ""),
         ("request.uid", 7),
         ("request.operation", "PATCH"),
+        ("request.operation", ["CREATE"]),
+        ("request.name", 7),
+        ("request.subResource", {}),
+        ("request.requestSubResource", None),
+        ("request.options", "text"),
+        ("request.requestKind", []),
+        ("request.requestResource", 7),
+        ("request.resource", None),
+        ("request.kind.group", 7),
+        ("request.userInfo.username", 7),
+        ("request.userInfo.groups", "system:masters"),
+        ("request.object.metadata.uid", 7),
+        ("request.object.metadata.generateName", []),
+        ("request.object.metadata.annotations", ["a"]),
+        ("request.oldObject", {"metadata": 7}),
         ("request.kind", "Pod"),
         ("request.kind.kind", None),
         ("request.resource.resource", []),
@@ -84,6 +99,33 @@ def test_no_value_of_any_field_escapes_as_another_error(field: str, value) -> No
         admission.request_of(changed(f"request.{field}", value))
     except admission.MalformedReview:
         return
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("request.object", None),
+        ("request.object", {}),
+        ("request.object", {"metadata": None}),
+        ("request.object.metadata.labels", None),
+        ("request.userInfo", None),
+        ("request.userInfo.groups", None),
+        ("request.namespace", ""),
+        ("request.unknown", {"of": "a later API server"}),
+    ],
+)
+def test_what_api_servers_leave_out_or_add_is_taken(path: str, value) -> None:
+    """A DELETE has no object, a cluster-scoped one no namespace; fields we do not know are not ours to refuse."""
+    assert admission.request_of(changed(path, value))
+
+
+def test_an_allowed_answer_holds_no_more_than_it_must() -> None:
+    """Empty lists and maps are left out: the common answer is the short one."""
+    assert admission.response("1", allowed=True) == {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "response": {"uid": "1", "allowed": True},
+    }
 
 
 def test_a_denial_carries_its_reason_and_code() -> None:

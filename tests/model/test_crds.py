@@ -7,7 +7,7 @@ import yaml
 
 from kymograph.cli import crds
 from kymograph.model import kinds, tracingconfiguration
-from kymograph.telemetry import settings
+from kymograph.telemetry import destination, metricsettings, settings
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -29,6 +29,14 @@ def test_exactly_one_version_is_stored(kind) -> None:
     assert [version.storage for version in kind.versions].count(True) == 1
 
 
+@pytest.mark.parametrize("kind", kinds.SHIPPED, ids=lambda kind: kind.kind)
+def test_a_status_is_a_subresource_where_there_is_one(kind) -> None:
+    """Reports have no status: whoever writes one writes all of it."""
+    for version in kind.document()["spec"]["versions"]:
+        has_status = "status" in version["schema"]["openAPIV3Schema"]["properties"]
+        assert ("status" in version["subresources"]) is has_status
+
+
 def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
     """A field enters the schema when it works: each changes the settings that are read from it."""
     schema = tracingconfiguration.TRACING_CONFIGURATION.versions[0].schema["properties"]["spec"]
@@ -37,13 +45,52 @@ def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
         "traces.insecure": True,
         "traces.samplingRatePerMillion": 7,
         "traces.parent": "link",
+        "traces.parentTracesPerSecond": 7,
+        "traces.protocol": "http/protobuf",
+        "traces.tls.caSecretRef": {"name": "otel-ca", "key": "ca.pem"},
+        "traces.tls.clientCertificateSecretRef": {"name": "otel-client"},
+        "traces.tls.serverName": "collector.example",
+        "traces.headers": [{"name": "x-scope", "value": "a"}],
+        "traces.keep.denied": True,
+        "traces.keep.errors": True,
+        "traces.keep.slowerThan": "500ms",
+        "traces.keep.policies": ["no-privileges"],
+        "traces.keep.namespaces": ["payments"],
+        **{f"traces.controllers.{name}.enabled": False for name in tracingconfiguration.CONTROLLERS},
+        **{f"traces.controllers.{name}.samplingRatePerMillion": 7 for name in tracingconfiguration.CONTROLLERS},
+        "traces.attributes.user": True,
         "metrics.prometheus.enabled": False,
         "metrics.prometheus.port": 9000,
+        "metrics.otlp.endpoint": "collector:4317",
+        "metrics.otlp.insecure": True,
+        "metrics.otlp.protocol": "http/protobuf",
+        "metrics.otlp.tls.caSecretRef": {"name": "otel-ca", "key": "ca.pem"},
+        "metrics.otlp.tls.clientCertificateSecretRef": {"name": "otel-client"},
+        "metrics.otlp.tls.serverName": "collector.example",
+        "metrics.otlp.headers": [{"name": "x-scope", "value": "a"}],
+        "metrics.otlp.interval": "10s",
+        "metrics.otlp.temporality": "delta",
+        "metrics.prefix": "kyverno_",
+        "metrics.namespaces.include": ["team-*"],
+        "metrics.namespaces.exclude": ["kube-*"],
+        "metrics.exposure.*.enabled": False,
+        "metrics.exposure.*.dropLabels": ["resource_namespace"],
+        "metrics.exposure.*.buckets": [0.1, 1],
+        "metrics.cardinalityLimit": 100,
         "resourceAttributes": {"k8s.cluster.name": "prod"},
     }
     assert set(leaves(schema)) == set(values)
     for path, value in values.items():
         assert settings.from_spec(nested(path, value)) != settings.from_spec(nested(path, None)), path
+
+
+def test_names_of_the_schema_are_those_of_the_settings() -> None:
+    """The model knows no telemetry, so it says twice what can be chosen."""
+    assert tuple(destination.Protocol) == tracingconfiguration.PROTOCOLS
+    assert tuple(settings.Controller) == tracingconfiguration.CONTROLLERS
+    assert tuple(settings.ParentPolicy) == tracingconfiguration.PARENT_MODES
+    assert tuple(metricsettings.Temporality) == tracingconfiguration.TEMPORALITIES
+    assert metricsettings.PREFIXES == tracingconfiguration.PREFIXES
 
 
 def test_printed_documents_are_crds(capsys) -> None:
@@ -56,9 +103,14 @@ def test_printed_documents_are_crds(capsys) -> None:
 
 
 def leaves(schema, path: str = "") -> list[str]:
-    """The paths of a schema's fields that hold no further named fields."""
+    """The paths of a schema's fields that hold no further named fields, or such that are only set together.
+
+    `*` is any name in a map.
+    """
     properties = schema.get("properties")
-    if not properties:
+    if (anything := schema.get("additionalProperties", {})).get("properties"):
+        properties = {"*": anything}
+    if not properties or "required" in schema:
         return [path]
     return [leaf for name, inner in properties.items() for leaf in leaves(inner, f"{path}.{name}".lstrip("."))]
 

@@ -245,13 +245,14 @@ class Secrets:
     async def read(self):
         return self.stored
 
-    async def write(self, data, version):
+    async def write(self, data, annotations, version):
         if self.before_write is not None:
             await self.before_write()
         if version != (self.stored.version if self.stored else None):
             raise certificates.Conflict("the object has been modified")
         self.writes += 1
-        self.stored = certificates.Stored(data, f"{self.writes}")
+        kept = self.stored.annotations if self.stored else {}
+        self.stored = certificates.Stored(data, f"{self.writes}", {**kept, **annotations})
 
 
 async def test_replicas_settle_on_the_bundle_of_the_first():
@@ -291,3 +292,55 @@ async def test_an_endless_conflict_is_reported():
     secrets.before_write = interfere
     with pytest.raises(certificates.Conflict):
         await certificates.Manager(secrets, NAMES, lambda: NOW).current()
+
+
+async def test_a_deleted_secret_is_made_anew_and_the_old_authority_stays_trusted(bundle):
+    """What serves until then is not cut off, and a day later it is only the new one that is trusted."""
+    secrets, now = Secrets(certificates.Stored(certificates.to_secret(bundle), "7")), NOW
+    manager = certificates.Manager(secrets, NAMES, lambda: now)
+    before = await manager.current()
+    secrets.stored = None
+    after = await manager.current()
+    assert after.serving != before.serving
+    assert verifies(before, now, trusted=after.authorities)
+    assert verifies(after, now)
+    now += DAY
+    later = await manager.current()
+    assert later.serving == after.serving
+    assert not verifies(before, now, trusted=later.authorities)
+    assert verifies(later, now)
+
+
+@pytest.mark.parametrize(
+    ("asked", "authority_too"), [("2026-03-01", False), ("cat", False), ("ca", True), ("new CA, March", True)]
+)
+async def test_a_rotation_is_done_once_when_it_is_asked_for(bundle, asked, authority_too):
+    """A new value of the annotation wants a new certificate; the word `ca` in it a new authority, beside the old one."""
+    stored = certificates.Stored(certificates.to_secret(bundle), "7", {"kymograph.dev/rotate": asked, "a": "b"})
+    secrets = Secrets(stored)
+    manager = certificates.Manager(secrets, NAMES, lambda: NOW)
+    rotated = await manager.current()
+    assert rotated.serving != bundle.serving
+    assert (rotated.authority_key != bundle.authority_key) is authority_too
+    assert verifies(rotated, NOW)
+    assert verifies(bundle, NOW, trusted=rotated.authorities)
+    assert secrets.stored.annotations == {"kymograph.dev/rotate": asked, "kymograph.dev/rotated": asked, "a": "b"}
+    assert await manager.current() == rotated
+    assert secrets.writes == 1
+
+
+def test_replicas_with_different_names_do_not_fight(bundle):
+    """Each adds its own names to those that are there, so the second look of both finds all."""
+    other = certificates.Names(("elsewhere.test",), ("192.0.2.1",))
+    both = certificates.renew(certificates.renew(bundle, other, NOW), NAMES, NOW)
+    assert certificates.renew(both, other, NOW) is both
+    assert certificates.renew(both, NAMES, NOW) is both
+
+
+@pytest.mark.parametrize("jump", [-400 * DAY, -DAY, 330 * DAY, 400 * DAY, 4000 * DAY])
+def test_after_a_jump_of_the_clock_there_is_a_certificate_that_is_valid(bundle, jump):
+    """Whether the clock was wrong before or is now: what verifiers have by their clock is what counts."""
+    jumped = certificates.renew(bundle, NAMES, NOW + jump)
+    assert verifies(jumped, NOW + jump)
+    back = certificates.renew(jumped, NAMES, NOW)
+    assert verifies(back, NOW)

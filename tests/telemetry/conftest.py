@@ -1,15 +1,13 @@
-"""Fakes that telemetry tests share: exporters that can be told how to behave, counted ids, a real OTLP receiver."""
+"""Fakes that telemetry tests share: exporters that can be told how to behave, counted ids, real OTLP receivers."""
 
-import concurrent.futures
 import itertools
 import threading
 
-import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from kymograph.telemetry import errors, propagation, recorder, sampling, settings
+from support import receivers as otlp
 
 
 class CountedIds(IdGenerator):
@@ -52,54 +50,6 @@ class FakeExporter:
         self.stopped.set()
 
 
-class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
-    """An OTLP/gRPC receiver of traces on loopback."""
-
-    def __init__(self, port=0):
-        self.requests = []
-        self.reject = 0
-        self.answer_with = None
-        self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
-        self._server.start()
-
-    @property
-    def endpoint(self):
-        return f"127.0.0.1:{self.port}"
-
-    def Export(self, request, context):  # noqa: N802 - the service's method
-        if self.answer_with is not None:
-            context.abort(self.answer_with, "not today")
-        self.requests.append(request)
-        response = trace_service_pb2.ExportTraceServiceResponse()
-        if self.reject:
-            response.partial_success.rejected_spans = self.reject
-            response.partial_success.error_message = "too old"
-        return response
-
-    @property
-    def spans(self):
-        return [
-            span
-            for request in self.requests
-            for of_resource in request.resource_spans
-            for of_scope in of_resource.scope_spans
-            for span in of_scope.spans
-        ]
-
-    @property
-    def resources(self):
-        return [
-            {attribute.key: attribute.value.string_value for attribute in of_resource.resource.attributes}
-            for request in self.requests
-            for of_resource in request.resource_spans
-        ]
-
-    def stop(self):
-        self._server.stop(0).wait()
-
-
 @pytest.fixture
 def ids():
     return CountedIds()
@@ -112,16 +62,30 @@ def fake_exporter():
 
 @pytest.fixture
 def receivers():
-    """Start receivers; they stop with the test."""
+    """Start receivers of a protocol; they stop with the test."""
     started = []
 
-    def start(port=0):
-        started.append(Receiver(port))
+    def start(protocol=otlp.GRPC, **given):
+        started.append(otlp.start(protocol, **given))
         return started[-1]
 
     yield start
     for receiver in started:
         receiver.stop()
+
+
+@pytest.fixture
+def raw_server():
+    """Start a TCP server that does to connections what it is told; it stops with the test."""
+    started = []
+
+    def start(serve):
+        started.append(otlp.RawServer(serve))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
 
 
 PARENT = propagation.RemoteParent(0xABC << 64 | 1, 0xDEF, sampled=True)

@@ -34,6 +34,15 @@ def client_spans(tracer_of):
     return current.ClientSpans(tracer_of(), lambda: next(ticks))
 
 
+async def test_looks_that_repeat_make_no_spans(exported, client_spans):
+    with current.untraced(), client_spans.start("KUBE get secrets", {}) as call:
+        call.set_status(200)
+        assert call.headers == {}
+    with client_spans.start("KUBE get pods", {}):
+        pass
+    assert [span.name for span in exported.get_finished_spans()] == ["KUBE get pods"]
+
+
 def calls(record):
     """The client spans of a recorder: what began by id, and how it ended."""
     began = {body.span_id: body for _, body, _ in record.log if isinstance(body, recorder.ClientBegin)}

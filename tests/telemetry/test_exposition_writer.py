@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest, parser
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from kymograph.telemetry import cells, exposition
+from kymograph.telemetry import cells, exposition, families
 
 COUNTER = cells.Description("requests_total", 'said "how many"\\\nin two lines', "{request}", ("kind", "namespace"))
 HISTOGRAM = cells.Description("duration_seconds", "how long", "", ("kind",))
@@ -78,8 +78,48 @@ def test_any_label_value_is_read_back(kind, namespace, openmetrics):
 
 
 def test_other_kinds_of_data_are_left_out():
-    gauge = sdk.Metric("depth", "", "", sdk.Gauge([sdk.NumberDataPoint({}, 0, 0, 1)]))
-    assert exposition.write([gauge], openmetrics=False) == ""
+    up_down = sdk.Sum([sdk.NumberDataPoint({}, 0, 0, 1)], sdk.AggregationTemporality.CUMULATIVE, is_monotonic=False)
+    assert exposition.write([sdk.Metric("depth", "", "", up_down)], openmetrics=False) == ""
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_a_gauge_keeps_its_name(openmetrics):
+    """Kyverno has one whose name ends as a counter's does."""
+    gauge = sdk.Metric("rule_info_total", "rules", "", sdk.Gauge([sdk.NumberDataPoint({"rule": "a"}, 0, 0, 1)]))
+    assert exposition.write([gauge], openmetrics=openmetrics).splitlines() == [
+        "# HELP rule_info_total rules",
+        "# TYPE rule_info_total gauge",
+        'rule_info_total{rule="a"} 1',
+    ]
+
+
+def test_exemplars_are_in_openmetrics_at_their_own_bucket():
+    counter, histogram = cells.Counter(COUNTER, 0), cells.Histogram(HISTOGRAM, 0, BOUNDS)
+    counted, observed = counter.bind(("Pod", "default")), histogram.bind(("Pod",))
+    counted.add()
+    counted.exemplify(cells.Mark(1, 1_500_000_000, 0xABC, 0xDEF))
+    for seconds in (0.001, 1.0, 100.0):
+        observed.record(seconds)
+        observed.exemplify(cells.Mark(seconds, 2_000_000_000, 0xABC, 0xDEF))
+    written = exposition.write([counter.collect(1), histogram.collect(1)], openmetrics=True)
+    (requests, duration) = openmetrics_parser.text_string_to_metric_families(written + "# EOF\n")
+    ids = {"trace_id": f"{0xABC:032x}", "span_id": f"{0xDEF:016x}"}
+    exemplar = requests.samples[0].exemplar
+    assert (exemplar.labels, exemplar.value, float(exemplar.timestamp)) == (ids, 1, 1.5)
+    assert {sample.labels["le"]: sample.exemplar.value for sample in duration.samples if sample.exemplar} == {
+        "0.005": 0.001,
+        "1.0": 1.0,
+        "+Inf": 100.0,
+    }
+    assert "trace_id" not in exposition.write([counter.collect(1), histogram.collect(1)], openmetrics=False)
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_the_overflow_series_says_so_in_a_valid_label(openmetrics):
+    point = sdk.NumberDataPoint(families.OVERFLOW, 0, 0, 3)
+    data = sdk.Sum([point], sdk.AggregationTemporality.CUMULATIVE, is_monotonic=True)
+    written = exposition.write([sdk.Metric("requests", "", "", data)], openmetrics=openmetrics)
+    assert written.splitlines()[-1] == 'requests_total{otel_metric_overflow="true"} 3'
 
 
 def test_a_series_without_labels_has_no_braces():

@@ -11,7 +11,7 @@ import threading
 import pytest
 from opentelemetry import metrics, trace
 
-from kymograph.telemetry import errors, propagation, providers, settings
+from kymograph.telemetry import destination, errors, propagation, providers, settings
 
 ALL = settings.TraceSettings("collector:4317", sampling_rate_per_million=1_000_000)
 PARENT = f"00-{7:032x}-{9:016x}-01"
@@ -28,11 +28,11 @@ class Factory:
         self.fail = False
         self._fake_exporter = fake_exporter
 
-    def __call__(self, traces):
+    def __call__(self, to):
         self.threads.append(threading.get_ident())
         if self.fail:
             raise ValueError("bad certificate")
-        self.made.append((traces, self._fake_exporter()))
+        self.made.append((to, self._fake_exporter()))
         return self.made[-1][1]
 
 
@@ -90,11 +90,11 @@ async def test_recorded_and_sdk_spans_leave_by_the_same_queue(telemetry, factory
     with telemetry.tracer.start_as_current_span("background"):
         pass
     await delivered(telemetry)
-    ((traces, exporter),) = factory.made
-    assert traces is ALL
+    ((to, exporter),) = factory.made
+    assert to == destination.Destination("collector:4317")
     assert factory.threads != [threading.get_ident()]
     assert sorted(span.name for span in exporter.spans) == ["RULE r", "admission", "background"]
-    assert {span.instrumentation_scope for span in exporter.spans} == {exporter.spans[0].instrumentation_scope}
+    assert len({span.instrumentation_scope for span in exporter.spans}) == 1
 
 
 async def test_the_server_span_starts_when_the_request_arrived(telemetry):
@@ -186,8 +186,17 @@ async def test_shutdown_delivers_what_waits(factory):
     assert not made.keep(review(made))
 
 
-def test_grpc_is_loaded_only_with_an_exporter():
-    """Half a second of a start that exports nothing."""
-    program = "import sys, kymograph.telemetry.providers; sys.exit('grpc' in sys.modules)"
+@pytest.mark.parametrize("and_then", ["", "kymograph.telemetry.otlp.SpanExporter(to)"], ids=["nothing", "http"])
+def test_grpc_is_loaded_only_with_an_exporter_that_speaks_it(and_then):
+    """Half a second of a start that exports nothing, or by HTTP."""
+    program = f"""if True:
+        import sys
+        import kymograph.telemetry.providers
+        import kymograph.telemetry.otlp
+        from kymograph.telemetry import destination
+        to = destination.Destination("localhost:4318", destination.Protocol.HTTP, plaintext=True)
+        {and_then}
+        sys.exit("grpc" in sys.modules or "requests" in sys.modules)
+    """
     finished = subprocess.run([sys.executable, "-c", program], check=False, env={**os.environ, "PYTHONPATH": SOURCES})
     assert finished.returncode == 0

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from kymograph.telemetry import encoding
+from kymograph.telemetry import encoding, keeping, propagation, recorder, rendering, settings
 
 RESOURCE = Resource({"service.name": "kymograph", "process.pid": 7}, "https://opentelemetry.io/schemas/1.30.0")
 SCOPE = InstrumentationScope("kymograph", "1.2", "https://opentelemetry.io/schemas/1.30.0", {"a": "b"})
@@ -96,6 +96,27 @@ def test_spans_of_a_tracer_are_encoded_as_the_sdk_does():
     assert decoded(batch) == encode_spans(batch)
     dropped = decoded(batch).resource_spans[0].scope_spans[0].spans[1]
     assert (dropped.dropped_attributes_count, dropped.dropped_events_count, dropped.dropped_links_count) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("policy", ["respect", "link"])
+def test_rendered_reviews_are_encoded_as_the_sdk_does(new_recorder, ids, policy):
+    """Those that a rule kept, too, and those that link to their caller."""
+    parent = propagation.RemoteParent(0xABC << 64 | 1, 0xDEF, sampled=False)
+    traces = settings.TraceSettings(parent=settings.ParentPolicy(policy), keep=keeping.Keep(denied=True))
+    record = new_recorder(parent=parent, traces=traces)
+    record.begin(0, "p", 1010)
+    record.begin(1, "r", 1020)
+    record.end("fail", "no privileges", 1030)
+    record.end("fail", "", 1040)
+    record.keep(keeping.DENIED, 5000)
+    denial = recorder.Event("kymograph.denied", {"kymograph.message": "no"}, 1050)
+    record.finish("admission validate CREATE /Pod", {"admission.response.allowed": False}, 1050, events=[denial])
+    spans = rendering.Renderer(lambda _, subject: (subject, {"s": subject}), RESOURCE, SCOPE, ids).render(record)
+    assert decoded(spans) == encode_spans(spans)
+    server = decoded(spans).resource_spans[0].scope_spans[0].spans[-1]
+    assert {attribute.key for attribute in server.attributes} >= {"kymograph.kept_by"}
+    assert len(server.links) == (policy == "link")
+    assert bool(server.parent_span_id) == (policy == "respect")
 
 
 def test_a_links_tracestate_is_kept():

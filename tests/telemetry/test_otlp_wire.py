@@ -1,16 +1,16 @@
-"""Over a real wire: gRPC to a receiver made from OTLP's official stubs."""
+"""Over a real wire, by gRPC and HTTP, to receivers made from OTLP's official messages."""
 
 import asyncio
 import socket
 import threading
 import time
 
-import grpc
 import pytest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from kymograph.telemetry import otlp, propagation, providers, settings
+from kymograph.telemetry import destination, errors, otlp, propagation, providers, settings
 from kymograph.telemetry.export import Reason
+from support import receivers as fakes
 
 PATIENCE = 20.0
 PARENT = propagation.RemoteParent(0xA << 64, 0xB, sampled=True, tracestate="vendor=1")
@@ -28,8 +28,13 @@ async def telemetry():
     await made.shutdown(1.0)
 
 
-def applied(endpoint, **attributes):
-    traces = settings.TraceSettings(endpoint, sampling_rate_per_million=1_000_000)
+@pytest.fixture(params=fakes.PROTOCOLS)
+def protocol(request):
+    return destination.Protocol(request.param)
+
+
+def applied(endpoint, protocol, **attributes):
+    traces = settings.TraceSettings(endpoint, protocol=protocol, sampling_rate_per_million=1_000_000)
     return settings.TelemetrySettings(traces=traces, resource_attributes=attributes)
 
 
@@ -53,9 +58,9 @@ def closed_port():
         yield holder.getsockname()[1]
 
 
-async def test_recorded_and_sdk_spans_arrive_with_one_resource(telemetry, receivers):
-    receiver = receivers()
-    await telemetry.apply(applied(receiver.endpoint, **{"k8s.cluster.name": "prod-1"}))
+async def test_recorded_and_sdk_spans_arrive_with_one_resource(telemetry, receivers, protocol):
+    receiver = receivers(protocol)
+    await telemetry.apply(applied(receiver.endpoint, protocol, **{"k8s.cluster.name": "prod-1"}))
     review(telemetry)
     with telemetry.tracer.start_as_current_span("background"):
         pass
@@ -84,48 +89,51 @@ async def test_recorded_and_sdk_spans_arrive_with_one_resource(telemetry, receiv
 
 
 async def test_a_dead_endpoint_costs_callers_nothing_and_what_waits_goes_to_a_live_one(
-    telemetry, receivers, closed_port
+    telemetry, receivers, closed_port, protocol
 ):
-    await telemetry.apply(applied(f"127.0.0.1:{closed_port}"))
+    await telemetry.apply(applied(f"127.0.0.1:{closed_port}", protocol))
     began = time.monotonic()
     for _ in range(200):
         assert review(telemetry)
     assert time.monotonic() - began < 1.0
-    receiver = receivers()
-    await telemetry.apply(applied(receiver.endpoint))
+    receiver = receivers(protocol)
+    await telemetry.apply(applied(receiver.endpoint, protocol))
     assert await flushed(telemetry)
     status = telemetry.queue.status()
     assert (len(receiver.spans), status.sent, sum(status.dropped.values())) == (400, 400, 0)
 
 
-async def test_a_refused_batch_is_dropped_and_counted_and_the_receivers_recovery_is_seen(telemetry, receivers):
-    receiver = receivers()
-    receiver.answer_with = grpc.StatusCode.PERMISSION_DENIED
-    await telemetry.apply(applied(receiver.endpoint))
+async def test_a_refused_batch_is_dropped_and_counted_and_the_receivers_recovery_is_seen(
+    telemetry, receivers, protocol
+):
+    receiver = receivers(protocol)
+    receiver.refuse = fakes.FORBIDDEN
+    await telemetry.apply(applied(receiver.endpoint, protocol))
     review(telemetry)
     assert await flushed(telemetry)
     status = telemetry.queue.status()
     assert (status.sent, status.dropped[Reason.EXPORT_FAILED]) == (0, 2)
-    assert status.last_error == "PERMISSION_DENIED: not today"
-    receiver.answer_with = None
+    assert status.last_error in {"PERMISSION_DENIED: not today", "HTTP 403: not today"}
+    assert len(receiver.headers) == 1, "what is refused for good is not tried again"
+    receiver.refuse = None
     review(telemetry)
     assert await flushed(telemetry)
     assert telemetry.queue.status().sent == 2
 
 
-async def test_what_a_receiver_rejects_of_a_batch_is_counted(telemetry, receivers):
-    receiver = receivers()
-    receiver.reject = 1
-    await telemetry.apply(applied(receiver.endpoint))
+async def test_what_a_receiver_rejects_of_a_batch_is_counted(telemetry, receivers, protocol):
+    receiver = receivers(protocol)
+    receiver.reject, receiver.words = 1, "too old"
+    await telemetry.apply(applied(receiver.endpoint, protocol))
     review(telemetry)
     assert await flushed(telemetry)
     status = telemetry.queue.status()
     assert (status.sent, status.dropped[Reason.EXPORT_FAILED], status.last_error) == (1, 1, "too old")
 
 
-async def test_swapping_between_live_endpoints_under_load_loses_nothing(telemetry, receivers):
-    first, second = receivers(), receivers()
-    await telemetry.apply(applied(first.endpoint))
+async def test_swapping_between_live_endpoints_under_load_loses_nothing(telemetry, receivers, protocol):
+    first, second = receivers(protocol), receivers(protocol)
+    await telemetry.apply(applied(first.endpoint, protocol))
     done = threading.Event()
     taken = []
 
@@ -138,7 +146,7 @@ async def test_swapping_between_live_endpoints_under_load_loses_nothing(telemetr
     loading = asyncio.create_task(load())
     for endpoint in (second.endpoint, first.endpoint, second.endpoint):
         await asyncio.sleep(0.2)
-        await telemetry.apply(applied(endpoint))
+        await telemetry.apply(applied(endpoint, protocol))
     await asyncio.sleep(0.2)
     done.set()
     await loading
@@ -150,19 +158,20 @@ async def test_swapping_between_live_endpoints_under_load_loses_nothing(telemetr
     assert sum(telemetry.queue.status().dropped.values()) == 0
 
 
-def test_shutdown_interrupts_the_pause_between_two_attempts(closed_port):
+def test_shutdown_interrupts_the_pause_between_two_attempts(protocol, raw_server):
     """Else a dead collector would hold up the end of the process for as long as the exporter retries."""
-    exporter = otlp.SpanExporter(settings.TraceSettings(f"127.0.0.1:{closed_port}"))
+    resetting = raw_server(fakes.reset)
+    exporter = otlp.SpanExporter(destination.Destination(resetting.endpoint, protocol, plaintext=True))
     failed = threading.Event()
 
     def export():
-        with pytest.raises(Exception, match="UNAVAILABLE"):
+        with pytest.raises(errors.ExportFailed):
             exporter.export([])
         failed.set()
 
     thread = threading.Thread(target=export)
     thread.start()
-    while not exporter.reason:
+    while not resetting.connections:
         assert not failed.wait(0.01)
     began = time.monotonic()
     exporter.shutdown()
@@ -171,7 +180,68 @@ def test_shutdown_interrupts_the_pause_between_two_attempts(closed_port):
     thread.join()
 
 
-def test_an_ipv6_endpoint_can_be_connected_to(receivers):
-    exporter = otlp.SpanExporter(settings.TraceSettings("[::1]:4317"))
-    assert exporter._endpoint == "[::1]:4317"
+def test_an_ipv6_endpoint_can_be_connected_to(protocol):
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        endpoint = f"[::1]:{listener.getsockname()[1]}"
+        exporter = otlp.SpanExporter(destination.Destination(endpoint, protocol, plaintext=True, timeout=5))
+
+        def export():
+            with pytest.raises(errors.ExportFailed):
+                exporter.export([])
+
+        thread = threading.Thread(target=export)
+        thread.start()
+        listener.accept()[0].close()
+        exporter.shutdown()
+        thread.join()
+
+
+def test_http_exports_share_a_connection_and_survive_its_end(receivers):
+    """A receiver may close a connection that is idle whenever it likes: that is no failure, and no pause."""
+    receiver = receivers(fakes.HTTP)
+    exporter = otlp.SpanExporter(
+        destination.Destination(receiver.endpoint, destination.Protocol.HTTP, plaintext=True, path="/tenant/v1/traces")
+    )
+    exporter.export([])
+    exporter.export([])
+    assert receiver.connections == 1
+    receiver._server.close_connections()
+    began = time.monotonic()
+    exporter.export([])
+    assert time.monotonic() - began < 0.4
+    assert receiver.connections == 2
+    assert receiver.paths == ["/tenant/v1/traces"] * 3
+    exporter.shutdown()
+
+
+def test_headers_and_compression_are_sent(receivers, protocol):
+    receiver = receivers(protocol)
+    to = destination.Destination(
+        receiver.endpoint,
+        protocol,
+        plaintext=True,
+        gzip=True,
+        headers=(("authorization", "Bearer t"), ("x-scope", "a")),
+    )
+    exporter = otlp.SpanExporter(to)
+    exporter.export([])
+    exporter.shutdown()
+    assert {"authorization": "Bearer t", "x-scope": "a"}.items() <= receiver.headers[0].items()
+    assert len(receiver.requests) == 1
+
+
+def test_a_redirect_is_refused(raw_server):
+    """What is in a header goes to the endpoint and nowhere else."""
+    elsewhere = raw_server(fakes.silence)
+
+    def redirect(connection):
+        connection.recv(65_536)
+        lines = ("HTTP/1.1 307 Elsewhere", f"Location: http://{elsewhere.endpoint}/", "Content-Length: 0", "", "")
+        connection.sendall("\r\n".join(lines).encode())
+
+    to = destination.Destination(raw_server(redirect).endpoint, destination.Protocol.HTTP, plaintext=True)
+    exporter = otlp.SpanExporter(to)
+    with pytest.raises(errors.ExportFailed, match="HTTP 307: Elsewhere"):
+        exporter.export([])
+    assert elsewhere.connections == 0
     exporter.shutdown()

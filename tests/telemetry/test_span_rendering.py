@@ -25,6 +25,25 @@ def render(ids):
     return lambda record: {span.name: span for span in renderer.render(record)}
 
 
+@pytest.mark.parametrize(
+    ("parent", "marks"),
+    [
+        (
+            propagation.RemoteParent(0xABC << 64, 0xDEF, sampled=False),
+            {semconv.KEPT_BY: "slow", semconv.PARENT_SAMPLED: False},
+        ),
+        (propagation.RemoteParent(0xABC << 64, 0xDEF, sampled=True), {semconv.KEPT_BY: "slow"}),
+        (None, {semconv.KEPT_BY: "slow"}),
+    ],
+)
+def test_the_server_span_of_a_kept_request_says_why(new_recorder, render, parent, marks):
+    record = new_recorder(parent=parent)
+    record.keep("slow", 5000)
+    record.finish("admission", {}, 1100)
+    (server,) = render(record).values()
+    assert server.attributes == marks
+
+
 def test_spans_nest_as_the_steps_did_under_the_callers_span(new_recorder, render):
     record = new_recorder()
     record.begin(POLICY, "p", 1010)

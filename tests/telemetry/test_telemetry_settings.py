@@ -2,11 +2,11 @@
 
 import pytest
 
-from kymograph.telemetry import errors, settings
+from kymograph.telemetry import errors, keeping, metricsettings, settings
 
 
 def test_an_empty_spec_exports_nothing_and_serves_metrics():
-    assert settings.from_spec({}) == settings.TelemetrySettings(None, settings.MetricSettings(True, 8000), {})
+    assert settings.from_spec({}) == settings.TelemetrySettings(None, metricsettings.MetricSettings(True, 8000), {})
 
 
 def test_empty_traces_mean_the_local_collector_in_plaintext():
@@ -22,14 +22,30 @@ def test_every_field_is_read():
                 "insecure": True,
                 "samplingRatePerMillion": 100,
                 "parent": "link",
+                "parentTracesPerSecond": 7,
+                "keep": {"denied": True, "slowerThan": "1.5s", "namespaces": ["payments"]},
+                "controllers": {"background": {"enabled": False}, "reports": {"samplingRatePerMillion": 5}},
+                "attributes": {"user": True},
             },
             "resourceAttributes": {"k8s.cluster.name": "prod-1"},
             "metrics": {"prometheus": {"enabled": False, "port": 9100}},
         }
     )
     assert read == settings.TelemetrySettings(
-        settings.TraceSettings("collector.observability:4317", True, 100, settings.ParentPolicy.LINK),
-        settings.MetricSettings(False, 9100),
+        settings.TraceSettings(
+            "collector.observability:4317",
+            insecure=True,
+            sampling_rate_per_million=100,
+            parent=settings.ParentPolicy.LINK,
+            parent_traces_per_second=7,
+            keep=keeping.Keep(denied=True, slower_than_ns=1_500_000_000, namespaces=frozenset({"payments"})),
+            controllers={
+                settings.Controller.BACKGROUND: settings.ControllerTraces(enabled=False),
+                settings.Controller.REPORTS: settings.ControllerTraces(sampling_rate_per_million=5),
+            },
+            user=True,
+        ),
+        metricsettings.MetricSettings(False, 9100),
         {"k8s.cluster.name": "prod-1"},
     )
 
@@ -64,6 +80,12 @@ def test_plaintext_is_implied_for_loopback_only(endpoint, plaintext):
         ({"traces": {"samplingRatePerMillion": -1}}, "traces.samplingRatePerMillion"),
         ({"traces": {"samplingRatePerMillion": 1_000_001}}, "traces.samplingRatePerMillion"),
         ({"traces": {"parent": "obey"}}, "traces.parent"),
+        ({"traces": {"parentTracesPerSecond": -1}}, "traces.parentTracesPerSecond"),
+        ({"traces": {"keep": {"slowerThan": "soon"}}}, "traces.keep.slowerThan"),
+        (
+            {"traces": {"controllers": {"cleanup": {"samplingRatePerMillion": -1}}}},
+            "traces.controllers.cleanup.samplingRatePerMillion",
+        ),
         ({"metrics": {"prometheus": {"port": 70_000}}}, "metrics.prometheus.port"),
     ],
 )

@@ -23,9 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"kymograph {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    wanted = next((argument for argument in given if not argument.startswith("-")), None)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
-        if name in given:
+        if name == wanted:
             importlib.import_module(f"kymograph.cli.{name}").configure(command)
     options = parser.parse_args(given)
     status: int = importlib.import_module(f"kymograph.cli.{options.command}").run(options)

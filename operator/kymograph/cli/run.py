@@ -3,9 +3,11 @@
 import argparse
 import asyncio
 import gc
+import math
 import os
 import pathlib
 import sys
+import urllib.parse
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -29,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kubeconfig",
         type=pathlib.Path,
-        help="the cluster to work for (default: the one this Pod runs in, else $KUBECONFIG)",
+        help="the cluster to work for (default: the one this Pod runs in, else $KUBECONFIG, else ~/.kube/config)",
     )
     parser.add_argument("--namespace", help="the operator's own namespace (default: that of its identity)")
     parser.add_argument(
@@ -37,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--webhook-url",
+        type=_https_url,
         metavar="URL",
         help="how the API server reaches the webhooks of an operator outside the cluster",
     )
@@ -66,13 +69,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shutdown-delay",
-        type=float,
+        type=_seconds,
         default=defaults.shutdown_delay,
         metavar="SECONDS",
         help="how long to serve on after readiness fails, for the Service to notice (default: %(default)s)",
     )
-    parser.add_argument("--log-format", choices=("text", "json"), default=defaults.log_format)
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=defaults.log_level)
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default=defaults.log_format,
+        help="how log records are written to standard error (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default=defaults.log_level,
+        help="the least that is logged (default: %(default)s)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -82,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         kubeconfig=options.kubeconfig,
         namespace=options.namespace,
         service=options.service,
-        webhook_url=options.webhook_url.rstrip("/") if options.webhook_url else None,
+        webhook_url=options.webhook_url,
         webhook_host=options.webhook_host,
         webhook_port=options.webhook_port,
         webhook_client_ca=options.webhook_client_ca,
@@ -125,7 +138,25 @@ def _controllers(text: str) -> frozenset[str]:
 
 
 def _port(text: str) -> int:
-    port = int(text) if text.isdigit() else 0
+    port = int(text) if text.isdecimal() else 0
     if not 0 < port < 65536:
         raise argparse.ArgumentTypeError(f"{text}: a port is a number from 1 to 65535")
     return port
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, not negative")
+    return seconds
+
+
+def _https_url(text: str) -> str:
+    """A base URL as API servers take it for a webhook (`clientConfig.url`)."""
+    parts = urllib.parse.urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise argparse.ArgumentTypeError(f"{text}: must be https://HOST[:PORT][/PATH]")
+    return text.rstrip("/")

@@ -7,12 +7,11 @@ ready) and sweeps what a watch missed, because a relist after a gap reports no d
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol
 
 import kopf
 
-from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.engine import compile as compiler
@@ -29,6 +28,13 @@ RETRY_AFTER = 5.0
 """Seconds until a failed comparison is tried again."""
 
 RESOURCES = {"ClusterPolicy": resources.CLUSTER_POLICIES, "Policy": resources.POLICIES}
+
+
+class Lister(Protocol):
+    """What the store asks of a Kubernetes client."""
+
+    def pages(self, resource: resources.Resource) -> AsyncIterator[dict[str, Any]]:
+        """The objects of a collection in pages, in one snapshot."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class Held:
         key: Which policy.
         uid: Which incarnation of it.
         generation: Which generation of its spec.
-        version: The resourceVersion it was compiled from.
+        version: The latest resourceVersion seen of it.
         compiled: The policy, or None where it does not compile.
         problems: Why it does not compile; empty where it does.
         document: The policy as the cluster holds it.
@@ -68,6 +74,7 @@ class PolicyStore:
 
     Attributes:
         policies: The immutable set that reviews are judged by; replaced as a whole on every change.
+        complete: Set once all policies of the cluster have been listed and compiled.
     """
 
     def __init__(self) -> None:
@@ -87,12 +94,19 @@ class PolicyStore:
         """Everything held, in no particular order."""
         return tuple(self._held.values())
 
+    def knows(self, policy: CompiledPolicy) -> bool:
+        """Whether there is such a policy (any more), as it was compiled or otherwise."""
+        return Key(policy.kind, policy.namespace, policy.name) in self._held
+
     def put(self, document: Mapping[str, Any]) -> None:
-        """Take in a policy as the cluster holds it; older than what is held, or deleted since, it is ignored."""
+        """Take in a policy as the cluster holds it; older than what is held, or deleted since, it is ignored.
+
+        Older is decided by resourceVersions, which order all writes of a resource, those of another incarnation too.
+        """
         metadata = document["metadata"]
         key, uid, version = key_of(document), metadata["uid"], int(metadata["resourceVersion"])
         before = self._held.get(key)
-        if uid in self._gone or (before is not None and before.uid == uid and before.version >= version):
+        if uid in self._gone or (before is not None and before.version >= version):
             return
         generation = int(metadata.get("generation") or 0)
         if before is not None and before.uid == uid and before.generation == generation and _same(before, document):
@@ -119,7 +133,7 @@ class PolicyStore:
             self.policies = self.policies.remove(before.compiled.key)
         self._tell(key, None)
 
-    async def load(self, client: clients.KubernetesClient) -> None:
+    async def load(self, client: Lister) -> None:
         """Compare with the cluster: take in what is new, drop what is gone.
 
         Raises:
@@ -142,7 +156,7 @@ class PolicyStore:
                 self.drop(key, uid)
         self.complete.set()
 
-    async def keep_true(self, client: clients.KubernetesClient) -> None:
+    async def keep_true(self, client: Lister) -> None:
         """Compare with the cluster now and then, and soon after a watch was restarted; until cancelled."""
         while True:
             try:
@@ -203,6 +217,10 @@ def _compile(key: Key, uid: str, generation: int, version: int, document: Mappin
     except errors.PolicyInvalid as invalid:
         logger.warning("%s %s does not compile and is not enforced: %s", key.kind, _path(key), invalid)
         return Held(key, uid, generation, version, None, invalid.problems, document)
+    except Exception as error:  # one policy, however odd, must not stop the others
+        logger.exception("%s %s is not enforced; this is a defect of Kymograph", key.kind, _path(key))
+        problem = errors.Problem("spec", f"it cannot be compiled: {type(error).__name__}: {error}")
+        return Held(key, uid, generation, version, None, (problem,), document)
     return Held(key, uid, generation, version, compiled, (), document)
 
 

@@ -64,6 +64,9 @@ class LocalCluster:
     audit_log: pathlib.Path
     etcd_socket: pathlib.Path
     api: rest.Client
+    _supervisor: supervision.Supervisor
+    _port: ports.Reservation
+    _api_server: servers.Server
 
     def __init__(
         self,
@@ -108,6 +111,21 @@ class LocalCluster:
         self._cleanup.close()
         self.pids = {}
 
+    def stop_api_server(self) -> None:
+        """Stops the API server alone, as an upgrade of it does; the other servers wait for it, its port stays ours."""
+        self._port = ports.Reservation(self._port.port)
+        self._cleanup.callback(self._port.release)
+        self._supervisor.stop("kube-apiserver")
+
+    def start_api_server(self) -> None:
+        """Starts the API server again and returns when it is ready.
+
+        Raises:
+            ServerFailed: It ended.
+            StartTimeout: It runs, but is not ready in time.
+        """
+        self._start_api_server(time.monotonic() + self._timeout)
+
     def create_token(self, namespace: str, service_account: str) -> str:
         """A token of an existing service account, good for an hour.
 
@@ -128,29 +146,17 @@ class LocalCluster:
     def _start(self, found: servers.Binaries) -> None:
         deadline = time.monotonic() + self._timeout
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="kymograph-cluster-"))
-        supervisor = supervision.Supervisor(self.directory)
+        self._supervisor = supervisor = supervision.Supervisor(self.directory)
         self._cleanup.callback(supervisor.close)
         supervisor.start(servers.etcd(found))
-        port = ports.Reservation()
-        self._cleanup.callback(port.release)
-        self._write_files(port.port)
-
-        def wait(what: str, holds: Callable[[], bool]) -> None:
-            while not holds():
-                supervisor.check()
-                if time.monotonic() > deadline:
-                    log = errors.tail(supervisor.log("kube-apiserver"))
-                    raise errors.StartTimeout(
-                        f"not true after {self._timeout:g} s: {what}; kube-apiserver says:\n{log}"
-                    )
-                time.sleep(_POLL)
-
-        wait("etcd listens", self.etcd_socket.exists)
-        supervisor.start(servers.kube_apiserver(found, self.directory, port.port, self._options))
-        self.api = rest.Client(port.port, self.directory)
+        self._port = ports.Reservation()
+        self._cleanup.callback(self._port.release)
+        self._write_files(self._port.port)
+        self._wait("etcd listens", self.etcd_socket.exists, deadline)
+        self._api_server = servers.kube_apiserver(found, self.directory, self._port.port, self._options)
+        self.api = rest.Client(self._port.port, self.directory)
         self._cleanup.callback(self.api.close)
-        wait("the API server is ready", lambda: self._answers("/readyz"))
-        port.release()
+        self._start_api_server(deadline)
         # Started earlier, the others would take the processors from the API server and be ready no sooner.
         for server in servers.others(found, self.directory):
             supervisor.start(server)
@@ -160,9 +166,23 @@ class LocalCluster:
             self.api.request("POST", "/api/v1/nodes", node)
         if found.kube_controller_manager is not None:
             account = "/api/v1/namespaces/default/serviceaccounts/default"
-            wait("the default service account exists", lambda: self._answers(account))
+            self._wait("the default service account exists", lambda: self._answers(account), deadline)
             if found.kwok is not None:
-                wait("the node is ready", self._node_is_ready)
+                self._wait("the node is ready", self._node_is_ready, deadline)
+
+    def _start_api_server(self, deadline: float) -> None:
+        self._supervisor.start(self._api_server)
+        self._wait("the API server is ready", lambda: self._answers("/readyz"), deadline)
+        self._port.release()
+        self.pids = self._supervisor.pids
+
+    def _wait(self, what: str, holds: Callable[[], bool], deadline: float) -> None:
+        while not holds():
+            self._supervisor.check()
+            if time.monotonic() > deadline:
+                log = errors.tail(self._supervisor.log("kube-apiserver"))
+                raise errors.StartTimeout(f"not true after {self._timeout:g} s: {what}; kube-apiserver says:\n{log}")
+            time.sleep(_POLL)
 
     def _write_files(self, port: int) -> None:
         self.url = f"https://127.0.0.1:{port}"

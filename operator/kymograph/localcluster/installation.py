@@ -73,6 +73,7 @@ class Operator:
     Args:
         cluster: The cluster it works for, with the manifests applied.
         webhook_port: Where it serves its webhooks; None takes a free port.
+        webhook_url: How the API server reaches them where something stands between; None is that port.
         health_port: Where it serves its probes; None takes a free port.
         flags: Further flags of `kymograph run`.
         environ: Further environment variables.
@@ -91,6 +92,7 @@ class Operator:
         cluster: LocalCluster,
         *,
         webhook_port: int | None = None,
+        webhook_url: str | None = None,
         health_port: int | None = None,
         flags: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
@@ -106,7 +108,7 @@ class Operator:
             *(sys.executable, "-m", "kymograph.cli.main", "run"),
             f"--kubeconfig={kubeconfig}",
             f"--namespace={NAMESPACE}",
-            f"--webhook-url=https://127.0.0.1:{self.webhook_port}",
+            f"--webhook-url={webhook_url or f'https://127.0.0.1:{self.webhook_port}'}",
             "--webhook-host=127.0.0.1",
             f"--webhook-port={self.webhook_port}",
             f"--health-port={self.health_port}",

@@ -6,6 +6,7 @@ be asked whether it stands before anything else can connect to it.
 
 import http.client
 import pathlib
+import select
 import ssl
 import threading
 from typing import Any
@@ -40,6 +41,8 @@ class Client:
         content = None if body is None else orjson.dumps(body)
         content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
         with self._turn:
+            if self._was_closed():
+                self._connection.close()
             try:
                 self._connection.request(method, path, content, {"Content-Type": content_type})
                 answer = self._connection.getresponse()
@@ -52,6 +55,11 @@ class Client:
             status = decoded if isinstance(decoded, dict) else {"message": decoded}
             raise errors.RequestRefused(answer.status, status.get("reason", ""), status.get("message", ""))
         return decoded
+
+    def _was_closed(self) -> bool:
+        """Whether the server has ended the connection since the last request, as it does with idle ones."""
+        socket = self._connection.sock
+        return socket is not None and bool(select.select([socket], [], [], 0)[0])
 
     def close(self) -> None:
         """Closes the connection."""

@@ -56,6 +56,15 @@ class Supervisor:
             raise errors.ServerFailed(server.name, 127, answer["error"])
         self.pids[server.name] = answer["pid"]
 
+    def stop(self, name: str) -> None:
+        """Stops one server, which may be started again.
+
+        Raises:
+            ServerFailed: The supervisor is gone.
+        """
+        self._ask({"stop": name})
+        del self.pids[name]
+
     def check(self) -> None:
         """Looks whether all servers still run.
 

@@ -8,9 +8,10 @@ killing the supervisor itself leaves nothing running either.
 
 One JSON object a line in, one out, in turn:
     {"start": NAME, "argv": [...], "environ": {...}, "log": PATH}  -> {"pid": N} or {"error": TEXT}
+    {"stop": NAME}                                                    -> {"status": STATUS}
     {"ended": true}                                                   -> {"ended": {NAME: STATUS}}
 
-It refuses to restart a server: a server that ends by itself is a finding, which the caller reports.
+It restarts no server by itself: one that ends without being told is a finding, which the caller reports.
 """
 
 import contextlib
@@ -66,6 +67,10 @@ def _serve(directory: pathlib.Path, servers: dict[str, subprocess.Popen[bytes]])
 def _obey(
     command: dict[str, Any], directory: pathlib.Path, servers: dict[str, subprocess.Popen[bytes]]
 ) -> dict[str, Any]:
+    if "stop" in command:
+        server = servers.pop(command["stop"])
+        _stop([server])
+        return {"status": server.returncode}
     if "start" not in command:
         return {"ended": {name: server.returncode for name, server in servers.items() if server.poll() is not None}}
     try:

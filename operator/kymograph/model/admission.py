@@ -25,7 +25,8 @@ def request_of(document: Any) -> dict[str, Any]:
     """The request of a decoded AdmissionReview, its shape checked.
 
     Afterwards `uid`, `operation`, `kind.{group,version,kind}` and `resource.{group,version,resource}` are strings,
-    `userInfo`, where present, is an object, and `object` and `oldObject` are objects or null.
+    `userInfo`, where present, is an object with a string `username` and strings as `groups`, and `object` and
+    `oldObject` are objects or null, whose `metadata` has strings and maps of strings where Kubernetes has them.
 
     Raises:
         MalformedReview: The document is something else.
@@ -92,8 +93,10 @@ def response(
 def _check_user(user: Any) -> None:
     if user is None:
         return
-    if type(user) is not dict or type(user.get("username", "")) is not str:
-        raise MalformedReview("request.userInfo: an object with a username is required")
+    if type(user) is not dict:
+        raise MalformedReview("request.userInfo: must be an object or null")
+    if type(user.get("username", "")) is not str:
+        raise MalformedReview("request.userInfo.username: must be a string")
     groups = user.get("groups")
     if groups is not None and (type(groups) is not list or not _are_strings(groups)):
         raise MalformedReview("request.userInfo.groups: must be a list of strings")

@@ -8,40 +8,61 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import os
 import pathlib
 import random
 import socket
 import time
-import urllib.parse
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import kopf
+from opentelemetry import trace
 
 from kymograph import __version__
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, discovery, informer, resources
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.controllers import policies
-from kymograph.controllers.admission import facts, handlers, registration, review, server, spans, webhooks
+from kymograph.controllers import policies, policymetrics
+from kymograph.controllers.admission import facts, handlers, registration, review, rolebindings, server, spans
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.background import status
 from kymograph.controllers.cleanup import clock
 from kymograph.controllers.cleanup import controller as cleanup
-from kymograph.runtime import certificates, errors, health, lifecycle, logs, metricserver, secretstore, tracing
-from kymograph.runtime.settings import Settings
+from kymograph.controllers.reports import controller as reports
+from kymograph.runtime import (
+    certificates,
+    errors,
+    health,
+    leadership,
+    lease,
+    lifecycle,
+    logs,
+    metricserver,
+    secretstore,
+    telemetrysecrets,
+    tracing,
+    webhookcertificate,
+)
+from kymograph.runtime.settings import CONTROLLERS, Settings
+from kymograph.telemetry.current import ClientSpans
+from kymograph.telemetry.instruments import leader_election
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
 
-CERTIFICATES_EVERY = 600.0
-"""Seconds between two looks at the certificate Secret."""
-
 DRAIN = 20.0
 """Seconds that requests in flight have when the process stops: two thirds of the most an API server waits."""
 
+KOPF_RETRIES = (0.2, 0.5, 1.0, 1.0, 2.0, 2.0, *(5.0,) * 1000)
+"""Seconds between Kopf's tries when the API server does not answer. It gives up for good when they are used up; by
+default that is after a minute, and the waits before grow so long that it would notice a recovery late."""
+
 KOPF_ENDS = 10.0
 """Seconds that Kopf has to end its watches; what it does then can wait for nobody."""
+
+REPORTS_DRAIN = 5.0
+"""Seconds that the results of the last requests have to get into reports when the process stops."""
 
 FLUSH = 5.0
 """Seconds that spans still waiting have to be delivered when the process stops."""
@@ -68,8 +89,14 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
         stack.push_async_callback(telemetry.shutdown, FLUSH)
         client = clients.KubernetesClient(connected, telemetry.client_spans)
         stack.push_async_callback(client.close)
-        process = _Process(settings, namespace, client, telemetry, connected)
-        await process.run(stack)
+        process = _Process(settings, namespace, client, telemetry, connected, environ)
+        stack.callback(process.forget_unstarted)
+        try:
+            await process.run(stack)
+        except kubernetes_errors.KubernetesError as error:
+            raise errors.ClusterUnusable(f"the API server at {connected.server}: {error}") from error
+        except certificates.CertificateError as error:
+            raise errors.ClusterUnusable(f"the Secret {namespace}/{secretstore.NAME}: {error}") from error
 
 
 class _Process:
@@ -82,6 +109,7 @@ class _Process:
         client: clients.KubernetesClient,
         telemetry: Telemetry,
         connected: connection.Connection,
+        environ: Mapping[str, str],
     ) -> None:
         self.settings = settings
         self.namespace = namespace
@@ -95,39 +123,56 @@ class _Process:
         self.registry = kopf.OperatorRegistry()
         self.stop = lifecycle.Stop()
         self.metrics = metricserver.MetricServer(telemetry)
-        self.tracing = tracing.Tracing(client, telemetry, self.metrics, _now)
+        secrets = telemetrysecrets.TelemetrySecrets(client, namespace)
+        self.tracing = tracing.Tracing(client, telemetry, self.metrics, secrets, environ, _now)
         self.covers: Callable[[int], Awaitable[None]] = _at_once
+        self.reports: reports.Reports | None = None
+        self.untraced = clients.KubernetesClient(connected, ClientSpans(trace.NoOpTracer(), time.monotonic_ns))
+        self.lock = lease.LeaseLock(self.untraced, namespace, _lease(settings.controllers), _now)
+        self.leader = leadership.Leader(self.lock, _identity(settings, environ), time.monotonic, random.random)
+        meter = telemetry.meter_provider.get_meter("kymograph", __version__)
+        leader_election.observe(meter, _lease(settings.controllers), lambda: self.leader.leading)
         self.tasks: list[Coroutine[Any, Any, None]] = []
 
     async def run(self, stack: contextlib.AsyncExitStack) -> None:
+        stack.push_async_callback(self.untraced.close)
         probes = await health.serve(self.health, self.settings.health_port)
         stack.push_async_callback(probes.cleanup)
         stack.push_async_callback(self.metrics.serve, None)
         self.health.require("policies are being compiled", self.store.complete.is_set)
         policies.register(self.registry, self.store)
+        policymetrics.PolicyMetrics(self.telemetry.instruments, self.store)
         tracing.register(self.registry, self.tracing)
         self.tasks.append(self.store.keep_true(self.client))
         await self.tracing.start()
+        self.tasks.append(self.tracing.follow_secrets())
+        if "reports" in self.settings.controllers:
+            self.reports = reports.Reports(
+                self.client, self.catalogues, self.store, self.telemetry, time.monotonic_ns, time.time_ns
+            )
+            self.tasks += [self.reports.run(), self.leader.lead(self.reports.sweep)]
         https = await self._admission() if "admission" in self.settings.controllers else None
         if "background" in self.settings.controllers:
             writer = status.PolicyStatusWriter(self.client, self.store, self.telemetry, self.covers, _now)
-            self.tasks += [writer.run(), self.tracing.report()]
+            self.tasks += [self.leader.lead(writer.run), self.leader.lead(self.tracing.report)]
         if "cleanup" in self.settings.controllers:
-            cleaner = cleanup.TTLController(
-                self.client, self.catalogues, self.telemetry, clock.SystemClock(), self.namespace
-            )
-            self.on_kinds_changed.append(cleaner.look_again)
-            self.tasks.append(cleaner.run())
-        if self.on_kinds_changed:
-            self.tasks.append(self._watch_kinds())
+            self.tasks.append(self.leader.lead(self._clean_up))
+        self.on_kinds_changed.append(self.store.suspect)  # with its definition, every policy of a kind goes
+        self.tasks += [self._watch_kinds(), self.leader.run(), self.lock.watch(self.leader.noticed).run()]
         async with lifecycle.supervised(self.tasks, self.stop):
             operator = asyncio.create_task(self._kopf(), name="kopf")
             operator.add_done_callback(self.stop.ended)
             await self.stop.asked()
             await self._drain(https)
             self.stop.done.set()
-            await asyncio.wait([operator], timeout=KOPF_ENDS)
-            operator.cancel()
+        # Kopf ends after our own tasks: it waits for whatever was started later than itself, ours included.
+        await asyncio.wait([operator], timeout=KOPF_ENDS)
+        operator.cancel()
+
+    def forget_unstarted(self) -> None:
+        """Let go of what a start that failed did not come to; harmless for what ran."""
+        for task in self.tasks:
+            task.close()
 
     async def _admission(self) -> server.Server:
         """Everything that a review needs; serving once it is there."""
@@ -135,31 +180,36 @@ class _Process:
         registered = registration.Registration(client, self.store, self.catalogues, telemetry)
         self.on_kinds_changed.append(registered.kinds_changed)
         self.covers = registered.covers
-        labels = facts.namespaces(client)
+        labels = facts.namespaces(client, lambda name: telemetry.cells.forget({"resource_namespace": name}))
+        bindings = rolebindings.RoleBindings(client, self.store)
         metrics = ReviewMetrics(telemetry.instruments, self.store)
         reviews = review.Reviews(
             self.store,
-            facts.ClusterFacts(client, labels, self.catalogues),
+            facts.ClusterFacts(client, labels, self.catalogues, bindings),
             telemetry,
             metrics,
             time.monotonic_ns,
+            self.reports.decided if self.reports is not None else None,
         )
-        handlers.register(self.registry, reviews)
+        handlers.register(self.registry, reviews, self.catalogues)
         registration.register(self.registry, registered)
         self.seam = handlers.Seam()
         tls = server.TLS()
-        bundle = certificates.Manager(secretstore.SecretStore(client, self.namespace), self._names(), _now)
-        await self._certificate(bundle, tls, registered)
+        certificate = webhookcertificate.WebhookCertificate(client, self.namespace, self.settings, tls, registered)
+        await certificate.start()
         https = server.Server(
             handlers.routes(self.registry, self.seam, telemetry, metrics), tls, on_refused=metrics.refused
         )
         serving = asyncio.Event()
         self.health.require("the webhooks are not served yet", serving.is_set)
-        self.health.require("the webhook configurations are not written yet", lambda: registered.registered)
+        self.health.require(
+            "the webhook configurations are not written yet", lambda: registered.registered or self.leader.followed
+        )
         self.tasks += [
             labels.run(),
-            registered.run(),
-            self._keep_certificate(bundle, tls, registered),
+            bindings.run(),
+            self.leader.lead(registered.run),
+            certificate.run(),
             self._serve(https, serving),
         ]
         return https
@@ -189,61 +239,21 @@ class _Process:
         serving.set()
         await asyncio.Event().wait()
 
-    async def _certificate(
-        self, manager: certificates.Manager, tls: server.TLS, registered: registration.Registration
-    ) -> None:
-        bundle = await manager.current()
-        demanded = self.settings.webhook_client_ca
-        try:
-            client_ca = await asyncio.to_thread(demanded.read_bytes) if demanded is not None else None
-        except OSError as error:
-            raise errors.SettingsInvalid(f"--webhook-client-ca {demanded}: {error.strerror}") from error
-        tls.load(bundle.serving.certificate, bundle.serving.key, client_ca)
-        registered.address(
-            webhooks.Address(
-                ca_pem=bundle.authorities,
-                url=self.settings.webhook_url,
-                namespace=self.namespace,
-                service=self.settings.service,
-                owner=await self._owner(),
-            )
+    async def _clean_up(self) -> None:
+        """Clean up, each time of leading with a controller of its own: it begins with what the cluster says."""
+        cleaner = cleanup.TTLController(
+            self.client, self.catalogues, self.telemetry, clock.SystemClock(), self.namespace
         )
-
-    async def _keep_certificate(
-        self, manager: certificates.Manager, tls: server.TLS, registered: registration.Registration
-    ) -> None:
-        while True:
-            await asyncio.sleep(CERTIFICATES_EVERY * random.uniform(0.9, 1.1))  # noqa: S311  # spreads replicas
-            try:
-                await self._certificate(manager, tls, registered)
-            except (kubernetes_errors.KubernetesError, certificates.CertificateError, errors.SettingsInvalid) as error:
-                logger.warning("The certificate cannot be looked after, the one in use stays: %s", error)
-
-    async def _owner(self) -> Mapping[str, Any] | None:
-        """The operator's ClusterRole as owner of its webhook configurations: removing the one removes the others."""
+        self.on_kinds_changed.append(cleaner.look_again)
         try:
-            role = await self.client.get(resources.CLUSTER_ROLES, "kymograph", metadata_only=True)
-        except (kubernetes_errors.NotFound, kubernetes_errors.Forbidden):
-            return None
-        return {
-            "apiVersion": resources.CLUSTER_ROLES.api_version,
-            "kind": resources.CLUSTER_ROLES.kind,
-            "name": "kymograph",
-            "uid": role["metadata"]["uid"],
-        }
-
-    def _names(self) -> certificates.Names:
-        service = f"{self.settings.service}.{self.namespace}.svc"
-        dns = [service, f"{service}.cluster.local"]
-        ips: list[str] = []
-        if self.settings.webhook_url is not None:
-            host = urllib.parse.urlsplit(self.settings.webhook_url).hostname or ""
-            (ips if _is_address(host) else dns).append(host)
-        return certificates.Names(tuple(dns), tuple(ips))
+            await cleaner.run()
+        finally:
+            self.on_kinds_changed.remove(cleaner.look_again)
 
     async def _kopf(self) -> None:
         settings = kopf.OperatorSettings()
         settings.posting.enabled = False
+        settings.networking.error_backoffs = KOPF_RETRIES
         settings.watching.chunk_size = clients.PAGE_SIZE
         settings.admission.managed = None
         if "admission" in self.settings.controllers:
@@ -267,9 +277,11 @@ class _Process:
     async def _drain(self, https: server.Server | None) -> None:
         self.health.stopping = True
         logger.info("Stopping: readiness fails, requests are served for %.1f s more", self.settings.shutdown_delay)
-        await asyncio.sleep(self.settings.shutdown_delay)
+        await asyncio.gather(self.leader.resign(), asyncio.sleep(self.settings.shutdown_delay))
         if https is not None:
             await https.drain(DRAIN)
+        if self.reports is not None:
+            await self.reports.drain(REPORTS_DRAIN)
 
 
 def _connect(settings: Settings, environ: Mapping[str, str]) -> connection.Connection:
@@ -279,6 +291,8 @@ def _connect(settings: Settings, environ: Mapping[str, str]) -> connection.Conne
     if host and port:
         return connection.in_cluster(host, port)
     configured = environ.get("KUBECONFIG")
+    if configured and os.pathsep in configured:
+        raise errors.SettingsInvalid("KUBECONFIG names several files: choose one with --kubeconfig")
     default = pathlib.Path(environ.get("HOME", "/"), ".kube", "config")
     return connection.from_kubeconfig(pathlib.Path(configured) if configured else default)
 
@@ -298,12 +312,16 @@ def _facts(namespace: str, environ: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def _is_address(host: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-    except OSError:
-        return False
-    return True
+def _lease(controllers: frozenset[str]) -> str:
+    """The Lease of a Deployment, which is known by the first of its controllers: a controller is in one Deployment."""
+    first = next(name for name in CONTROLLERS if name in controllers)
+    return "kymograph" if first == CONTROLLERS[0] else f"kymograph-{first}"
+
+
+def _identity(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Who stands for election. Pods have a name and a uid; other processes of a host differ in their health port."""
+    pod, uid = environ.get("POD_NAME"), environ.get("POD_UID")
+    return f"{pod}_{uid}" if pod and uid else f"{socket.gethostname()}_{settings.health_port}"
 
 
 async def _at_once(_generation: int) -> None:

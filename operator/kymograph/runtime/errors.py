@@ -2,7 +2,8 @@
 
 RuntimeFailure
   x SettingsInvalid     a flag or a file it names cannot be used
-  x PortTaken           another process listens where this one should
+  x PortTaken           a port cannot be listened on
+  x ClusterUnusable     the API server does not answer, or refuses what the operator needs
 """
 
 
@@ -15,4 +16,8 @@ class SettingsInvalid(RuntimeFailure):
 
 
 class PortTaken(RuntimeFailure):
-    """A port that the operator serves on is in use."""
+    """A port that the operator serves on is in use, or not for this user."""
+
+
+class ClusterUnusable(RuntimeFailure):
+    """The API server does not answer, or refuses what the operator cannot do without."""

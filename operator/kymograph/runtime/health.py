@@ -4,7 +4,6 @@ Alive: the event loop turns. Ready: everything that a request needs is there; ea
 out readiness fails first, so that no new request comes while the last ones are answered.
 """
 
-import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
@@ -69,5 +68,4 @@ async def listen(application: web.Application, port: int) -> web.AppRunner:
     except OSError as error:
         await runner.cleanup()
         raise errors.PortTaken(f"port {port}: {error.strerror or error}") from error
-    await asyncio.sleep(0)
     return runner

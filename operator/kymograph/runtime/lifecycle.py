@@ -15,6 +15,7 @@ class Stop:
 
     Attributes:
         done: Set when nothing is left to be served; Kopf ends then.
+        failure: What made the first part fail that did; None where none did.
     """
 
     def __init__(self) -> None:
@@ -47,14 +48,14 @@ class Stop:
         """A part of the process ended, which none should before the stop is done: stop, and say why."""
         if task.cancelled() or self.done.is_set():
             return
-        self.failure = task.exception() or RuntimeError(f"{task.get_name()} ended")
+        self.failure = self.failure or task.exception() or RuntimeError(f"{task.get_name()} ended")
         self.ask()
 
 
 @contextlib.asynccontextmanager
 async def supervised(parts: Sequence[Coroutine[Any, Any, None]], stop: Stop) -> AsyncIterator[None]:
     """Run the parts while the body runs; one that ends, which none should, stops the process."""
-    tasks = [asyncio.create_task(part) for part in parts]
+    tasks = [asyncio.create_task(part, name=getattr(part, "__qualname__", None)) for part in parts]
     for task in tasks:
         task.add_done_callback(stop.ended)
     try:

@@ -1,5 +1,6 @@
 """Log records: one line each, as text for people or as JSON for machines, with the trace they belong to."""
 
+import json
 import logging
 import sys
 import time
@@ -15,6 +16,8 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (RFC 3339), level, logger, message, trace_id and span_id, and extra fields."""
 
+    converter = staticmethod(time.gmtime)
+
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
         document: dict[str, Any] = {
@@ -23,15 +26,22 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **_context(),
-            **{key: value for key, value in vars(record).items() if key not in _STANDARD},
         }
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(document, default=str).decode()
+        for key, value in vars(record).items():
+            if key not in _STANDARD:
+                document.setdefault(key, value)
+        try:
+            return orjson.dumps(document, default=str).decode()
+        except TypeError:  # what orjson takes is less: no lone surrogates, no integers over 64 bits
+            return json.dumps(document, default=str)
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, logger and message, and the trace where there is one."""
+    """Time (UTC), level, logger and message, and the trace where there is one."""
+
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
@@ -45,7 +55,6 @@ def configure(log_format: str, level: str) -> None:
     """Send the records of all loggers to standard error; libraries only speak up about what is wrong."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

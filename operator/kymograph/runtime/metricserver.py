@@ -23,11 +23,16 @@ class MetricServer:
         self._runner: web.AppRunner | None = None
         self._port: int | None = None
 
+    @property
+    def port(self) -> int | None:
+        """The port that metrics are served on; None where they are not."""
+        return self._port
+
     async def serve(self, port: int | None) -> None:
         """Serve on a port from now on; None serves nowhere.
 
         Raises:
-            PortTaken: Another process listens there; the port before stays in use.
+            PortTaken: The port cannot be listened on; the one before stays in use.
         """
         if port == self._port:
             return

@@ -1,9 +1,10 @@
 """The certificate Secret in the cluster, as the certificates' manager reads and writes it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from kymograph.clients.kubernetes import client as clients
-from kymograph.clients.kubernetes import errors, resources
+from kymograph.clients.kubernetes import errors, informer, resources
 from kymograph.runtime import certificates
 
 NAME = "kymograph-tls"
@@ -28,26 +29,53 @@ class SecretStore:
             document = await self._client.get(resources.SECRETS, NAME, namespace=self._namespace)
         except errors.NotFound:
             return None
-        return certificates.Stored(document.get("data") or {}, document["metadata"]["resourceVersion"])
+        metadata = document["metadata"]
+        return certificates.Stored(
+            document.get("data") or {}, metadata["resourceVersion"], metadata.get("annotations") or {}
+        )
 
-    async def write(self, data: Mapping[str, str], version: str | None) -> None:
-        """Create the Secret (no version), or replace the one of that version.
+    def watch(self, changed: Callable[[], None]) -> informer.Informer:
+        """An informer that tells when the Secret was made, changed or deleted."""
+        return informer.Informer(
+            self._client,
+            resources.SECRETS,
+            namespace=self._namespace,
+            field_selector=f"metadata.name={NAME}",
+            metadata_only=True,
+            project=lambda document: document["metadata"]["resourceVersion"],
+            changed=lambda _key, _version: changed(),
+        )
+
+    async def write(self, data: Mapping[str, str], annotations: Mapping[str, str], version: str | None) -> None:
+        """Create the Secret (no version), or change the one of that version.
 
         Raises:
-            Conflict: It was created or changed by somebody else.
+            Conflict: It was created, changed or deleted by somebody else.
+            KubernetesError: It cannot be written; NotFound where there is no such namespace.
         """
-        metadata = {"name": NAME, "namespace": self._namespace, "labels": {"app.kubernetes.io/managed-by": "kymograph"}}
+        metadata: dict[str, Any] = {"annotations": dict(annotations)}
+        try:
+            if version is None:
+                await self._create(metadata, data)
+            else:
+                patch = {"metadata": {**metadata, "resourceVersion": version}, "data": dict(data)}
+                await self._change(patch)
+        except errors.Conflict as error:
+            raise certificates.Conflict(str(error)) from error
+
+    async def _create(self, metadata: Mapping[str, Any], data: Mapping[str, str]) -> None:
+        labels = {"app.kubernetes.io/managed-by": "kymograph"}
         document = {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": metadata if version is None else {**metadata, "resourceVersion": version},
+            "metadata": {**metadata, "name": NAME, "namespace": self._namespace, "labels": labels},
             "type": "Opaque",
             "data": dict(data),
         }
+        await self._client.create(resources.SECRETS, document, namespace=self._namespace)
+
+    async def _change(self, patch: Mapping[str, Any]) -> None:
         try:
-            if version is None:
-                await self._client.create(resources.SECRETS, document, namespace=self._namespace)
-            else:
-                await self._client.update(resources.SECRETS, document, namespace=self._namespace)
-        except (errors.Conflict, errors.NotFound) as error:
+            await self._client.merge(resources.SECRETS, NAME, patch, namespace=self._namespace)
+        except errors.NotFound as error:
             raise certificates.Conflict(str(error)) from error

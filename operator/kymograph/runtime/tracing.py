@@ -8,18 +8,16 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import kopf
 
-from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.model import tracingconfiguration as model
-from kymograph.runtime import errors, metricserver
+from kymograph.runtime import errors, metricserver, telemetrysecrets, tracingstatus
+from kymograph.telemetry import destination, settings
 from kymograph.telemetry import errors as telemetry_errors
-from kymograph.telemetry import settings
-from kymograph.telemetry.export import ExportStatus
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -27,10 +25,26 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY = 1.0
 """Seconds between two looks at the exporters: a dead collector is shown about as soon as it is noticed."""
 
+SECRETS_EVERY = 3.0
+"""Seconds between two looks at the Secrets that exporters use: how long a rotated one may go unnoticed."""
+
 COUNT_EVERY = 30.0
 """Seconds between two writes of a status whose counts alone have changed."""
 
-MOST_MESSAGE = 1024
+
+class Cluster(Protocol):
+    """What is asked of a Kubernetes client."""
+
+    async def get(self, resource: resources.Resource, name: str) -> dict[str, Any]:
+        """One object; raises NotFound where there is none."""
+
+    async def create(self, resource: resources.Resource, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object; raises Conflict where it exists."""
+
+    async def merge(
+        self, resource: resources.Resource, name: str, patch: Mapping[str, Any], *, subresource: str
+    ) -> dict[str, Any]:
+        """Patch an object by a JSON merge patch."""
 
 
 class Tracing:
@@ -40,23 +54,29 @@ class Tracing:
         client: Reads the resource at the start and writes its status.
         telemetry: What is configured.
         metrics: The pull endpoint, which is configured too.
+        secrets: Reads the Secrets that exporters use.
+        environ: Environment variables, for OpenTelemetry's defaults of exporters.
         now: The time of a condition's transition.
     """
 
     def __init__(
         self,
-        client: clients.KubernetesClient,
+        client: Cluster,
         telemetry: Telemetry,
         metrics: metricserver.MetricServer,
+        secrets: telemetrysecrets.TelemetrySecrets,
+        environ: Mapping[str, str],
         now: Callable[[], dt.datetime],
     ) -> None:
         self._client = client
         self._telemetry = telemetry
         self._metrics = metrics
+        self._secrets = secrets
+        self._environ = environ
         self._now = now
         self._document: Mapping[str, Any] | None = None
         self._applied = settings.TelemetrySettings()
-        self._applied_at = 0
+        self._since: dict[str, int] = {}
         self._problem: tuple[str, str] | None = None
         self._written: dict[str, Any] = {}
         self._written_at = 0.0
@@ -92,7 +112,9 @@ class Tracing:
         async with self._lock:
             before = self._document
             self._document = document
-            if before is not None and _generation(before) == _generation(document) and _uid(before) == _uid(document):
+            if before is None or _uid(before) != _uid(document):
+                self._written = {}
+            elif _generation(before) == _generation(document):
                 return
             await self._apply(document.get("spec") or {})
 
@@ -102,8 +124,17 @@ class Tracing:
             self._document = None
             await self._apply({})
 
+    async def follow_secrets(self) -> None:
+        """Apply the configuration again when a Secret that it names has changed, until cancelled."""
+        while True:
+            await asyncio.sleep(SECRETS_EVERY)
+            async with self._lock:
+                if self._document is not None and await self._secrets.changed():
+                    await self._apply(self._document.get("spec") or {})
+
     async def report(self) -> None:
-        """Keep the status true until cancelled."""
+        """Keep the status true until cancelled. May be run again after somebody else wrote it."""
+        self._written = {}
         while True:
             try:
                 async with asyncio.timeout(LOOK_EVERY):
@@ -111,11 +142,13 @@ class Tracing:
             except TimeoutError:
                 pass
             self._news.clear()
-            document = self._document
-            if document is None:
+            async with self._lock:  # what is being applied is judged when it is
+                document = self._document
+                status = self._status(document) if document is not None else None
+            if status is None:
                 continue
             try:
-                await self._write(document)
+                await self._write(status)
             except kubernetes_errors.NotFound:
                 continue
             except kubernetes_errors.KubernetesError as error:
@@ -124,30 +157,51 @@ class Tracing:
 
     async def _apply(self, spec: Mapping[str, Any]) -> None:
         try:
-            wanted = settings.from_spec(spec)
-            await self._metrics.serve(wanted.metrics.prometheus_port if wanted.metrics.prometheus_enabled else None)
-            await self._telemetry.apply(wanted)
-        except (telemetry_errors.TelemetryError, errors.PortTaken) as error:
+            wanted = settings.from_spec(spec, self._environ)
+            secrets = await self._secrets.read(wanted.secrets)
+            await self._put_in_force(wanted, secrets)
+        except (telemetry_errors.TelemetryError, errors.PortTaken, kubernetes_errors.KubernetesError) as error:
             self._problem = (type(error).__name__, str(error))
             logger.warning("The TracingConfiguration cannot be used, the last good one goes on: %s", error)
         else:
+            now = int(self._now().timestamp() * 1e9)
             if wanted.traces != self._applied.traces:
-                self._applied_at = int(self._now().timestamp() * 1e9)
+                self._since["traces"] = now
+            if wanted.metrics.otlp != self._applied.metrics.otlp:
+                self._since["metrics"] = now
             self._applied = wanted
             self._problem = None
             traces = wanted.traces
             logger.info("Telemetry configured: traces go to %s", traces.endpoint if traces else "nobody")
         self._news.set()
 
-    async def _write(self, document: Mapping[str, Any]) -> None:
-        export = self._telemetry.queue.status()
-        status = render(document, self._applied, self._applied_at, self._problem, export, self._now())
+    async def _put_in_force(self, wanted: settings.TelemetrySettings, secrets: destination.Secrets) -> None:
+        """Apply settings, all of them or none."""
+        port = self._metrics.port
+        await self._metrics.serve(wanted.metrics.prometheus_port if wanted.metrics.prometheus_enabled else None)
+        try:
+            await self._telemetry.apply(wanted, secrets)
+        except telemetry_errors.TelemetryError:
+            await self._metrics.serve(port)
+            raise
+
+    def _status(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        telemetry = self._telemetry
+        signals = tracingstatus.exporting(self._applied, self._since, telemetry.queue.status(), telemetry.push.status())
+        return tracingstatus.render(document, self._problem, signals, self._now())
+
+    async def _write(self, status: dict[str, Any]) -> None:
         now = asyncio.get_running_loop().time()
-        conditions_changed = _judgement(status) != _judgement(self._written)
+        conditions_changed = tracingstatus.judgement(status) != tracingstatus.judgement(self._written)
         counts_due = status != self._written and now - self._written_at >= COUNT_EVERY
         if not conditions_changed and not counts_due:
             return
         await self._client.merge(resources.TRACING_CONFIGURATIONS, model.NAME, {"status": status}, subresource="status")
+        before, after = tracingstatus.failing(self._written), tracingstatus.failing(status)
+        if after and not before:
+            logger.warning("Export fails: %s", after)
+        elif before and not after:
+            logger.info("Export no longer fails")
         self._written, self._written_at = status, now
 
 
@@ -165,80 +219,9 @@ def register(registry: kopf.OperatorRegistry, tracing: Tracing) -> None:
             await tracing.changed(dict(document))
 
 
-def render(
-    document: Mapping[str, Any],
-    applied: settings.TelemetrySettings,
-    applied_at: int,
-    problem: tuple[str, str] | None,
-    export: ExportStatus,
-    now: dt.datetime,
-) -> dict[str, Any]:
-    """The status of a TracingConfiguration: `Accepted` and `Exporting`, and the state of the exporter of traces.
-
-    What the exporter before `applied_at` (nanoseconds since the epoch) did says nothing about this one.
-    `Exporting` is True after a delivery, False with a reason when nothing is configured or the last attempt failed,
-    and Unknown before the first attempt.
-    """
-    generation = int(document["metadata"].get("generation") or 0)
-    before = {c.get("type"): c for c in (document.get("status") or {}).get("conditions") or []}
-
-    def condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
-        old = before.get(kind) or {}
-        since = old["lastTransitionTime"] if old.get("status") == status else _rfc3339(now)
-        return {
-            "type": kind,
-            "status": status,
-            "reason": reason,
-            "message": message[:MOST_MESSAGE],
-            "lastTransitionTime": since,
-            "observedGeneration": generation,
-        }
-
-    if problem is None:
-        accepted = condition("Accepted", "True", "Applied", "The configuration is in force.")
-    else:
-        accepted = condition("Accepted", "False", problem[0], f"{problem[1]}; the last good configuration goes on.")
-    traces = applied.traces
-    failed_at = export.last_error_at or 0
-    succeeded_at = export.last_success or 0
-    if traces is None:
-        exporting = condition("Exporting", "False", "NotConfigured", "spec.traces is not set: no trace is exported.")
-    elif failed_at > max(succeeded_at, applied_at):
-        exporting = condition(
-            "Exporting", "False", "ExportFailed", f"{traces.endpoint} does not take traces: {export.last_error}"
-        )
-    elif succeeded_at > applied_at:
-        exporting = condition("Exporting", "True", "Delivered", f"{traces.endpoint} takes traces.")
-    else:
-        exporting = condition("Exporting", "Unknown", "NothingSent", f"Nothing was sent to {traces.endpoint} yet.")
-    exporters = []
-    if traces is not None:
-        exporter: dict[str, Any] = {
-            "signal": "traces",
-            "endpoint": traces.endpoint,
-            "sent": export.sent,
-            "dropped": sum(export.dropped.values()),
-        }
-        if succeeded_at > applied_at:
-            exporter["lastSuccess"] = _rfc3339(dt.datetime.fromtimestamp(succeeded_at / 1e9, dt.UTC))
-        if exporting["reason"] == "ExportFailed" and export.last_error:
-            exporter["lastError"] = export.last_error[:MOST_MESSAGE]
-        exporters.append(exporter)
-    return {"observedGeneration": generation, "conditions": [accepted, exporting], "exporters": exporters}
-
-
-def _judgement(status: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    fields = ("type", "status", "reason", "message", "observedGeneration")
-    return [tuple(c[field] for field in fields) for c in status.get("conditions") or []]
-
-
 def _generation(document: Mapping[str, Any]) -> Any:
     return document["metadata"].get("generation")
 
 
 def _uid(document: Mapping[str, Any]) -> Any:
     return document["metadata"].get("uid")
-
-
-def _rfc3339(moment: dt.datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,6 +2,8 @@
 
 TelemetryError
   x SettingsInvalid      the author of the TracingConfiguration: carries the field path
+    x SecretMissing      the same: a Secret it names, or an entry of it, is not there
+    x SecretNotAllowed   the same: a Secret it names is not one that may leave the cluster
   x ExporterInvalid      the author of the TracingConfiguration: an exporter cannot be made from these settings
   x ExportFailed         nobody: an exporter gave a batch up; it is counted and shown as a condition
   x InstrumentInvalid    a programmer: an instrument is declared twice or bound with the wrong labels
@@ -22,6 +24,14 @@ class SettingsInvalid(TelemetryError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = path
+
+
+class SecretMissing(SettingsInvalid):
+    """A Secret that the configuration names, or an entry of it, is not there."""
+
+
+class SecretNotAllowed(SettingsInvalid):
+    """A Secret that the configuration names is not labelled for telemetry, or is the operator's own."""
 
 
 class ExporterInvalid(TelemetryError):

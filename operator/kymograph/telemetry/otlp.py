@@ -1,48 +1,39 @@
-"""Spans over OTLP/gRPC. Importing this loads gRPC and protobuf, half a second of work: do it off the event loop.
+"""Spans and metrics over OTLP, by gRPC or HTTP.
 
-The SDK's mixin does the sending: a deadline of ten seconds per batch, in which transient errors are retried with
-growing pauses that `shutdown` interrupts (as it cancels a call under way). It tells why it failed only in its log, so
-the stub it is given here, its point of extension, remembers the last error and what a receiver rejected. Requests are
-written by our own encoder, so the stub passes their bytes on as they are.
+Importing this loads protobuf, and making an exporter may load gRPC, half a second of work: do both off the event loop.
 """
 
+import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import grpc
-from opentelemetry.exporter.otlp.proto.grpc import exporter as otlp_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
-from opentelemetry.sdk.trace.export import SpanExportResult
-
-from kymograph.telemetry import encoding, errors
+from kymograph.telemetry import delivery, destination, encoding, errors, metricencoding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from kymograph.telemetry.settings import TraceSettings
 
-_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+def deliveries(to: destination.Destination, signal: destination.Signal) -> delivery.Delivery:
+    """Make what delivers encoded export requests of one signal to a destination."""
+    transport: delivery.Transport
+    if to.protocol is destination.Protocol.GRPC:
+        transport = importlib.import_module("kymograph.telemetry.otlpgrpc").GRPCTransport(to, signal)
+    else:
+        transport = importlib.import_module("kymograph.telemetry.otlphttp").HTTPTransport(to)
+    return delivery.Delivery(transport, to.timeout, to.redacted)
 
 
-class SpanExporter(otlp_grpc.OTLPExporterMixin):  # type: ignore[type-arg] # its type variables admit messages, not bytes
+class SpanExporter:
     """An exporter of the queue (`kymograph.telemetry.export.Exporter`).
 
     Args:
-        settings: Where to. Headers, compression and timeout come from `OTEL_EXPORTER_OTLP_*`, as in the SDK.
+        to: Where to.
     """
 
-    def __init__(self, settings: "TraceSettings") -> None:
-        self.rejected = 0
-        self.reason = ""
+    def __init__(self, to: destination.Destination) -> None:
         self._encoder = encoding.Encoder()
-        scheme = "http" if settings.plaintext else "https"
-        super().__init__(
-            stub=self._stub_of,
-            result=SpanExportResult,
-            endpoint=f"{scheme}://{settings.endpoint}",
-            insecure=settings.plaintext,
-        )
+        self._delivery = deliveries(to, destination.Signal.TRACES)
 
     def export(self, spans: "Sequence[ReadableSpan]") -> None:
         """Deliver a batch.
@@ -50,49 +41,36 @@ class SpanExporter(otlp_grpc.OTLPExporterMixin):  # type: ignore[type-arg] # its
         Raises:
             ExportFailed: The receiver could not be reached in time, or refused the batch or a part of it.
         """
-        self.rejected, self.reason = 0, ""
-        if self._export(spans) is not SpanExportResult.SUCCESS:
-            raise errors.ExportFailed(self.reason or "the exporter was shut down")
-        if self.rejected > 0:
-            raise errors.ExportFailed(self.reason, self.rejected)
+        receipt = self._delivery.deliver(self._encoder.encode(spans))
+        if receipt.rejected > 0:
+            raise errors.ExportFailed(receipt.reason, receipt.rejected)
 
-    def _stub_of(self, channel: grpc.Channel) -> "_Stub":
-        return _Stub(channel, self)
-
-    def _translate_data(self, data: "Sequence[ReadableSpan]") -> bytes:
-        return self._encoder.encode(data)
-
-    def _count_data(self, data: "Sequence[ReadableSpan]") -> int:
-        return len(data)
-
-    @property
-    def _exporting(self) -> str:
-        return "traces"
+    def shutdown(self) -> None:
+        """Give up what is under way and let go of the connection."""
+        self._delivery.close()
 
 
-class _Stub:
-    """The trace service's stub: takes encoded requests, and tells the exporter what the mixin keeps to itself."""
+class MetricExporter:
+    """An exporter of the push (`kymograph.telemetry.push.Exporter`).
 
-    def __init__(self, channel: grpc.Channel, exporter: SpanExporter) -> None:
-        self._call: grpc.UnaryUnaryMultiCallable[bytes, trace_service_pb2.ExportTraceServiceResponse]
-        self._call = channel.unary_unary(
-            _METHOD,
-            request_serializer=None,
-            response_deserializer=trace_service_pb2.ExportTraceServiceResponse.FromString,
-        )
-        self._exporter = exporter
+    Args:
+        to: Where to.
+    """
 
-    def Export(  # noqa: N802 - the service's method
-        self,
-        request: bytes,
-        metadata: tuple[tuple[str, str], ...],
-        timeout: float,
-    ) -> trace_service_pb2.ExportTraceServiceResponse:
-        try:
-            response = self._call(request, metadata=metadata, timeout=timeout)
-        except grpc.RpcError as error:
-            self._exporter.reason = f"{error.code().name}: {error.details()}"
-            raise
-        self._exporter.rejected = response.partial_success.rejected_spans
-        self._exporter.reason = response.partial_success.error_message or "rejected by the receiver"
-        return response
+    def __init__(self, to: destination.Destination) -> None:
+        self._encoder = metricencoding.Encoder()
+        self._delivery = deliveries(to, destination.Signal.METRICS)
+
+    def export(self, resource: "Resource", metrics: Sequence[metricencoding.Scoped]) -> None:
+        """Deliver a batch.
+
+        Raises:
+            ExportFailed: The receiver could not be reached in time, or refused the batch or a part of it.
+        """
+        receipt = self._delivery.deliver(self._encoder.encode(resource, metrics))
+        if receipt.rejected > 0:
+            raise errors.ExportFailed(receipt.reason, receipt.rejected)
+
+    def shutdown(self) -> None:
+        """Give up what is under way and let go of the connection."""
+        self._delivery.close()

@@ -9,22 +9,27 @@ import asyncio
 import importlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import export as metric_export
+from opentelemetry.sdk.trace import Tracer as SDKTracer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from kymograph.telemetry import (
+    capping,
     cells,
     current,
+    destination,
     errors,
     export,
     instruments,
     prometheus,
     propagation,
+    push,
     recorder,
     rendering,
     resource,
@@ -32,7 +37,8 @@ from kymograph.telemetry import (
     semconv,
     settings,
 )
-from kymograph.telemetry.instruments import exported_spans
+from kymograph.telemetry.instruments import capped_traces, exported_spans
+from kymograph.telemetry.metricsettings import Temporality
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -40,12 +46,23 @@ if TYPE_CHECKING:
 SCOPE = "kymograph"
 """The name of the instrumentation scope of all our spans and metrics."""
 
-MakeExporter = Callable[[settings.TraceSettings], export.Exporter]
+MadeT = TypeVar("MadeT")
+
+MakeExporter = Callable[[destination.Destination], export.Exporter]
 
 
-def otlp_grpc(traces: settings.TraceSettings) -> export.Exporter:
-    """Make the exporter for these settings. Slow the first time, when it loads gRPC: call it off the event loop."""
-    made: export.Exporter = importlib.import_module("kymograph.telemetry.otlp").SpanExporter(traces)
+def otlp(to: destination.Destination) -> export.Exporter:
+    """Make the exporter to a destination. Slow the first time, when it loads gRPC: call it off the event loop."""
+    made: export.Exporter = importlib.import_module("kymograph.telemetry.otlp").SpanExporter(to)
+    return made
+
+
+MakeMetricExporter = Callable[[destination.Destination], push.Exporter]
+
+
+def otlp_metrics(to: destination.Destination) -> push.Exporter:
+    """Make the exporter of metrics to a destination; as slow as `otlp`."""
+    made: push.Exporter = importlib.import_module("kymograph.telemetry.otlp").MetricExporter(to)
     return made
 
 
@@ -57,19 +74,21 @@ class Telemetry:
         facts: Resource attributes that the process found out: `service.version`, `k8s.pod.name`, ... Without a
             `service.instance.id` a random one is made.
         environ: Environment variables, for `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`.
-        make_exporter: Makes an exporter for settings; called in a worker thread.
+        make_exporter: Makes an exporter to a destination; called in a worker thread.
+        make_metric_exporter: The same for metrics.
         ids: Where trace and span ids come from.
         clock: Monotonic nanoseconds, the clock of recorders.
         wall_clock: Nanoseconds since the epoch.
 
     Attributes:
-        tracer: For spans outside of reviews.
+        tracer: For spans outside of reviews that no controller makes; the controllers' are from `tracer_for`.
         tracer_provider: The shared provider, for libraries that make their own tracers.
         meter_provider: The shared provider, for readers and for instruments of rare paths.
         instruments: The metrics of the hot path.
         cells: Where further instruments of the hot path are declared.
         client_spans: Opens the spans of calls to other processes.
         prometheus: Renders `/metrics`.
+        push: Pushes metrics.
         queue: The way out for spans.
     """
 
@@ -79,7 +98,8 @@ class Telemetry:
         *,
         facts: Mapping[str, str],
         environ: Mapping[str, str],
-        make_exporter: MakeExporter = otlp_grpc,
+        make_exporter: MakeExporter = otlp,
+        make_metric_exporter: MakeMetricExporter = otlp_metrics,
         ids: IdGenerator | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         wall_clock: Callable[[], int] = time.time_ns,
@@ -87,10 +107,15 @@ class Telemetry:
         self._facts = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **facts}
         self._environ = environ
         self._make_exporter = make_exporter
+        self._make_metric_exporter = make_metric_exporter
         self._ids = ids or RandomIdGenerator()
         self._clock = clock
         self._wall_clock = wall_clock
         self._settings = settings.TelemetrySettings()
+        self._reviews: settings.TraceSettings | None = None  # as the admission controller has them
+        self._cap = capping.Cap(capping.DEFAULT_PER_SECOND)
+        self._destination: destination.Destination | None = None
+        self._pushed: tuple[destination.Destination, float, Temporality] | None = None
         self._applying = asyncio.Lock()
         self._resource = resource.LiveResource({})
 
@@ -101,8 +126,11 @@ class Telemetry:
         self.cells = cells.Cells(scope, wall_clock)
         self.instruments = instruments.declare(self.cells)
         self.prometheus = prometheus.PullReader(self.cells)
-        self.meter_provider = MeterProvider([self.prometheus], self._resource, shutdown_on_exit=False)
+        self._reader = push.OnDemandReader()
+        self.push = push.Push(self._collect, wall_clock=wall_clock)
+        self.meter_provider = MeterProvider([self.prometheus, self._reader], self._resource, shutdown_on_exit=False)
         exported_spans.observe(self.meter_provider.get_meter(SCOPE, version), self.queue.status)
+        capped_traces.observe(self.meter_provider.get_meter(SCOPE, version), lambda: self._cap.refused)
         self.tracer_provider = TracerProvider(
             sampler=sampling.LiveSampler(lambda: self._settings.traces),
             resource=self._resource,
@@ -112,6 +140,7 @@ class Telemetry:
         )
         self.tracer_provider.add_span_processor(self.queue)
         self.tracer: Tracer = self.tracer_provider.get_tracer(SCOPE, version)
+        self._tracers = {each: self._tracer_of(each, version) for each in settings.Controller}
         self.client_spans = current.ClientSpans(self.tracer, clock)
         self._describe_ourselves({})
 
@@ -119,6 +148,22 @@ class Telemetry:
     def in_force(self) -> settings.TelemetrySettings:
         """The settings applied last."""
         return self._settings
+
+    @property
+    def tells_users(self) -> bool:
+        """Whether spans of reviews say who made the request."""
+        return self._reviews is not None and self._reviews.user
+
+    def tracer_for(self, controller: settings.Controller | str) -> "Tracer":
+        """The tracer of a controller: whether and how often its roots are sampled can be configured apart.
+
+        Args:
+            controller: `admission`, `background`, `cleanup` or `reports`.
+
+        Raises:
+            ValueError: There is no such controller.
+        """
+        return self._tracers[settings.Controller(controller)]
 
     def begin(
         self,
@@ -137,43 +182,136 @@ class Telemetry:
             The request's recorder. Give it to the engine as its watcher only if it is `recording`.
         """
         decision = sampling.decide(
-            self._settings.traces,
+            self._reviews,
             propagation.parse(traceparent, tracestate) if traceparent else None,
             self._ids,
+            self._cap,
+            started_ns,
         )
-        wall_ns = self._wall_clock() - (self._clock() - started_ns) if decision.recorded else 0
+        wall_ns = self._on_the_wall(started_ns) if decision.recorded else 0
         return recorder.Recorder(decision, started_ns, wall_ns, self._ids)
 
+    def judge(
+        self,
+        record: recorder.Recorder,
+        now: int,
+        *,
+        denied: bool,
+        failed: Callable[[], bool] = lambda: False,
+        namespace: str = "",
+        policies: Callable[[], Iterable[str]] = tuple,
+    ) -> bool:
+        """Decide at a request's end whether its spans are wanted; only then is there any use in finishing it.
+
+        Args:
+            record: The request's recorder; a keep rule that applies is noted in it.
+            now: The moment, on the recorder's clock.
+            denied: The request was denied.
+            failed: Tells whether a policy could not be evaluated; asked only if a rule wants to know.
+            namespace: The namespace of the request's object, or an empty string.
+            policies: Names the policies that were applied (`name` and `namespace/name`); asked only if a rule wants to
+                know.
+        """
+        traces = self._reviews
+        if record.decision.tentative and traces is not None:
+            rule = traces.keep.rule(
+                denied=denied,
+                failed=failed,
+                elapsed_ns=now - record.started_ns,
+                namespace=namespace,
+                policies=policies,
+            )
+            if rule:
+                record.keep(rule, self._on_the_wall(record.started_ns))
+        return record.decision.recorded
+
     def keep(self, finished: recorder.Recorder) -> bool:
-        """Hand a finished recorder over for export; False if it is not taken: not recorded, or no room."""
+        """Hand a finished recorder over for export; False if it is not taken: not sampled nor kept, or no room."""
         return finished.decision.recorded and self.queue.offer(finished)
 
-    async def apply(self, wanted: settings.TelemetrySettings) -> None:
+    async def apply(
+        self, wanted: settings.TelemetrySettings, secrets: destination.Secrets = destination.NO_SECRETS
+    ) -> None:
         """Put settings in force; on return they are.
 
+        Args:
+            wanted: The settings.
+            secrets: The data of the Secrets that `wanted.secrets` names. Applied again with other data, they take
+                effect like any other change.
+
         Raises:
+            SettingsInvalid: A Secret lacks what it is named for, or it cannot be used; or a metric or label is named
+                that there is not. What was in force stays so.
             ExporterInvalid: An exporter cannot be made from them. What was in force stays in force.
         """
         async with self._applying:
-            if _destination(wanted.traces) != _destination(self._settings.traces):
-                self.queue.swap(await self._exporter(wanted.traces))
+            self.cells.check(wanted.metrics)
+            traces, pushed = wanted.traces, wanted.metrics.otlp
+            to = None if traces is None else await asyncio.to_thread(destination.resolve, traces, secrets)
+            push_to = None
+            if pushed is not None:
+                place = await asyncio.to_thread(destination.resolve, pushed, secrets, "metrics.otlp")
+                push_to = (place, pushed.interval, pushed.temporality)
+            spans, metrics = await self._exporters(to, push_to)
+            self.cells.configure(wanted.metrics)  # nothing can fail from here on
+            if to != self._destination:
+                self.queue.swap(spans)
+                self._destination = to
+            if push_to != self._pushed:
+                self.push.swap(metrics, *(push_to[1:] if push_to is not None else ()))
+                self._pushed = push_to
             self._settings = wanted
+            self._reviews = None if traces is None else traces.of(settings.Controller.ADMISSION)
+            if traces is not None:
+                self._cap.change(traces.parent_traces_per_second)
             self._describe_ourselves(wanted.resource_attributes)
 
     async def shutdown(self, patience: float) -> None:
         """Deliver what waits within `patience` seconds, count the rest as dropped, and stop."""
         async with self._applying:
             self._settings = settings.TelemetrySettings(metrics=self._settings.metrics)
-            await asyncio.to_thread(self.queue.close, patience)
+            self._reviews = None
+            await asyncio.gather(
+                asyncio.to_thread(self.queue.close, patience), asyncio.to_thread(self.push.close, patience)
+            )
             await asyncio.to_thread(self.meter_provider.shutdown)
 
-    async def _exporter(self, traces: settings.TraceSettings | None) -> export.Exporter | None:
-        if traces is None:
-            return None
-        try:
-            return await asyncio.to_thread(self._make_exporter, traces)
-        except Exception as error:
-            raise errors.ExporterInvalid(f"no exporter for {traces.endpoint}: {error}") from error
+    def _tracer_of(self, controller: settings.Controller, version: str | None) -> "Tracer":
+        """Make a tracer with a sampler of its own; the SDK has one tracer per scope, so the scope says whose it is."""
+        tracer = self.tracer_provider.get_tracer(SCOPE, version, attributes={semconv.CONTROLLER: controller.value})
+        if isinstance(tracer, SDKTracer):  # it is not where OTEL_SDK_DISABLED is set
+            tracer.sampler = sampling.LiveSampler(
+                lambda: None if self._settings.traces is None else self._settings.traces.of(controller)
+            )
+        return tracer
+
+    def _on_the_wall(self, moment_ns: int) -> int:
+        return self._wall_clock() - (self._clock() - moment_ns)
+
+    async def _exporters(
+        self,
+        to: destination.Destination | None,
+        push_to: tuple[destination.Destination, float, Temporality] | None,
+    ) -> tuple[export.Exporter | None, push.Exporter | None]:
+        """Make the exporters for these destinations, where they differ from those in force: both or none."""
+        spans = metrics = None
+        if to is not None and to != self._destination:
+            spans = await _made(self._make_exporter, to)
+        if push_to is not None and push_to != self._pushed:
+            try:
+                metrics = await _made(self._make_metric_exporter, push_to[0])
+            except errors.ExporterInvalid:
+                if spans is not None:
+                    await asyncio.to_thread(spans.shutdown)
+                raise
+        return spans, metrics
+
+    def _collect(self) -> metric_export.MetricsData:
+        """Read all metrics: those of the SDK's instruments, and the cells."""
+        collected = self._reader.read()
+        if collected is None:
+            collected = metric_export.MetricsData([metric_export.ResourceMetrics(self._resource, [], "")])
+        return self.cells.added_to(collected)
 
     def _describe_ourselves(self, configured: Mapping[str, str]) -> None:
         attributes = resource.attributes_of(self._facts, self._environ, configured)
@@ -181,6 +319,8 @@ class Telemetry:
         self.prometheus.show_resource(attributes)
 
 
-def _destination(traces: settings.TraceSettings | None) -> tuple[str, bool] | None:
-    """Say what an exporter is made from: settings that agree on it share one."""
-    return None if traces is None else (traces.endpoint, traces.plaintext)
+async def _made(make: Callable[[destination.Destination], MadeT], to: destination.Destination) -> MadeT:
+    try:
+        return await asyncio.to_thread(make, to)
+    except Exception as error:
+        raise errors.ExporterInvalid(f"no exporter for {to.endpoint}: {to.redacted(str(error))}") from error

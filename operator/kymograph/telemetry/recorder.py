@@ -4,6 +4,7 @@ Nothing is built here: no span, no id for a step, no attribute. A request that t
 tuples a step; one that is kept is handed as it is to the export thread, which renders it (`rendering`).
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,11 +68,15 @@ class Recorder:
         decision: What was decided for this request.
         started_ns: The request's start on the monotonic clock that all later `now` are read from.
         wall_ns: The same moment in nanoseconds since the epoch: the only look at the wall clock in a request, so that
-            a step of the clock does not bend a trace.
+            a step of the clock does not bend a trace. 0 while it is not known whether anybody wants to know.
         ids: Where the ids of client spans come from.
+
+    Attributes:
+        decision: What was decided, and at the request's end decided anew by a keep rule.
+        kept_by: The rule that keeps the spans of a request that was not sampled; empty until one does.
     """
 
-    __slots__ = ("_beyond", "_ids", "decision", "dropped", "log", "server", "started_ns", "wall_ns")
+    __slots__ = ("_beyond", "_ids", "decision", "dropped", "kept_by", "log", "server", "started_ns", "wall_ns")
 
     def __init__(self, decision: "Decision", started_ns: int, wall_ns: int, ids: "IdGenerator") -> None:
         self.decision = decision
@@ -79,6 +84,7 @@ class Recorder:
         self.wall_ns = wall_ns
         self.log: list[tuple[int | str, object, int]] = []
         self.dropped = 0
+        self.kept_by = ""
         self.server: Server | None = None
         self._beyond = 0
         self._ids = ids
@@ -86,13 +92,25 @@ class Recorder:
     @property
     def recording(self) -> bool:
         """Whether anybody will look at the steps. If not, the engine is better given no watcher at all."""
-        return self.decision.recorded
+        return self.decision.recorded or self.decision.tentative
+
+    def keep(self, rule: str, wall_ns: int) -> None:
+        """Have the spans of a request that was not sampled made and sent.
+
+        Args:
+            rule: Why.
+            wall_ns: The request's start in nanoseconds since the epoch, which nobody had asked for until now.
+        """
+        self.kept_by = rule
+        self.wall_ns = wall_ns
+        self.decision = dataclasses.replace(self.decision, recorded=True, tentative=False)
 
     @property
     def traceparent(self) -> str:
-        """The header's value for those this request calls and for its answer."""
+        """The header's value for the request's answer: its flag says whether our spans exist, once that is decided."""
         decision = self.decision
-        return propagation.render(decision.trace_id, decision.span_id, sampled=decision.sampled)
+        sampled = decision.sampled or decision.recorded
+        return propagation.render(decision.trace_id, decision.span_id, sampled=sampled)
 
     def headers(self, span_id: int = 0) -> dict[str, str]:
         """Write the headers to inject into a call; `span_id` is the client span's, or 0 for the server span."""
@@ -104,8 +122,19 @@ class Recorder:
             tracestate=decision.tracestate,
         )
 
+    def extend(self, steps: Sequence[tuple[int | str, object, int]]) -> None:
+        """Take in a log of steps; see `kymograph.engine.watching.Watcher`."""
+        if len(self.log) + len(steps) <= MAX_ENTRIES:
+            self.log += steps
+            return
+        for head, body, now in steps:
+            if isinstance(head, str):
+                self.end(head, str(body), now)
+            else:
+                self.begin(head, body, now)
+
     def begin(self, step: int, subject: object, now: int) -> None:
-        """A step begins; see `kymograph.engine.watching.Watcher`. Past `MAX_ENTRIES` it is only counted."""
+        """A step begins; see `kymograph.engine.watching.Entry`. Past `MAX_ENTRIES` it is only counted."""
         log = self.log
         if len(log) < MAX_ENTRIES:
             log.append((step, subject, now))
@@ -114,7 +143,7 @@ class Recorder:
             self.dropped += 1
 
     def end(self, outcome: str, detail: str, now: int) -> None:
-        """The step begun last ends; see `kymograph.engine.watching.Watcher`."""
+        """The step begun last ends; see `kymograph.engine.watching.Entry`."""
         if self._beyond:
             self._beyond -= 1
         else:

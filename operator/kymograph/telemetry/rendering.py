@@ -186,6 +186,10 @@ class Renderer:
         attributes = bounded_values(server.attributes)
         if record.dropped:
             attributes[semconv.STEPS_DROPPED] = record.dropped
+        if record.kept_by:
+            attributes[semconv.KEPT_BY] = record.kept_by
+            if parent is not None and not parent.sampled:
+                attributes[semconv.PARENT_SAMPLED] = False
         return ReadableSpan(
             server.name,
             context=context,

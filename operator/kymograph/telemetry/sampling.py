@@ -1,7 +1,8 @@
 """Which requests are traced: one decision per request, made at its start from the settings and the caller's headers.
 
 The rate is a threshold on the trace id's low 64 bits, as in OpenTelemetry's SDKs, so every component that samples the
-same trace at the same rate decides alike. Nothing here looks at what a request turns out to do.
+same trace at the same rate decides alike. Nothing here looks at what a request turns out to do: that is for the keep
+rules, at its end.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
     from opentelemetry.util.types import Attributes
 
+    from kymograph.telemetry import capping
     from kymograph.telemetry.propagation import RemoteParent
 
 _LOW_64_BITS = (1 << 64) - 1
@@ -33,6 +35,7 @@ class Decision:
             nothing is exported at all, the caller's own, so that its trace stays whole without us.
         sampled: The flag that those we call are told.
         recorded: Our spans are made and sent.
+        tentative: What happens is recorded, because a rule may still keep our spans at the request's end.
         parent: The caller whose trace this request continues.
         link: The caller of which this request's own trace is a consequence.
     """
@@ -41,6 +44,7 @@ class Decision:
     span_id: int
     sampled: bool
     recorded: bool
+    tentative: bool = False
     parent: "RemoteParent | None" = None
     link: "RemoteParent | None" = None
 
@@ -59,6 +63,8 @@ def decide(
     traces: settings.TraceSettings | None,
     parent: "RemoteParent | None",
     ids: "IdGenerator",
+    cap: "capping.Cap | None" = None,
+    now_ns: int = 0,
 ) -> Decision:
     """Decide for one request.
 
@@ -66,22 +72,27 @@ def decide(
         traces: The settings in force, or None when nothing is exported.
         parent: Who called, if the request said so.
         ids: Where new ids come from.
+        cap: Limits the traces that callers ask for; None does not.
+        now_ns: The moment, on the cap's clock.
 
     Returns:
         A parent that is respected is followed in both directions (as OpenTelemetry's ParentBased does); a request
-        without one is sampled at the configured rate.
+        without one is sampled at the configured rate. What is not sampled is still recorded where a keep rule may keep
+        it.
     """
     if traces is None:
         if parent is not None:
             return Decision(parent.trace_id, parent.span_id, parent.sampled, recorded=False, parent=parent)
         return Decision(ids.generate_trace_id(), ids.generate_span_id(), sampled=False, recorded=False)
     if parent is not None and traces.parent is settings.ParentPolicy.RESPECT:
-        sampled = parent.sampled
-        return Decision(parent.trace_id, ids.generate_span_id(), sampled, recorded=sampled, parent=parent)
+        sampled = parent.sampled and (cap is None or cap.admits(now_ns))
+        tentative = not sampled and bool(traces.keep)
+        return Decision(parent.trace_id, ids.generate_span_id(), sampled, sampled, tentative, parent)
     trace_id = ids.generate_trace_id()
     sampled = is_within_rate(trace_id, traces.sampling_rate_per_million)
     link = parent if traces.parent is settings.ParentPolicy.LINK else None
-    return Decision(trace_id, ids.generate_span_id(), sampled, recorded=sampled, link=link)
+    tentative = not sampled and bool(traces.keep)
+    return Decision(trace_id, ids.generate_span_id(), sampled, sampled, tentative, link=link)
 
 
 def is_within_rate(trace_id: int, rate_per_million: int) -> bool:
@@ -90,10 +101,10 @@ def is_within_rate(trace_id: int, rate_per_million: int) -> bool:
 
 
 class LiveSampler(sampling.Sampler):
-    """The sampler of the shared TracerProvider: decides by the settings in force when a span starts.
+    """The sampler of the shared TracerProvider's tracers: decides by the settings in force when a span starts.
 
     Args:
-        current: Gives the settings in force, or None when nothing is exported.
+        current: Gives the settings in force for who makes the spans, or None when it makes none.
     """
 
     def __init__(self, current: Callable[[], settings.TraceSettings | None]) -> None:

@@ -79,6 +79,9 @@ PRECONDITIONS_RESULT = "kymograph.preconditions.result"
 NEED_RESULT = "kymograph.need.result"
 MESSAGE = "kymograph.message"
 STEPS_DROPPED = "kymograph.steps.dropped"
+KEPT_BY = "kymograph.kept_by"
+PARENT_SAMPLED = "kymograph.parent.sampled"
+CONTROLLER = "kymograph.controller"
 
 # Kymograph: an object that something is done with outside of admission
 OBJECT_GROUP = "kymograph.object.group"

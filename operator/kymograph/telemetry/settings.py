@@ -1,20 +1,16 @@
 """What telemetry is told to do: the part of a TracingConfiguration that this room acts on, parsed once.
 
 The CRD's own rules reject most wrong values at admission; what they cannot see is refused here with the field's path.
-Secrets, certificates and headers are not here: they are read by whoever may read Secrets, and arrive resolved.
+Secrets are here by name only: they are read by whoever may, and meet the settings in a `destination.Destination`.
 """
 
 import dataclasses
 import enum
-import ipaddress
 import types
 from collections.abc import Mapping
 from typing import Any
 
-from kymograph.telemetry import errors
-
-DEFAULT_ENDPOINT = "localhost:4317"
-"""Where OTLP over gRPC is received by default, as in the kubelet's and API server's TracingConfiguration."""
+from kymograph.telemetry import capping, destination, errors, keeping, metricsettings
 
 MILLION = 1_000_000
 
@@ -30,35 +26,61 @@ class ParentPolicy(enum.StrEnum):
     """The request starts a trace of its own."""
 
 
+class Controller(enum.StrEnum):
+    """The parts of the operator whose traces can be configured apart."""
+
+    ADMISSION = "admission"
+    BACKGROUND = "background"
+    CLEANUP = "cleanup"
+    REPORTS = "reports"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class TraceSettings:
+class ControllerTraces:
+    """What one controller does differently.
+
+    Attributes:
+        enabled: Whether it makes spans at all.
+        sampling_rate_per_million: Its own rate for traces without a parent; None for the common one.
+    """
+
+    enabled: bool = True
+    sampling_rate_per_million: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TraceSettings(destination.ExporterSettings):
     """Where spans go and which are made.
 
     Attributes:
-        endpoint: `host:port` of an OTLP receiver.
-        insecure: Plaintext instead of TLS.
         sampling_rate_per_million: How many of a million requests without a parent are traced; 0 traces only what the
             parent sampled.
         parent: What a `traceparent` on an incoming request means.
+        parent_traces_per_second: How many parents' decisions to sample are followed in a second.
+        keep: Which requests keep our spans although they were not sampled.
+        controllers: What controllers do differently.
+        user: Whether spans say who made a request.
     """
 
-    endpoint: str = DEFAULT_ENDPOINT
-    insecure: bool = False
     sampling_rate_per_million: int = 0
     parent: ParentPolicy = ParentPolicy.RESPECT
+    parent_traces_per_second: int = capping.DEFAULT_PER_SECOND
+    keep: keeping.Keep = keeping.NOTHING
+    controllers: Mapping[Controller, ControllerTraces] = dataclasses.field(
+        default_factory=lambda: types.MappingProxyType({})
+    )
+    user: bool = False
 
-    @property
-    def plaintext(self) -> bool:
-        """Whether the connection is without TLS: asked for, or implied by a loopback endpoint."""
-        return self.insecure or _is_loopback(_host(self.endpoint))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class MetricSettings:
-    """How metrics are offered: `prometheus_port` is the port `/metrics` is served on when enabled."""
-
-    prometheus_enabled: bool = True
-    prometheus_port: int = 8000
+    def of(self, controller: Controller) -> "TraceSettings | None":
+        """The settings as one controller has them; None if it makes no spans."""
+        own = self.controllers.get(controller)
+        if own is None:
+            return self
+        if not own.enabled:
+            return None
+        if own.sampling_rate_per_million is None:
+            return self
+        return dataclasses.replace(self, sampling_rate_per_million=own.sampling_rate_per_million)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,15 +88,22 @@ class TelemetrySettings:
     """All of it. No `traces` means that no span is made or sent, which is the shipped default."""
 
     traces: TraceSettings | None = None
-    metrics: MetricSettings = dataclasses.field(default_factory=MetricSettings)
+    metrics: metricsettings.MetricSettings = dataclasses.field(default_factory=metricsettings.MetricSettings)
     resource_attributes: Mapping[str, str] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The names of the Secrets that exporters need."""
+        exporters = (self.traces, self.metrics.otlp)
+        return frozenset[str]().union(*(each.secrets for each in exporters if each is not None))
 
-def from_spec(spec: Mapping[str, Any]) -> TelemetrySettings:
+
+def from_spec(spec: Mapping[str, Any], environ: Mapping[str, str] = types.MappingProxyType({})) -> TelemetrySettings:
     """Read the `spec` of a TracingConfiguration.
 
     Args:
         spec: The resource's `spec`, as decoded from JSON. `traces: {}` means the default endpoint.
+        environ: Environment variables: `OTEL_EXPORTER_OTLP_*` are the defaults of how to export what is exported.
 
     Returns:
         The settings; fields that this room does not act on are not looked at.
@@ -84,55 +113,45 @@ def from_spec(spec: Mapping[str, Any]) -> TelemetrySettings:
     """
     traces = spec.get("traces")
     return TelemetrySettings(
-        traces=None if traces is None else _traces(traces),
-        metrics=_metrics(spec.get("metrics") or {}),
+        traces=None if traces is None else _traces(traces, environ),
+        metrics=metricsettings.from_spec(spec.get("metrics") or {}, environ),
         resource_attributes=types.MappingProxyType(
             {str(key): str(value) for key, value in (spec.get("resourceAttributes") or {}).items()}
         ),
     )
 
 
-def _traces(spec: Mapping[str, Any]) -> TraceSettings:
-    endpoint = spec.get("endpoint", DEFAULT_ENDPOINT)
-    if not isinstance(endpoint, str) or not _is_host_and_port(endpoint):
-        raise errors.SettingsInvalid("traces.endpoint", f"{endpoint!r} is not host:port")
-    rate = spec.get("samplingRatePerMillion", 0)
-    if not isinstance(rate, int) or not 0 <= rate <= MILLION:
-        raise errors.SettingsInvalid("traces.samplingRatePerMillion", f"{rate!r} is not between 0 and {MILLION}")
+def _traces(spec: Mapping[str, Any], environ: Mapping[str, str]) -> TraceSettings:
     parent = spec.get("parent", ParentPolicy.RESPECT)
     if parent not in tuple(ParentPolicy):
         raise errors.SettingsInvalid("traces.parent", f"{parent!r} is none of {', '.join(ParentPolicy)}")
+    cap = spec.get("parentTracesPerSecond", capping.DEFAULT_PER_SECOND)
+    if not isinstance(cap, int) or cap < 0:
+        raise errors.SettingsInvalid("traces.parentTracesPerSecond", f"{cap!r} is no number of traces")
     return TraceSettings(
-        endpoint=endpoint,
-        insecure=bool(spec.get("insecure", False)),
-        sampling_rate_per_million=rate,
+        **destination.from_spec(spec, "traces", destination.Signal.TRACES, environ),
+        sampling_rate_per_million=_rate(spec, "traces") or 0,
         parent=ParentPolicy(parent),
+        parent_traces_per_second=cap,
+        keep=keeping.from_spec(spec.get("keep") or {}, "traces.keep"),
+        controllers=types.MappingProxyType(
+            {
+                Controller(name): ControllerTraces(
+                    enabled=bool(own.get("enabled", True)),
+                    sampling_rate_per_million=_rate(own, f"traces.controllers.{name}"),
+                )
+                for name, own in (spec.get("controllers") or {}).items()
+                if name in tuple(Controller)
+            }
+        ),
+        user=bool((spec.get("attributes") or {}).get("user", False)),
     )
 
 
-def _metrics(spec: Mapping[str, Any]) -> MetricSettings:
-    prometheus = spec.get("prometheus") or {}
-    port = prometheus.get("port", 8000)
-    if not isinstance(port, int) or not 0 < port < 65536:
-        raise errors.SettingsInvalid("metrics.prometheus.port", f"{port!r} is not a port")
-    return MetricSettings(prometheus_enabled=bool(prometheus.get("enabled", True)), prometheus_port=port)
-
-
-def _host(endpoint: str) -> str:
-    return endpoint.rpartition(":")[0].removeprefix("[").removesuffix("]")
-
-
-def _is_host_and_port(endpoint: str) -> bool:
-    host, _, port = endpoint.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    bare = bool(host) and not any(character in host for character in ":/@ []")
-    return (bracketed or bare) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _rate(spec: Mapping[str, Any], path: str) -> int | None:
+    rate = spec.get("samplingRatePerMillion")
+    if rate is None:
+        return None
+    if not isinstance(rate, int) or not 0 <= rate <= MILLION:
+        raise errors.SettingsInvalid(f"{path}.samplingRatePerMillion", f"{rate!r} is not between 0 and {MILLION}")
+    return rate

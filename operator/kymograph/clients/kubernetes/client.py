@@ -1,10 +1,15 @@
 """The client of the API server: one aiohttp session, orjson both ways, a client span around every call.
 
-Objects are plain dicts. The client retries nothing by itself: who calls knows whether a second try is harmless.
+Objects are plain dicts. The client retries nothing by itself: who calls knows whether a second try is harmless. It
+follows no redirects, and its token goes to no other server. The span of a watch ends when its events begin.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import datetime as dt
+import email.utils
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import aiohttp
@@ -14,7 +19,7 @@ import yarl
 from kymograph.clients.kubernetes import connection as connections
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.telemetry import semconv
-from kymograph.telemetry.current import ClientSpans
+from kymograph.telemetry.current import ClientSpan, ClientSpans
 
 FIELD_MANAGER = "kymograph"
 """Who owns the fields that the operator applies (server-side apply)."""
@@ -45,6 +50,23 @@ class KubernetesClient:
         self._spans = spans
         self._base = yarl.URL(connection.server)
         self._session = session(connection)
+        self._answered: tuple[str, float] | None = None
+
+    @property
+    def server_time(self) -> dt.datetime | None:
+        """The API server's clock: what its latest answer said (RFC 9110, 6.6.1), and the time that has passed since.
+
+        None before the first answer. Whatever has to be valid in the API server's eyes is judged by this clock: ours
+        may be wrong, or be set while we look.
+        """
+        if self._answered is None:
+            return None
+        said, at = self._answered
+        try:
+            moment = email.utils.parsedate_to_datetime(said)
+        except ValueError:
+            return None
+        return moment.astimezone(dt.UTC) + dt.timedelta(seconds=time.monotonic() - at)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -146,6 +168,7 @@ class KubernetesClient:
         *,
         namespace: str = "",
         label_selector: str = "",
+        field_selector: str = "",
         metadata_only: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
         """The objects of a collection, as lists of at most `PAGE_SIZE` items, in one consistent snapshot.
@@ -156,6 +179,8 @@ class KubernetesClient:
         query = {"limit": str(PAGE_SIZE)}
         if label_selector:
             query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
         accept = _METADATA_LIST if metadata_only else _JSON
         while True:
             path = resource.path(namespace=namespace)
@@ -175,7 +200,9 @@ class KubernetesClient:
         resource: resources.Resource,
         resource_version: str,
         *,
+        namespace: str = "",
         label_selector: str = "",
+        field_selector: str = "",
         metadata_only: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
         """The events of a collection since a resourceVersion, bookmarks included, until the server ends the watch.
@@ -191,19 +218,37 @@ class KubernetesClient:
         }
         if label_selector:
             query["labelSelector"] = label_selector
-        accept = _METADATA if metadata_only else _JSON
-        url = self._base.with_path(resource.path(), encoded=True).with_query(query)
-        headers = {"Accept": accept}
+        if field_selector:
+            query["fieldSelector"] = field_selector
+        response = await self._open(resource, namespace, query, _METADATA if metadata_only else _JSON)
         with _translated():
-            async with self._session.get(url, headers=headers, timeout=WATCH_TIMEOUT) as response:
-                if response.status != 200:
-                    raise errors.from_status(response.status, _decoded(await response.read()))
+            async with response:
                 async for line in _lines(response):
-                    event = orjson.loads(line)
+                    event = _decoded(line)
+                    if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+                        raise errors.AnswerInvalid("what was read from a watch is no event")
                     if event.get("type") == "ERROR":
-                        status = event.get("object") or {}
+                        status = event["object"]
                         raise errors.from_status(int(status.get("code") or 500), status)
                     yield event
+
+    async def _open(
+        self, resource: resources.Resource, namespace: str, query: Mapping[str, str], accept: str
+    ) -> aiohttp.ClientResponse:
+        """Begin a watch; the caller closes the answer, whose events are still to be read."""
+        path = resource.path(namespace=namespace)
+        with self._span("GET", path, "watch", resource, namespace) as span, _translated():
+            response = await self._session.get(
+                self._url(path, query),
+                headers={"Accept": accept, **span.headers},
+                timeout=WATCH_TIMEOUT,
+                allow_redirects=False,
+            )
+            span.set_status(response.status)
+            if response.status == 200:
+                return response
+            async with response:
+                raise errors.from_status(response.status, _decoded(await response.read()))
 
     async def _call(
         self,
@@ -218,10 +263,38 @@ class KubernetesClient:
         accept: str = _JSON,
         query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        url = self._base.with_path(path, encoded=True)
-        if query:
-            url = url.with_query(query)
         data = orjson.dumps(body) if body is not None else None
+        with self._span(method, path, verb, resource, namespace) as span:
+            headers = {"Accept": accept, **span.headers}
+            if data is not None:
+                headers["Content-Type"] = content_type
+            with _translated():
+                async with self._session.request(
+                    method,
+                    self._url(path, query),
+                    data=data,
+                    headers=headers,
+                    timeout=CALL_TIMEOUT,
+                    allow_redirects=False,
+                ) as response:
+                    content = await response.read()
+                    status = response.status
+                    self._answered = response.headers.get("Date", ""), time.monotonic()
+            span.set_status(status)
+            document = _decoded(content)
+            if status >= 300:
+                raise errors.from_status(status, document)
+            if not isinstance(document, dict):
+                raise errors.AnswerInvalid(f"the answer to {method} {path} is no JSON object")
+            return document
+
+    def _url(self, path: str, query: Mapping[str, str] | None) -> yarl.URL:
+        url = self._base.with_path(self._base.raw_path.rstrip("/") + path, encoded=True)
+        return url.with_query(query) if query else url
+
+    def _span(
+        self, method: str, path: str, verb: str, resource: resources.Resource | None, namespace: str
+    ) -> AbstractContextManager[ClientSpan]:
         attributes: Mapping[str, str | int] = {
             semconv.KUBE_CLIENT_GROUP: resource.group if resource else "",
             semconv.KUBE_CLIENT_KIND: resource.kind if resource else "",
@@ -231,27 +304,14 @@ class KubernetesClient:
             semconv.SERVER_ADDRESS: self._base.host or "",
             semconv.SERVER_PORT: self._base.port or 0,
         }
-        with self._spans.start(f"KUBE {verb} {resource.plural if resource else path}", attributes) as span:
-            headers = {"Accept": accept, **span.headers}
-            if data is not None:
-                headers["Content-Type"] = content_type
-            with _translated():
-                async with self._session.request(
-                    method, url, data=data, headers=headers, timeout=CALL_TIMEOUT
-                ) as response:
-                    content = await response.read()
-                    status = response.status
-            span.set_status(status)
-            if status >= 400:
-                raise errors.from_status(status, _decoded(content))
-            document = _decoded(content)
-            if not isinstance(document, dict):
-                raise errors.StatusError(status, "", "the answer is no JSON object")
-            return document
+        return self._spans.start(f"KUBE {verb} {resource.plural if resource else path}", attributes)
 
 
 def session(connection: connections.Connection) -> aiohttp.ClientSession:
-    """A session that speaks to the API server as the connection's identity, with the token of the moment."""
+    """A session that speaks to the API server as the connection's identity, with the token of the moment.
+
+    The token is sent to no other server, wherever a redirect may lead.
+    """
     connector = aiohttp.TCPConnector(limit=0, ssl=connection.tls if connection.tls is not None else False)
     made = aiohttp.ClientSession(connector=connector, read_bufsize=2**18, middlewares=(_authorizing(connection),))
     made.headers["User-Agent"] = "kymograph"
@@ -259,8 +319,10 @@ def session(connection: connections.Connection) -> aiohttp.ClientSession:
 
 
 def _authorizing(connection: connections.Connection) -> aiohttp.ClientMiddlewareType:
+    server = yarl.URL(connection.server).origin()
+
     async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        token = connection.token()
+        token = connection.token() if request.url.origin() == server else None
         if token:
             request.headers["Authorization"] = f"Bearer {token}"
         return await handler(request)
@@ -277,20 +339,22 @@ def _decoded(content: bytes) -> Any:
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The lines of a watch, of any length up to a limit (aiohttp's own reader refuses lines past its buffer)."""
-    rest = bytearray()
+    begun: list[bytes] = []
+    size = 0
     async for chunk in response.content.iter_any():
-        rest += chunk
-        if len(rest) > _WATCH_LINE_LIMIT:
-            raise errors.Unreachable("a watch event is larger than the client accepts")
-        *complete, last = rest.split(b"\n")
-        rest = bytearray(last)
-        for line in complete:
-            if line:
-                yield bytes(line)
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        size += len(first)
+        if size > _WATCH_LINE_LIMIT:
+            raise errors.AnswerInvalid(f"an event of a watch is larger than {_WATCH_LINE_LIMIT} bytes")
+        for following in others:
+            if size:
+                yield b"".join(begun)
+            begun, size = [following], len(following)
 
 
 @contextlib.contextmanager
-def _translated() -> Any:
+def _translated() -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -1,22 +1,26 @@
 """How to reach the API server and who to be there: a service account in the cluster, or a kubeconfig.
 
-Tokens, client certificates and CAs are read here. Everything else a kubeconfig may ask for (exec plugins, auth
-providers) is left to the official client library, which is imported only then: it costs a second and 20 MiB.
+Tokens, client certificates and CAs are read here. Exec plugins and auth providers are left to the official client
+library, which is imported only then: it costs a second and 20 MiB. What would send us elsewhere or make us somebody
+else (a proxy, another server name, impersonation, a password) is refused by name, never silently left out. Token files
+are read again while the process runs, certificates are not.
 """
 
 import base64
-import binascii
 import dataclasses
+import logging
 import pathlib
 import ssl
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import yaml
 
 from kymograph.clients.kubernetes import errors
+
+logger = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet projects the service account of a Pod."""
@@ -24,15 +28,19 @@ SERVICE_ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_MAX_AGE = 60.0
 """Seconds after which a projected token is read again; the kubelet replaces it well before it expires."""
 
+_REFUSED_OF_CLUSTERS = ("proxy-url", "tls-server-name")
+_REFUSED_OF_USERS = ("as", "as-uid", "as-groups", "as-user-extra", "username")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connection:
     """An API server and an identity there.
 
     Attributes:
-        server: The base URL, without a trailing slash.
+        server: The base URL, `http` or `https`, perhaps with a path, without a trailing slash.
         tls: The context to connect with; None for plain HTTP.
-        token: Gives the bearer token of the moment, or None where certificates say who we are.
+        token: Gives the bearer token of the moment, or None where certificates say who we are; raises OSError where it
+            cannot be had.
         namespace: The namespace of the identity: the operator's own.
     """
 
@@ -59,7 +67,7 @@ def in_cluster(host: str, port: str, directory: pathlib.Path = SERVICE_ACCOUNT) 
         namespace = (directory / "namespace").read_text().strip()
         token = _token_file(directory / "token")
         token()
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ValueError) as error:  # SSLError is an OSError
         raise errors.ConnectionInvalid(f"the service account in {directory} cannot be used: {error}") from error
     return Connection(server=f"https://{bracketed}:{port}", tls=tls, token=token, namespace=namespace)
 
@@ -68,35 +76,55 @@ def from_kubeconfig(path: pathlib.Path) -> Connection:
     """The connection of a kubeconfig's current context.
 
     Raises:
-        ConnectionInvalid: The file is missing, malformed, or names something it does not hold.
+        ConnectionInvalid: The file is missing, malformed, names something it does not hold or that cannot be read, or
+            asks for what is refused here.
     """
     try:
-        document = yaml.safe_load(path.read_text())
-        context = _named(document, "contexts", "context", document["current-context"])
-        cluster = _named(document, "clusters", "cluster", context["cluster"])
-        user = _named(document, "users", "user", context["user"]) if context.get("user") else {}
-        server = str(cluster["server"]).rstrip("/")
+        content = path.read_bytes()
     except OSError as error:
         raise errors.ConnectionInvalid(f"kubeconfig {path}: {error.strerror}") from error
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    try:
+        return _of_current_context(content, path)
+    except (OSError, ValueError, yaml.YAMLError) as error:  # SSLError is an OSError
         raise errors.ConnectionInvalid(f"kubeconfig {path}: {error}") from error
+
+
+def _of_current_context(content: bytes, path: pathlib.Path) -> Connection:
+    document = yaml.safe_load(content)
+    if not isinstance(document, dict):
+        raise ValueError("it is no YAML object")  # noqa: TRY004  # malformed like everything else here
+    context = _named(document, "contexts", "context", document.get("current-context"), "current-context")
+    cluster = _named(document, "clusters", "cluster", context.get("cluster"), "the context's cluster")
+    user = _named(document, "users", "user", context["user"], "the context's user") if context.get("user") else {}
+    _refuse(cluster, _REFUSED_OF_CLUSTERS, "cluster")
+    _refuse(user, _REFUSED_OF_USERS, "user")
+    server = str(cluster.get("server") or "").rstrip("/")
+    if not server.startswith(("https://", "http://")):
+        raise ValueError(f"the cluster's server must be an http or https URL, not {server!r}")
     namespace = str(context.get("namespace") or "default")
     if "exec" in user or "auth-provider" in user:
         return _from_library(path, namespace)
-    try:
-        tls = _tls(cluster, user, path.parent) if server.startswith("https://") else None
-        token = _user_token(user, path.parent)
-    except (OSError, ssl.SSLError, binascii.Error) as error:
-        raise errors.ConnectionInvalid(f"kubeconfig {path}: {error}") from error
+    tls = _tls(cluster, user, path.parent) if server.startswith("https://") else None
+    token = _user_token(user, path.parent)
+    token()
     return Connection(server=server, tls=tls, token=token, namespace=namespace)
 
 
-def _named(document: dict[str, Any], listing: str, field: str, name: str) -> dict[str, Any]:
-    for entry in document.get(listing) or []:
-        if entry.get("name") == name:
+def _named(document: dict[str, Any], listing: str, field: str, name: Any, what: str) -> dict[str, Any]:
+    if not name:
+        raise ValueError(f"{what} is not set")
+    entries = document.get(listing)
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and entry.get("name") == name:
             found = entry.get(field)
             return found if isinstance(found, dict) else {}
-    raise KeyError(f"{listing} has no entry named {name!r}")
+    raise ValueError(f"{what} is {name!r}, which {listing} does not hold")
+
+
+def _refuse(section: dict[str, Any], fields: Iterable[str], what: str) -> None:
+    for field in fields:
+        if section.get(field):
+            raise ValueError(f"{field} of the {what} is not supported")
 
 
 def _tls(cluster: dict[str, Any], user: dict[str, Any], base: pathlib.Path) -> ssl.SSLContext:
@@ -107,26 +135,28 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any], base: pathlib.Path) -> s
         context.verify_mode = ssl.CERT_NONE
     certificate = _content(user, "client-certificate", base)
     key = _content(user, "client-key", base)
+    if bool(certificate) != bool(key):
+        raise ValueError("client-certificate and client-key of the user must be given together")
     if certificate and key:
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
             file.write(certificate + b"\n" + key)
             file.flush()
-            context.load_cert_chain(file.name)
+            context.load_cert_chain(file.name, password=b"")  # without it, OpenSSL asks the terminal
     return context
 
 
 def _content(section: dict[str, Any], field: str, base: pathlib.Path) -> bytes | None:
     inline = section.get(f"{field}-data")
     if inline:
-        return base64.b64decode(inline)
+        return base64.b64decode("".join(str(inline).split()), validate=True)
     named = section.get(field)
-    return (base / named).read_bytes() if named else None
+    return (base / str(named)).read_bytes() if named else None
 
 
 def _user_token(user: dict[str, Any], base: pathlib.Path) -> Callable[[], str | None]:
     if user.get("tokenFile"):
-        return _token_file(base / user["tokenFile"])
-    token = user.get("token")
+        return _token_file(base / str(user["tokenFile"]))
+    token = str(user.get("token") or "") or None
     return lambda: token
 
 
@@ -137,13 +167,19 @@ def _token_file(path: pathlib.Path) -> Callable[[], str | None]:
         nonlocal held
         now = time.monotonic()
         if held is None or now - held[1] > TOKEN_MAX_AGE:
-            held = (path.read_text().strip(), now)
+            try:
+                held = (path.read_text().strip(), now)
+            except OSError:
+                if held is None:
+                    raise
+                logger.warning("The token cannot be read again, the one held is used: %s", path)
         return held[0]
 
     return token
 
 
 def _from_library(path: pathlib.Path, namespace: str) -> Connection:
+    """What the library makes of a kubeconfig. It runs an exec plugin again, and waits for it, when a token expires."""
     from kubernetes.config import kube_config  # noqa: PLC0415  # see the module's docstring
 
     try:
@@ -158,7 +194,12 @@ def _from_library(path: pathlib.Path, namespace: str) -> Connection:
         raise errors.ConnectionInvalid(f"kubeconfig {path}: {error}") from error
 
     def token() -> str | None:
-        value = configuration.get_api_key_with_prefix("authorization")
+        try:
+            value = configuration.get_api_key_with_prefix("BearerToken")
+        except Exception as error:  # as above; callers of a token know what to do about files and processes
+            raise OSError(f"the kubeconfig's plugin gives no token: {error}") from error
         return value.removeprefix("Bearer ") if value else None
 
+    if not configuration.cert_file and not token():  # the library logs what went wrong, and goes on as nobody
+        raise ValueError("the plugin of the user gives neither a token nor a certificate")
     return Connection(server=configuration.host.rstrip("/"), tls=tls, token=token, namespace=namespace)

@@ -1,13 +1,21 @@
 """What the API server serves: every group, version and resource, read by aggregated discovery in two requests."""
 
+import asyncio
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from kymograph.apimachinery import wildcard
-from kymograph.clients.kubernetes import client as clients
+from kymograph.clients.kubernetes import errors
 
 _ACCEPT = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+
+class Reader(Protocol):
+    """What discovery asks of a Kubernetes client."""
+
+    async def read(self, path: str, *, accept: str) -> dict[str, Any]:
+        """The document at a path that is no resource."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +56,8 @@ class Catalogue:
     def find(self, group: str, version: str, kind: str, subresource: str) -> Iterator[Served]:
         """What a kind selector of a policy means here; each part may hold wildcards, an empty subresource none.
 
-        `Pod` stands for `pods/ephemeralcontainers` too, as in Kyverno: a debug container is a change of the Pod.
+        What selects Pods selects `pods/ephemeralcontainers` too, as in the engine's `filters.selects` and in Kyverno: a
+        debug container is a change of the Pod.
         """
         for entry in self.served:
             if not (
@@ -57,7 +66,7 @@ class Catalogue:
                 and wildcard.match(kind, entry.kind)
             ):
                 continue
-            implied = kind == "Pod" and not subresource and entry.subresource == "ephemeralcontainers"
+            implied = (entry.group, entry.plural, entry.subresource) == ("", "pods", "ephemeralcontainers")
             if implied or (wildcard.match(subresource, entry.subresource) if subresource else not entry.subresource):
                 yield entry
 
@@ -76,30 +85,40 @@ class Catalogues:
         current: The latest known; empty until the first refresh.
     """
 
-    def __init__(self, client: clients.KubernetesClient) -> None:
+    def __init__(self, client: Reader) -> None:
         self._client = client
+        self._turn = asyncio.Lock()
+        self._begun = self._ended = 0
         self.current = Catalogue()
 
     async def refresh(self) -> Catalogue:
-        """Ask the API server again.
+        """Ask the API server again. Who asks while others wait for their turn shares the next answer with them.
 
         Raises:
             KubernetesError: It did not answer.
         """
-        self.current = await discover(self._client)
-        return self.current
+        before = self._begun
+        async with self._turn:
+            if self._ended <= before:  # else somebody has asked and been answered since
+                self._begun += 1
+                self.current = await discover(self._client)
+                self._ended = self._begun
+            return self.current
 
 
-async def discover(client: clients.KubernetesClient) -> Catalogue:
+async def discover(client: Reader) -> Catalogue:
     """Ask the API server for all it serves.
 
     Raises:
-        KubernetesError: It did not answer, or not with aggregated discovery (Kubernetes before 1.26).
+        KubernetesError: It did not answer, or not with aggregated discovery v2 (Kubernetes before 1.30).
     """
     served: list[Served] = []
     for path in ("/api", "/apis"):
         document = await client.read(path, accept=_ACCEPT)
-        served += _entries(document)
+        try:
+            served += _entries(document)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise errors.AnswerInvalid(f"what {path} serves is no discovery document") from error
     return Catalogue(tuple(served))
 
 

@@ -3,6 +3,7 @@
 KubernetesError
   x ConnectionInvalid     whoever started the operator: the kubeconfig or the service account cannot be used
   x Unreachable           nobody at first: no answer (refused, reset, timed out); worth another try
+  x AnswerInvalid         whoever runs what answered: no API server would (a proxy between, a login page)
   x StatusError           the API server answered with an error status
     + NotFound            404
     + Conflict            409: somebody else was faster, or the object exists
@@ -23,6 +24,10 @@ class ConnectionInvalid(KubernetesError):
 
 class Unreachable(KubernetesError):
     """The API server gave no answer."""
+
+
+class AnswerInvalid(KubernetesError):
+    """What came back is not what the API promises."""
 
 
 class StatusError(KubernetesError):

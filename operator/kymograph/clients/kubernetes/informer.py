@@ -1,16 +1,16 @@
 """A small informer: the objects of one collection, kept true by list and watch.
 
 For kinds of which there may be many: lists come in pages, only metadata is asked for where bodies are not needed,
-bookmarks keep the resourceVersion fresh, and every relist sweeps what is gone (Kopf's watches do not).
+bookmarks keep the resourceVersion fresh, a lost connection is taken up where it broke, and every relist sweeps what is
+gone (Kopf's watches do not).
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
 
-from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors, resources
 
 logger = logging.getLogger(__name__)
@@ -19,8 +19,38 @@ BACKOFF_FIRST = 0.2
 BACKOFF_MOST = 30.0
 """Seconds between tries when the API server cannot be listed or watched, with jitter."""
 
+SHORTEST_WATCH = 1.0
+"""Seconds: a server that ends watches sooner is not asked again at once."""
+
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped objects) and name."""
+
+
+class Source(Protocol):
+    """What an informer asks of a Kubernetes client."""
+
+    def pages(
+        self,
+        resource: resources.Resource,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        metadata_only: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The objects of a collection in pages, in one snapshot."""
+
+    def watch(
+        self,
+        resource: resources.Resource,
+        resource_version: str,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        metadata_only: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The events of a collection since a resourceVersion."""
 
 
 class Informer:
@@ -29,55 +59,71 @@ class Informer:
     Args:
         client: Whom to ask.
         resource: The collection.
+        namespace: Only objects of this namespace; empty is all.
         label_selector: Which of its objects.
+        field_selector: The same, by fields (`metadata.name=...` needs no more than the right to that name).
         metadata_only: Ask for metadata only (PartialObjectMetadata).
         project: What to keep of an object; the object itself by default.
         changed: Called after each change with the key and what is kept now, None when the object is gone.
+
+    Attributes:
+        objects: What is kept of each object. While the API server cannot be reached it is as old as that.
+        synced: Set once all objects have been listed.
     """
 
     def __init__(
         self,
-        client: clients.KubernetesClient,
+        client: Source,
         resource: resources.Resource,
         *,
+        namespace: str = "",
         label_selector: str = "",
+        field_selector: str = "",
         metadata_only: bool = False,
         project: Callable[[dict[str, Any]], Any] = lambda document: document,
         changed: Callable[[Key, Any], None] = lambda _key, _value: None,
     ) -> None:
         self._client = client
         self._resource = resource
+        self._namespace = namespace
         self._label_selector = label_selector
+        self._field_selector = field_selector
         self._metadata_only = metadata_only
         self._project = project
         self._changed = changed
+        self._version: str | None = None
+        self._backoff = BACKOFF_FIRST
         self.objects: dict[Key, Any] = {}
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
         """List and watch until cancelled; nothing that the API server does ends it."""
-        backoff = BACKOFF_FIRST
         while True:
             try:
-                version = await self._list()
-                while True:
-                    began = asyncio.get_running_loop().time()
-                    version = await self._watch(version)
-                    if asyncio.get_running_loop().time() - began < 1.0:
-                        await asyncio.sleep(BACKOFF_FIRST)  # a server that ends watches at once is not hammered
-                    backoff = BACKOFF_FIRST
+                if self._version is None:
+                    self._version = await self._list()
+                await self._watch(self._version)
+                continue
+            except errors.Unreachable as error:
+                logger.warning("The watch of %s broke, taking it up again: %s", self._resource.plural, error)
             except errors.Expired:
                 logger.info("The watch of %s has a gap, listing again", self._resource.plural)
+                self._version = None
             except errors.KubernetesError as error:
-                logger.warning("Watching %s failed, trying again: %s", self._resource.plural, error)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
-            backoff = min(backoff * 2, BACKOFF_MOST)
+                logger.warning("%s cannot be watched, trying again: %s", self._resource.plural, error)
+                self._version = None
+            await asyncio.sleep(self._backoff * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
+            self._backoff = min(self._backoff * 2, BACKOFF_MOST)
 
     async def _list(self) -> str:
         seen: set[Key] = set()
         version = ""
         async for page in self._client.pages(
-            self._resource, label_selector=self._label_selector, metadata_only=self._metadata_only
+            self._resource,
+            namespace=self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            metadata_only=self._metadata_only,
         ):
             version = page["metadata"]["resourceVersion"]
             for document in page.get("items") or []:
@@ -89,27 +135,37 @@ class Informer:
         self.synced.set()
         return version
 
-    async def _watch(self, version: str) -> str:
+    async def _watch(self, version: str) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         async for event in self._client.watch(
-            self._resource, version, label_selector=self._label_selector, metadata_only=self._metadata_only
+            self._resource,
+            version,
+            namespace=self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            metadata_only=self._metadata_only,
         ):
             document = event["object"]
-            version = document["metadata"]["resourceVersion"]
-            match event["type"]:
+            match event.get("type"):
                 case "ADDED" | "MODIFIED":
                     self._keep(_key(document), document)
                 case "DELETED":
                     self._drop(_key(document))
-        return version
+            self._version = document["metadata"]["resourceVersion"]
+            self._backoff = BACKOFF_FIRST
+        if clock() - began < SHORTEST_WATCH:
+            await asyncio.sleep(SHORTEST_WATCH)
 
     def _keep(self, key: Key, document: dict[str, Any]) -> None:
         value = self._project(document)
-        if self.objects.get(key) != value:
+        if key not in self.objects or self.objects[key] != value:
             self.objects[key] = value
             self._changed(key, value)
 
     def _drop(self, key: Key) -> None:
-        if self.objects.pop(key, None) is not None:
+        if key in self.objects:
+            del self.objects[key]
             self._changed(key, None)
 
 

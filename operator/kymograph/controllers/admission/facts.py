@@ -13,9 +13,7 @@ from kymograph.controllers.admission import rolebindings
 from kymograph.engine import needs
 
 
-def namespaces(
-    client: clients.KubernetesClient, gone: Callable[[str], None] = lambda _name: None
-) -> informer.Informer:
+def namespaces(client: clients.KubernetesClient, gone: Callable[[str], None] = lambda _name: None) -> informer.Informer:
     """An informer that keeps the labels of all namespaces, and tells of those that are gone."""
 
     def changed(key: informer.Key, labels: Any) -> None:

@@ -109,7 +109,7 @@ def _registered(registry: kopf.OperatorRegistry, handler: str) -> Callable[..., 
 
 
 def _direct(handler: Callable[..., Any]) -> server.Handler:
-    return lambda http: cast("server.Answer", handler(http=http))
+    return lambda http: handler(http=http)
 
 
 def _dispatched(seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics) -> server.Handler:

@@ -8,12 +8,11 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry.trace import SpanKind
 
-from kymograph.clients.kubernetes import client as clients
-from kymograph.clients.kubernetes import errors
+from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import policies
 from kymograph.telemetry import semconv
 from kymograph.telemetry.providers import Telemetry
@@ -23,6 +22,24 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER = 2.0
 """Seconds until a status that could not be written is tried again."""
 
+MOST_MESSAGE = 32_768
+"""Characters of a condition's message that the CRD takes."""
+
+
+class Merger(Protocol):
+    """What the writer asks of a Kubernetes client."""
+
+    async def merge(
+        self,
+        resource: resources.Resource,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        namespace: str,
+        subresource: str,
+    ) -> dict[str, Any]:
+        """Patch an object by a JSON merge patch."""
+
 
 class PolicyStatusWriter:
     """Writes the status of policies, one unit of work (and one trace) per policy.
@@ -31,13 +48,14 @@ class PolicyStatusWriter:
         client: Writes with the operator's identity.
         store: Whose policies.
         telemetry: Where each write is traced.
-        covers: Waits until API servers are told to ask about the policies of a generation: before, no policy is ready.
+        covers: Waits until API servers are told to ask about the policies of a generation; before, none of them is
+            ready. What does not compile goes first and waits for nobody.
         now: The time of a condition's transition.
     """
 
     def __init__(
         self,
-        client: clients.KubernetesClient,
+        client: Merger,
         store: policies.PolicyStore,
         telemetry: Telemetry,
         covers: Callable[[int], Awaitable[None]],
@@ -48,49 +66,60 @@ class PolicyStatusWriter:
         self._telemetry = telemetry
         self._covers = covers
         self._now = now
-        self._pending: dict[policies.Key, policies.Held] = {}
+        self._pending: dict[policies.Key, tuple[policies.Held, int]] = {}
         self._work = asyncio.Event()
         store.listen(self._changed)
-        for held in store.held:
-            self._changed(held.key, held)
 
     async def run(self) -> None:
-        """Write until cancelled. A write that fails is tried again unless the policy is gone or has changed."""
+        """Write until cancelled. A write that fails is tried again unless the policy is gone or has changed.
+
+        It begins with every policy there is, so it may be run again after somebody else wrote.
+        """
+        for held in self._store.held:
+            self._changed(held.key, held)
         while True:
             await self._work.wait()
             self._work.clear()
-            failed = False
+            failed = {}
             while self._pending:
-                await self._covers(self._store.policies.generation)
-                if not self._pending:
-                    break
-                key, held = self._pending.popitem()
+                key, news = self._next()
+                held, generation = news
+                if held.compiled is not None:
+                    await self._covers(generation)
+                if self._pending.get(key) is not news:  # changed or deleted while we waited
+                    continue
+                del self._pending[key]
                 try:
                     await self._write(held)
                 except errors.NotFound:
                     continue
                 except errors.KubernetesError as error:
                     logger.warning("The status of policy %s cannot be written, trying again: %s", key.name, error)
-                    failed = True
-                    self._pending.setdefault(key, held)
-                    break
+                    failed[key] = generation
             if failed:
                 await asyncio.sleep(RETRY_AFTER)
+                current = {held.key: held for held in self._store.held}
+                for key, generation in failed.items():
+                    if key in current:
+                        self._pending.setdefault(key, (current[key], generation))
                 self._work.set()
 
+    def _next(self) -> tuple[policies.Key, tuple[policies.Held, int]]:
+        waiting = self._pending.items()
+        return next((each for each in waiting if each[1][0].compiled is None), None) or next(iter(waiting))
+
     def _changed(self, key: policies.Key, held: policies.Held | None) -> None:
-        if held is None:
-            self._pending.pop(key, None)
-            return
-        self._pending[key] = held
-        self._work.set()
+        self._pending.pop(key, None)
+        if held is not None:
+            self._pending[key] = held, self._store.policies.generation
+            self._work.set()
 
     async def _write(self, held: policies.Held) -> None:
         before = held.document.get("status") or {}
         status = render(held, self._now())
         if _told(before, status):
             return
-        with self._telemetry.tracer.start_as_current_span(
+        with self._telemetry.tracer_for("background").start_as_current_span(
             "BACKGROUND policy status",
             kind=SpanKind.INTERNAL,
             attributes={
@@ -117,8 +146,8 @@ def render(held: policies.Held, now: dt.datetime) -> dict[str, Any]:
         "type": "Ready",
         "status": "True" if ready else "False",
         "reason": "Succeeded" if ready else "Failed",
-        "message": "Ready" if ready else "; ".join(map(str, held.problems)),
-        "lastTransitionTime": before["lastTransitionTime"] if unchanged else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "message": "Ready" if ready else "; ".join(map(str, held.problems))[:MOST_MESSAGE],
+        "lastTransitionTime": (unchanged and before.get("lastTransitionTime")) or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "observedGeneration": held.generation,
     }
     counts = dict.fromkeys(("validate", "mutate", "generate", "verifyimages"), 0)

@@ -248,7 +248,7 @@ def _has_anchors(pattern: values.JSON) -> bool:
 def _plain(first: tuple[_Key, ...], rest: tuple[_Key, ...], place: Place) -> Check:
     """A map whose keys have no other anchors than equality: one call a map, where `_lay_anchors` makes three.
 
-    Nearly all maps of real policies are like that: 17 Pod Security policies take a third less time by it.
+    Nearly all maps of real policies are like that: 17 Pod Security policies take about a tenth less time by it.
     """
     optional = tuple((name, below) for name, _, below in first if below is not None)
     required = tuple((name, below) for name, _, below in rest if below is not None)

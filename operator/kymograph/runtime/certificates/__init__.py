@@ -12,13 +12,15 @@ from kymograph.runtime.certificates.authority import issue_ca, issue_client, iss
 from kymograph.runtime.certificates.bundle import Bundle, KeyPair, Names, from_secret, to_secret
 from kymograph.runtime.certificates.errors import CertificateError, Conflict, Unparsable
 from kymograph.runtime.certificates.inspection import Reason, Verdict, inspect
+from kymograph.runtime.certificates.keeper import Keeper
 from kymograph.runtime.certificates.manager import Manager, Store, Stored
-from kymograph.runtime.certificates.rotation import renew
+from kymograph.runtime.certificates.rotation import renew, rotate
 
 __all__ = [
     "Bundle",
     "CertificateError",
     "Conflict",
+    "Keeper",
     "KeyPair",
     "Manager",
     "Names",
@@ -33,5 +35,6 @@ __all__ = [
     "issue_client",
     "issue_serving",
     "renew",
+    "rotate",
     "to_secret",
 ]

@@ -16,6 +16,9 @@ from kymograph.runtime.certificates.bundle import Bundle, Names
 RENEW_AUTHORITY_BEFORE = 2 * authority.LIFETIME
 """How long before its end an authority is replaced. Longer than a serving certificate lives, so each of them is signed
 by an authority that its verifiers have known for months."""
+OVERLAP = dt.timedelta(days=1)
+"""How long an authority stays trusted after the last certificate it issued was replaced: longer than any API server
+takes to read a webhook configuration and any replica to read the Secret."""
 RENEW_BEFORE = authority.LIFETIME / 6
 """How long before its end a serving certificate is replaced: two months."""
 
@@ -25,6 +28,7 @@ class Reason(enum.StrEnum):
 
     AUTHORITY_UNPARSABLE = "authority-unparsable"
     AUTHORITY_KEY = "authority-key"
+    AUTHORITY_NOT_YET_VALID = "authority-not-yet-valid"
     AUTHORITY_EXPIRED = "authority-expired"
     AUTHORITY_EXPIRES_SOON = "authority-expires-soon"
     UNPARSABLE = "unparsable"
@@ -35,6 +39,7 @@ class Reason(enum.StrEnum):
     EXPIRED = "expired"
     EXPIRES_SOON = "expires-soon"
     NAMES = "names"
+    AUTHORITY_RETIRED = "authority-retired"
 
     @property
     def concerns_authority(self) -> bool:
@@ -42,6 +47,7 @@ class Reason(enum.StrEnum):
         return self in {
             Reason.AUTHORITY_UNPARSABLE,
             Reason.AUTHORITY_KEY,
+            Reason.AUTHORITY_NOT_YET_VALID,
             Reason.AUTHORITY_EXPIRED,
             Reason.AUTHORITY_EXPIRES_SOON,
         }
@@ -82,7 +88,8 @@ def inspect(bundle: Bundle, names: Names, now: dt.datetime) -> Verdict:
         return verdict
     try:
         serving = pem.certificates(bundle.serving.certificate)[0]
-        return _serving(serving, pem.private_key(bundle.serving.key), authorities, names, now) or _OK
+        key = pem.private_key(bundle.serving.key)
+        return _serving(serving, key, authorities, names, now) or _retired(serving, authorities, now) or _OK
     except _BROKEN as error:
         return Verdict(Reason.UNPARSABLE, str(error))
 
@@ -92,7 +99,9 @@ def _authority(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, n
         return Verdict(Reason.AUTHORITY_KEY, "ca.key does not belong to the first certificate of ca.crt")
     if not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
         return Verdict(Reason.AUTHORITY_KEY, "the first certificate of ca.crt is no authority")
-    end = certificate.not_valid_after_utc
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now < begin:
+        return Verdict(Reason.AUTHORITY_NOT_YET_VALID, f"the authority begins {begin.isoformat()}")
     if end <= now:
         return Verdict(Reason.AUTHORITY_EXPIRED, f"the authority ended {end.isoformat()}")
     if end - now <= RENEW_AUTHORITY_BEFORE:
@@ -109,7 +118,7 @@ def _serving(
 ) -> Verdict | None:
     if certificate.public_key() != key.public_key():
         return Verdict(Reason.KEY, "tls.key does not belong to tls.crt")
-    if not any(_is_issued_by(certificate, one) for one in authorities if now < one.not_valid_after_utc):
+    if not any(is_issued_by(certificate, one) for one in authorities if now < one.not_valid_after_utc):
         return Verdict(Reason.WRONG_AUTHORITY, "no authority of ca.crt issued tls.crt")
     purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     if ExtendedKeyUsageOID.SERVER_AUTH not in purposes:
@@ -127,7 +136,17 @@ def _serving(
     return None
 
 
-def _is_issued_by(certificate: x509.Certificate, authority_: x509.Certificate) -> bool:
+def _retired(serving: x509.Certificate, authorities: list[x509.Certificate], now: dt.datetime) -> Verdict | None:
+    """Whether authorities are trusted that have long issued nothing in use. The first, the next to sign, may wait."""
+    issued = serving.not_valid_before_utc + authority.CLOCK_SKEW
+    retired = [one for one in authorities[1:] if not is_issued_by(serving, one)]
+    if retired and issued + OVERLAP <= now:
+        return Verdict(Reason.AUTHORITY_RETIRED, f"{len(retired)} old authorities are still trusted")
+    return None
+
+
+def is_issued_by(certificate: x509.Certificate, authority_: x509.Certificate) -> bool:
+    """Whether an authority signed a certificate."""
     try:
         certificate.verify_directly_issued_by(authority_)
     except (ValueError, TypeError, InvalidSignature):

@@ -1,4 +1,4 @@
-"""Reads PEM into `cryptography`'s objects."""
+"""Reads PEM into `cryptography`'s objects, and writes it."""
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -17,6 +17,11 @@ def certificates(content: bytes) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(content)
     except ValueError as error:
         raise errors.Unparsable(f"no certificate: {error}") from error
+
+
+def encoded(certificate: x509.Certificate) -> bytes:
+    """One certificate as PEM."""
+    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def private_key(content: bytes) -> ec.EllipticCurvePrivateKey:

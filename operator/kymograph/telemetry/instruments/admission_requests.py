@@ -8,4 +8,5 @@ ABOUT = cells.Description(
     description="can be used to track the number of admission requests encountered by Kyverno in the cluster",
     unit="{request}",
     labels=labels.Review._fields,
+    kyverno=True,
 )

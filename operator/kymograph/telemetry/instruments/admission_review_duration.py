@@ -10,4 +10,5 @@ ABOUT = cells.Description(
     " associated with the execution of all those policies",
     unit="s",
     labels=labels.Review._fields,
+    kyverno=True,
 )

@@ -27,13 +27,13 @@ def observe(meter: Meter, status: "Callable[[], ExportStatus]") -> None:
         yield Observation(status().pending)
 
     meter.create_observable_counter(
-        "telemetry_spans_exported_total",
+        "telemetry_spans_exported",
         [exported],
         unit="{span}",
         description="Spans delivered to the trace exporter.",
     )
     meter.create_observable_counter(
-        "telemetry_spans_dropped_total",
+        "telemetry_spans_dropped",
         [dropped],
         unit="{span}",
         description="Spans that were not delivered, by reason.",

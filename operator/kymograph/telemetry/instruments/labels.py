@@ -55,6 +55,50 @@ class Rule(NamedTuple):
     dry_run: str
 
 
+class Change(NamedTuple):
+    """One change of a policy, as Kyverno labels it; see `Rule`.
+
+    Attributes:
+        policy_validation_mode: `enforce` or `audit`.
+        policy_type: `cluster` or `namespaced`.
+        policy_background_mode: `true` or `false`.
+        policy_namespace: The policy's namespace, `-` for a cluster-wide one.
+        policy_name: The policy's name.
+        policy_change_type: `created`, `updated` or `deleted`.
+    """
+
+    policy_validation_mode: str
+    policy_type: str
+    policy_background_mode: str
+    policy_namespace: str
+    policy_name: str
+    policy_change_type: str
+
+
+class RuleInfo(NamedTuple):
+    """One rule that there is, as Kyverno labels it; see `Rule`.
+
+    Attributes:
+        policy_namespace: The policy's namespace, `-` for a cluster-wide one.
+        policy_name: The policy's name.
+        status_ready: `true` or `false`: what the policy's condition `Ready` says.
+        policy_validation_mode: `enforce` or `audit`.
+        policy_type: `cluster` or `namespaced`.
+        policy_background_mode: `true` or `false`.
+        rule_name: The rule's name, `autogen-...` for one made for the controllers of Pods.
+        rule_type: `validate`, `mutate`, `generate` or `imageVerify`.
+    """
+
+    policy_namespace: str
+    policy_name: str
+    status_ready: str
+    policy_validation_mode: str
+    policy_type: str
+    policy_background_mode: str
+    rule_name: str
+    rule_type: str
+
+
 class Refusal(NamedTuple):
     """Why a request to the webhook server was refused before it was a review: `too_large`, `not_json`, ..."""
 
@@ -72,6 +116,14 @@ class Cleaned(NamedTuple):
     """
 
     resource_namespace: str
+    resource_group: str
+    resource_version: str
+    resource_resource: str
+
+
+class Watched(NamedTuple):
+    """A kind of objects that the TTL controller watches, as Kyverno labels it; see `Cleaned`."""
+
     resource_group: str
     resource_version: str
     resource_resource: str

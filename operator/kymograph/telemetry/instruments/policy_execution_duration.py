@@ -9,4 +9,5 @@ ABOUT = cells.Description(
     " individual rules under Kyverno policies whenever they evaluate incoming resource requests",
     unit="s",
     labels=labels.Rule._fields,
+    kyverno=True,
 )

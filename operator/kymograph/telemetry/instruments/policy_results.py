@@ -9,4 +9,5 @@ ABOUT = cells.Description(
     " level from rule to policy to admission requests",
     unit="{result}",
     labels=labels.Rule._fields,
+    kyverno=True,
 )

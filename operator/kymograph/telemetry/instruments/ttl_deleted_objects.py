@@ -11,4 +11,5 @@ ABOUT = cells.Description(
     description="can be used to track number of deleted objects by the ttl resource controller.",
     unit="{object}",
     labels=labels.Cleaned._fields,
+    kyverno=True,
 )

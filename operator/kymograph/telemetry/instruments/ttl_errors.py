@@ -8,4 +8,5 @@ ABOUT = cells.Description(
     description="can be used to track number of ttl cleanup failures.",
     unit="{error}",
     labels=labels.Cleaned._fields,
+    kyverno=True,
 )

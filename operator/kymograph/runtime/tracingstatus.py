@@ -1,0 +1,165 @@
+"""What the author of a TracingConfiguration is told: whether it is in force, and whether each signal gets through."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kymograph.telemetry import export, push, settings
+
+MOST_MESSAGE = 1024
+"""Characters of a condition's message and of an exporter's last error."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exporting:
+    """What became of one signal.
+
+    Attributes:
+        signal: `traces` or `metrics`.
+        endpoint: Where it goes.
+        since: Since when it goes there, in nanoseconds since the epoch: what was before says nothing about it.
+        sent: How many spans or data points were delivered.
+        dropped: How many were not, and never will be.
+        last_success: When something was delivered last, in nanoseconds since the epoch.
+        last_error: Why something was not delivered last.
+        last_error_at: When that was.
+    """
+
+    signal: str
+    endpoint: str
+    since: int
+    sent: int
+    dropped: int
+    last_success: int | None
+    last_error: str | None
+    last_error_at: int | None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether anything was delivered to this endpoint."""
+        return (self.last_success or 0) > self.since
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last attempt failed."""
+        return (self.last_error_at or 0) > max(self.last_success or 0, self.since)
+
+    @property
+    def sentence(self) -> str:
+        """The state in words."""
+        if self.failed:
+            return f"{self.endpoint} does not take {self.signal}: {self.last_error}"
+        if self.succeeded:
+            return f"{self.endpoint} takes {self.signal}"
+        return f"no {self.signal} were sent to {self.endpoint} yet"
+
+    def document(self) -> dict[str, Any]:
+        """The entry of `status.exporters`."""
+        entry: dict[str, Any] = {
+            "signal": self.signal,
+            "endpoint": self.endpoint,
+            "sent": self.sent,
+            "dropped": self.dropped,
+        }
+        if self.succeeded:
+            entry["lastSuccess"] = _rfc3339(dt.datetime.fromtimestamp((self.last_success or 0) / 1e9, dt.UTC))
+        if self.failed:
+            entry["lastError"] = (self.last_error or "")[:MOST_MESSAGE]
+        return entry
+
+
+def exporting(
+    applied: settings.TelemetrySettings,
+    since: Mapping[str, int],
+    traces: export.ExportStatus,
+    metrics: push.PushStatus,
+) -> list[Exporting]:
+    """The state of the signals that are exported.
+
+    Args:
+        applied: The settings in force.
+        since: Since when each signal goes where it goes, by `traces` and `metrics`.
+        traces: What became of spans.
+        metrics: What became of data points.
+    """
+    found = []
+    if applied.traces is not None:
+        dropped, endpoint = sum(traces.dropped.values()), applied.traces.endpoint
+        times = (traces.last_success, traces.last_error, traces.last_error_at)
+        found.append(Exporting("traces", endpoint, since.get("traces", 0), traces.sent, dropped, *times))
+    if applied.metrics.otlp is not None:
+        endpoint = applied.metrics.otlp.endpoint
+        times = (metrics.last_success, metrics.last_error, metrics.last_error_at)
+        found.append(Exporting("metrics", endpoint, since.get("metrics", 0), metrics.sent, metrics.dropped, *times))
+    return found
+
+
+def render(
+    document: Mapping[str, Any],
+    problem: tuple[str, str] | None,
+    signals: Sequence[Exporting],
+    now: dt.datetime,
+) -> dict[str, Any]:
+    """The status of a TracingConfiguration: `Accepted` and `Exporting`, and the state of each exporter.
+
+    `Exporting` is True when every signal that is configured gets through, False with a reason when none is configured
+    or the last attempt of one failed, and Unknown while nothing of one was sent; its message speaks of each.
+
+    Args:
+        document: The resource, with the status before.
+        problem: Why it is not in force, as a reason and a text; None where it is.
+        signals: What is exported.
+        now: The time of a condition's transition.
+    """
+    generation = int(document["metadata"].get("generation") or 0)
+    before = {c.get("type"): c for c in (document.get("status") or {}).get("conditions") or []}
+
+    def condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
+        old = before.get(kind) or {}
+        since = (old.get("status") == status and old.get("lastTransitionTime")) or _rfc3339(now)
+        return {
+            "type": kind,
+            "status": status,
+            "reason": reason,
+            "message": message[:MOST_MESSAGE],
+            "lastTransitionTime": since,
+            "observedGeneration": generation,
+        }
+
+    if problem is None:
+        accepted = condition("Accepted", "True", "Applied", "The configuration is in force.")
+    else:
+        accepted = condition("Accepted", "False", problem[0], f"{problem[1]}; the last good configuration goes on.")
+    failing_first = sorted(signals, key=lambda each: not each.failed)
+    message = "; ".join(each.sentence for each in failing_first)
+    if not signals:
+        message = "neither spec.traces nor spec.metrics.otlp is set: nothing is exported."
+        exported = condition("Exporting", "False", "NotConfigured", message)
+    elif any(each.failed for each in signals):
+        exported = condition("Exporting", "False", "ExportFailed", message)
+    elif all(each.succeeded for each in signals):
+        exported = condition("Exporting", "True", "Delivered", message)
+    else:
+        exported = condition("Exporting", "Unknown", "NothingSent", message)
+    return {
+        "observedGeneration": generation,
+        "conditions": [accepted, exported],
+        "exporters": [each.document() for each in signals],
+    }
+
+
+def judgement(status: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """What of a status is worth writing at once: all of its conditions but their times."""
+    fields = ("type", "status", "reason", "message", "observedGeneration")
+    return [tuple(c[field] for field in fields) for c in status.get("conditions") or []]
+
+
+def failing(status: Mapping[str, Any]) -> str:
+    """What a status says of exports that fail; an empty string where none does."""
+    conditions = status.get("conditions") or []
+    return next((str(each["message"]) for each in conditions if each["reason"] == "ExportFailed"), "")
+
+
+def _rfc3339(moment: dt.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,212 @@
+"""What the metrics are told to do: the `metrics` part of a TracingConfiguration, parsed once.
+
+Here only the form is judged. Which metrics and labels there are is known to the cells, which refuse names they do not
+know (`cells.Cells.check`).
+"""
+
+import dataclasses
+import enum
+import itertools
+import math
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kymograph.apimachinery import duration, wildcard
+from kymograph.telemetry import destination, errors
+
+PREFIXES = ("", "kyverno_")
+"""The prefixes there are: none, or Kyverno's, under which its dashboards and alerts work unchanged."""
+
+CARDINALITY_LIMIT = 2_000
+"""Series of one metric, the overflow series among them, as OpenTelemetry's SDKs have it by default."""
+
+LEAST_CARDINALITY_LIMIT = 10
+MOST_CARDINALITY_LIMIT = 100_000
+
+INTERVAL = 60.0
+LEAST_INTERVAL = 1.0
+MOST_INTERVAL = 3_600.0
+"""Seconds between two pushes."""
+
+_INTERVAL_VARIABLE = "OTEL_METRIC_EXPORT_INTERVAL"
+_TEMPORALITY_VARIABLE = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+
+
+class Temporality(enum.StrEnum):
+    """What a pushed number counts from."""
+
+    CUMULATIVE = "cumulative"
+    """The start of its series."""
+    DELTA = "delta"
+    """The last number that was delivered."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PushSettings(destination.ExporterSettings):
+    """Where metrics are pushed, and how.
+
+    Attributes:
+        interval: Seconds between two pushes.
+        temporality: What the numbers count from.
+    """
+
+    path: str = destination.Signal.METRICS.value
+    interval: float = INTERVAL
+    temporality: Temporality = Temporality.CUMULATIVE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exposure:
+    """How one metric is shown.
+
+    Attributes:
+        enabled: Whether it is shown at all; it is counted either way.
+        drop_labels: Labels that are left out; series that differ in nothing else are one.
+        buckets: Ascending upper bounds of a histogram, without infinity; None for its own.
+    """
+
+    enabled: bool = True
+    drop_labels: frozenset[str] = frozenset()
+    buckets: tuple[float, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NamespaceFilter:
+    """Whose resources are counted, by patterns of namespaces' names with `*` and `?`.
+
+    Attributes:
+        include: A namespace must match one of these; none admits all.
+        exclude: A namespace must match none of these, whatever includes it.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def admits(self, namespace: str) -> bool:
+        """Whether what happens to a resource in this namespace is counted; without a namespace it is."""
+        if not namespace:
+            return True
+        included = not self.include or _matches(self.include, namespace)
+        return included and not _matches(self.exclude, namespace)
+
+
+EVERYWHERE = NamespaceFilter()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MetricSettings:
+    """How metrics are offered.
+
+    Attributes:
+        prometheus_enabled: `/metrics` is served.
+        prometheus_port: The port it is served on.
+        otlp: How they are pushed; None for not at all.
+        prefix: Stands before the names of the metrics that Kyverno has too; one of `PREFIXES`.
+        exposure: How metrics are shown, by their names as the configuration spells them.
+        namespaces: Whose resources are counted, in metrics that have the label `resource_namespace`.
+        cardinality_limit: Series of one metric at most.
+    """
+
+    prometheus_enabled: bool = True
+    prometheus_port: int = 8000
+    otlp: PushSettings | None = None
+    prefix: str = ""
+    exposure: Mapping[str, Exposure] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
+    namespaces: NamespaceFilter = EVERYWHERE
+    cardinality_limit: int = CARDINALITY_LIMIT
+
+
+def from_spec(spec: Mapping[str, Any], environ: Mapping[str, str] = types.MappingProxyType({})) -> MetricSettings:
+    """Read `spec.metrics` of a TracingConfiguration.
+
+    Args:
+        spec: That part of the spec, as decoded from JSON.
+        environ: Environment variables: OpenTelemetry's are the defaults of what the spec does not say about a push.
+
+    Raises:
+        SettingsInvalid: A field has a value that cannot be used.
+    """
+    prometheus = spec.get("prometheus") or {}
+    port = prometheus.get("port", 8000)
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise errors.SettingsInvalid("metrics.prometheus.port", f"{port!r} is not a port")
+    prefix = spec.get("prefix", "")
+    if prefix not in PREFIXES:
+        raise errors.SettingsInvalid("metrics.prefix", f"{prefix!r} is none of {', '.join(map(repr, PREFIXES))}")
+    limit = spec.get("cardinalityLimit", CARDINALITY_LIMIT)
+    if not isinstance(limit, int) or not LEAST_CARDINALITY_LIMIT <= limit <= MOST_CARDINALITY_LIMIT:
+        raise errors.SettingsInvalid(
+            "metrics.cardinalityLimit",
+            f"{limit!r} is not between {LEAST_CARDINALITY_LIMIT} and {MOST_CARDINALITY_LIMIT}",
+        )
+    namespaces = spec.get("namespaces") or {}
+    exposure = {name: _exposure(name, shown or {}) for name, shown in (spec.get("exposure") or {}).items()}
+    return MetricSettings(
+        prometheus_enabled=bool(prometheus.get("enabled", True)),
+        prometheus_port=port,
+        otlp=None if spec.get("otlp") is None else _push(spec["otlp"], environ),
+        prefix=prefix,
+        exposure=types.MappingProxyType(exposure),
+        namespaces=NamespaceFilter(
+            include=tuple(map(str, namespaces.get("include") or ())),
+            exclude=tuple(map(str, namespaces.get("exclude") or ())),
+        ),
+        cardinality_limit=limit,
+    )
+
+
+def _push(spec: Mapping[str, Any], environ: Mapping[str, str]) -> PushSettings:
+    path = "metrics.otlp"
+    temporality = spec.get("temporality") or _preferred_temporality(environ)
+    if temporality not in tuple(Temporality):
+        raise errors.SettingsInvalid(f"{path}.temporality", f"{temporality!r} is none of {', '.join(Temporality)}")
+    return PushSettings(
+        **destination.from_spec(spec, path, destination.Signal.METRICS, environ),
+        interval=_interval(spec.get("interval"), environ),
+        temporality=Temporality(temporality),
+    )
+
+
+def _interval(text: Any, environ: Mapping[str, str]) -> float:
+    where = "metrics.otlp.interval"
+    if text is None:
+        milliseconds = environ.get(_INTERVAL_VARIABLE, "").strip()
+        if not (milliseconds.isascii() and milliseconds.isdigit()):
+            return INTERVAL
+        return min(max(int(milliseconds) / 1e3, LEAST_INTERVAL), MOST_INTERVAL)
+    try:
+        seconds = duration.parse(str(text)) / duration.SECOND
+    except ValueError as error:
+        raise errors.SettingsInvalid(where, str(error)) from error
+    if not LEAST_INTERVAL <= seconds <= MOST_INTERVAL:
+        raise errors.SettingsInvalid(where, f"{text} is not between 1s and 1h")
+    return seconds
+
+
+def _preferred_temporality(environ: Mapping[str, str]) -> str:
+    return "delta" if environ.get(_TEMPORALITY_VARIABLE, "").strip().lower() == "delta" else "cumulative"
+
+
+def _exposure(name: str, spec: Mapping[str, Any]) -> Exposure:
+    path = f"metrics.exposure[{name}]"
+    buckets = spec.get("buckets")
+    if buckets is not None:
+        buckets = tuple(_bound(bound, path) for bound in buckets)
+        if not buckets or any(low >= high for low, high in itertools.pairwise(buckets)):
+            raise errors.SettingsInvalid(f"{path}.buckets", "must be ascending upper bounds, at least one")
+    return Exposure(
+        enabled=bool(spec.get("enabled", True)),
+        drop_labels=frozenset(map(str, spec.get("dropLabels") or ())),
+        buckets=buckets,
+    )
+
+
+def _bound(bound: Any, path: str) -> float:
+    if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
+        raise errors.SettingsInvalid(f"{path}.buckets", f"{bound!r} is not a finite number")
+    return float(bound)
+
+
+def _matches(patterns: Iterable[str], namespace: str) -> bool:
+    return any(wildcard.match(pattern, namespace) for pattern in patterns)

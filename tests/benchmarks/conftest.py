@@ -1,0 +1,65 @@
+"""What benchmarks share: a control plane that costs little itself, the policies, and a place to print figures.
+
+`KYMOGRAPH_BENCHMARKS=long` makes every measurement long enough to compare two versions by. Without it they take a few
+seconds: they then prove that what is measured still works, and give an idea of the figures.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from kymograph.localcluster import cluster as localcluster
+from kymograph.localcluster import installation
+from kymograph.localcluster import options as settings
+from support import installed as support
+
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def is_long() -> bool:
+    """Whether figures are wanted that can be compared."""
+    return os.environ.get("KYMOGRAPH_BENCHMARKS") == "long"
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a line of figures at the end of the test run."""
+    lines = request.config.stash.setdefault(_FIGURES, [])
+    lines.append(f"-- {request.node.nodeid.rpartition('/')[2]}")
+    return lines.append
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    lines = config.stash.get(_FIGURES, [])
+    if lines:
+        terminalreporter.section("figures of the benchmarks")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def pod_security() -> list[dict[str, Any]]:
+    """Seventeen policies with nineteen rules that demand what the Pod Security Standard "restricted" does."""
+    files = sorted((pathlib.Path(__file__).parent / "policies").glob("*.yaml"))
+    return [policy for file in files for policy in yaml.safe_load_all(file.read_text())]
+
+
+@pytest.fixture(scope="module")
+def quiet_cluster(request: pytest.FixtureRequest) -> Iterator[localcluster.LocalCluster]:
+    """A control plane of the benchmark's own: no tracing, no bodies in the audit log, nobody else's objects."""
+    if request.config.option.kubeconfig is not None:
+        pytest.skip("measures the processes of the local control plane: run it without --kubeconfig")
+    with localcluster.LocalCluster(settings.Options(audit_level="Metadata")) as running:
+        support.install(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def measured(quiet_cluster: localcluster.LocalCluster) -> support.Installed:
+    """The operator, installed by its manifests and under the shipped role, not started."""
+    return support.Installed(quiet_cluster, installation.Operator(quiet_cluster))

@@ -1,0 +1,51 @@
+"""An OTLP/gRPC receiver that keeps what it gets as bytes: decoding would take a processor from what is measured."""
+
+from concurrent import futures
+from types import TracebackType
+from typing import Self
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+
+
+class Sink:
+    """A receiver of traces on a free port of loopback; a context manager."""
+
+    def __init__(self) -> None:
+        self._received: list[bytes] = []
+        self._server = grpc.server(futures.ThreadPoolExecutor(2))
+        export = grpc.unary_unary_rpc_method_handler(self._export)  # no deserialiser: bytes in, bytes out
+        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_SERVICE, {"Export": export})])
+        self.endpoint = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.stop(0).wait()
+
+    @property
+    def exports(self) -> int:
+        """How many messages have come."""
+        return len(self._received)
+
+    def take(self) -> list[trace_pb2.Span]:
+        """The spans received since the last call."""
+        received, self._received = self._received, []
+        return [
+            span
+            for message in received
+            for resource in trace_service_pb2.ExportTraceServiceRequest.FromString(message).resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def _export(self, request: bytes, _context: grpc.ServicerContext) -> bytes:
+        self._received.append(request)
+        return b""

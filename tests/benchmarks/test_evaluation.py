@@ -1,0 +1,159 @@
+"""What the parts of a review cost by themselves, in this process: no server, no other process.
+
+    KYMOGRAPH_BENCHMARKS=long pytest tests/benchmarks/test_evaluation.py
+
+Each figure is the least CPU time of several rounds: what disturbs a measurement only ever adds to it.
+"""
+
+import gc
+import time
+
+import orjson
+import pytest
+
+from kymograph.cli import run as command
+from kymograph.controllers import policies as stores
+from kymograph.controllers.admission import metrics, review, server, spans
+from kymograph.engine import budget, evaluate, needs
+from kymograph.telemetry import encoding, providers, settings
+from support import pods
+
+pytestmark = pytest.mark.benchmark
+
+EVERY_TRACE = settings.TraceSettings(sampling_rate_per_million=1_000_000)
+REVIEWS = {"CREATE": pods.create(), "UPDATE": pods.update()}
+
+
+@pytest.fixture
+def least(is_long):
+    """The least microseconds that a call takes; several functions are measured in turn."""
+    before = gc.get_threshold()
+    gc.set_threshold(*command.COLLECT)
+
+    def measure(*functions, calls=100):
+        found = [float("inf")] * len(functions)
+        for _ in range(50 if is_long else 5):
+            for index, function in enumerate(functions):
+                began = time.process_time_ns()
+                for _ in range(calls):
+                    function()
+                found[index] = min(found[index], (time.process_time_ns() - began) / calls / 1e3)
+        return found if len(found) > 1 else found[0]
+
+    yield measure
+    gc.set_threshold(*before)
+
+
+@pytest.fixture
+def store(pod_security):
+    held = stores.PolicyStore()
+    for number, policy in enumerate(pod_security, start=1):
+        metadata = {**policy["metadata"], "uid": str(number), "resourceVersion": str(number), "generation": 1}
+        held.put({**policy, "metadata": metadata})
+    return held
+
+
+@pytest.fixture
+async def telemetry():
+    made = providers.Telemetry(spans.describe, facts={}, environ={}, make_exporter=lambda _settings: _Nowhere())
+    yield made
+    await made.shutdown(1)
+
+
+class _Nowhere:
+    def export(self, spans) -> None:
+        pass
+
+    def shutdown(self) -> None:
+        pass
+
+
+class _Labelled:
+    """Knows that namespaces have no labels."""
+
+    def at_hand(self, request, facts) -> None:
+        facts.add(needs.NamespaceLabels(request["namespace"]), {})
+
+
+def judge(policies, request, watcher=None):
+    facts = needs.Facts()
+    facts.add(needs.NamespaceLabels(request["namespace"]), {})
+    limits = budget.Budget(review.STEPS, deadline=time.monotonic_ns() + 10**10, clock=time.monotonic_ns)
+    return evaluate.evaluate(policies, request, facts, limits, time.monotonic_ns, watcher)
+
+
+@pytest.mark.parametrize("operation", REVIEWS)
+def test_evaluation(operation, store, telemetry, least, figure):
+    """Nineteen rules pass, whether or not their steps are recorded."""
+    request = REVIEWS[operation]["request"]
+    held = store.policies.lookup(request, "Fail")
+    decide = providers.sampling.decide
+
+    def recorded():
+        started = time.monotonic_ns()
+        record = providers.recorder.Recorder(decide(EVERY_TRACE, None, telemetry._ids), started, 0, telemetry._ids)
+        return judge(held, request, record), record
+
+    body = pods.encode(REVIEWS[operation])
+    alone, with_record, decoding = least(lambda: judge(held, request), recorded, lambda: orjson.loads(body), calls=50)
+    figure(
+        f"{operation}: 17 policies {alone:6.1f} us, recorded {with_record:6.1f} us (+{with_record - alone:4.1f} us),"
+        f" decoding {len(body) / 1000:.0f} kB {decoding:5.1f} us"
+    )
+    results, record = recorded()
+    assert [rule.status for result in results for rule in result.rules] == ["pass"] * 19
+    assert [rule[:4] for result in judge(held, request) for rule in result.rules] == [
+        rule[:4] for result in results for rule in result.rules
+    ]
+    assert record.span_count == 60
+
+
+async def test_review(store, telemetry, least, figure):
+    """A review from body to answer, without a server: what is not evaluation, decoding or digest is overhead."""
+    counted = metrics.ReviewMetrics(telemetry.instruments, store)
+    reviews = review.Reviews(store, _Labelled(), telemetry, counted, time.monotonic_ns)
+    nobody = review.Reviews(stores.PolicyStore(), _Labelled(), telemetry, counted, time.monotonic_ns)
+    body = pods.encode(pods.create())
+
+    def asked(by):
+        return by.validate(server.Request("/validate/fail", body, time.monotonic_ns() + 10**10), "Fail")
+
+    decoding, none, all_17 = least(lambda: orjson.loads(body), lambda: asked(nobody), lambda: asked(reviews))
+    figure(f"decoding {decoding:6.1f} us, review: no policy {none:6.1f} us, 17 policies {all_17:6.1f} us")
+    for by in (nobody, reviews):
+        assert orjson.loads(asked(by))["response"]["allowed"] is True
+
+
+def test_metrics(store, telemetry, least, figure):
+    """Every rule of every review is counted once, by its labels."""
+    request = pods.create()["request"]
+    counted = metrics.ReviewMetrics(telemetry.instruments, store)
+    results = judge(store.policies.lookup(request, "Fail"), request)
+    recordings = 2 + 2 * 19  # a counter and a histogram, of the review and of each rule
+    took = least(lambda: counted.reviewed(request, True, results, 1_000))
+    figure(f"{took / recordings:.3f} us a recording, {recordings} of them {took:.1f} us")
+    reviews, *_ = _values(telemetry, "admission_requests_total")
+    assert reviews >= 500
+    assert _values(telemetry, "policy_results_total") == [reviews] * 19
+
+
+def test_kept_trace(store, telemetry, least, figure):
+    """All spans of a trace are made and encoded."""
+    request = pods.create()["request"]
+    started = time.monotonic_ns()
+    decision = providers.sampling.decide(EVERY_TRACE, None, telemetry._ids)
+    record = providers.recorder.Recorder(decision, started, time.time_ns(), telemetry._ids)
+    judge(store.policies.lookup(request, "Fail"), request, record)
+    name, attributes, events = spans.server_span(request, None, (), time.monotonic_ns())
+    record.finish(name, attributes, time.monotonic_ns(), events=events)
+    render, encode = telemetry.queue._render, encoding.Encoder().encode
+    made = render(record)
+    rendering, encoded = least(lambda: render(record), lambda: encode(made), calls=20)
+    each = (rendering + encoded) / len(made)
+    figure(f"{len(made)} spans: making {rendering:.1f} us, encoding {encoded:.1f} us: {each:.2f} us a span")
+    assert len(made) == 60
+
+
+def _values(telemetry, name: str) -> list[int]:
+    text, _ = telemetry.prometheus.render("")
+    return [int(line.rpartition(" ")[2]) for line in text.decode().splitlines() if line.startswith(f"{name}{{")]

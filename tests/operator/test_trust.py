@@ -1,0 +1,110 @@
+"""A review is a question that anybody may have asked: forged ones are answered and leave nothing behind."""
+
+import ssl
+import urllib.error
+import urllib.request
+import uuid
+
+import pytest
+
+from support import pods, reviewing
+from support.installed import eventually, pod, policy
+
+AUDIT = policy(
+    "audited-for-trust",
+    {"failureAction": "Audit", "message": "a team, please", "pattern": {"metadata": {"labels": {"team": "?*"}}}},
+)
+KINDS = "policyreports,clusterpolicyreports,events,configmaps,secrets,serviceaccounts,pods"
+"""What a forged review could leave something in."""
+
+OURS = "validatingwebhookconfigurations,mutatingwebhookconfigurations,clusterpolicies,tracingconfigurations"
+
+
+def forged(name: str, uid: str, **request) -> bytes:
+    """A review of a Pod's creation that no API server asked about."""
+    document = pods.create(name, "default")
+    subject = pod(name, uid=uid, resourceVersion="1")
+    document["request"].update(object=subject, name=name, namespace="default", **request)
+    return pods.encode(document)
+
+
+def state(installed) -> dict[str, str]:
+    """Every object that is there, with its version; Leases and what counts traces apart."""
+    listed = installed.get(KINDS, "--all-namespaces")["items"] + installed.get(OURS)["items"]
+    found = {}
+    for each in listed:
+        metadata = each["metadata"]
+        version = metadata.get("generation") or metadata["resourceVersion"]  # status writes are no news
+        found[f"{each['kind']} {metadata.get('namespace', '')}/{metadata['name']}"] = f"{metadata['uid']} {version}"
+    return found
+
+
+def sentinel(installed) -> None:
+    """A real Pod, made and reported on after everything before: whatever was to be written has been by then."""
+    name = f"sentinel-{uuid.uuid4().hex[:8]}"
+    assert installed.create(pod(name)).returncode == 0
+    uid = installed.get("pod", name, "-n", "default")["metadata"]["uid"]
+    report = ("policyreport", uid, "-n", "default")
+    eventually(lambda: installed.kubectl("get", *report, check=False).returncode == 0, timeout=30)
+    installed.kubectl("delete", "pod", name, "-n", "default", "--force", "--grace-period=0")
+    installed.kubectl("delete", *report, "--ignore-not-found")
+
+
+@pytest.fixture
+def audited(installed, enforce):
+    """A policy in force whose findings are reported, and a Pod that it has something to say about."""
+    enforce(AUDIT)
+    assert installed.create(pod("genuine")).returncode == 0
+    uid = installed.get("pod", "genuine", "-n", "default")["metadata"]["uid"]
+    report = ("policyreport", uid, "-n", "default")
+    eventually(lambda: installed.kubectl("get", *report, check=False).returncode == 0, timeout=30)
+    eventually(lambda: installed.get("pod", "genuine", "-n", "default")["status"].get("phase") == "Running")
+    yield uid
+    installed.kubectl("delete", "pod", "genuine", "-n", "default", "--force", "--grace-period=0")
+
+
+def test_forged_reviews_leave_nothing_behind(installed, audited) -> None:
+    """Of objects that do not exist, and of one that does under another uid: no report, no event, no change at all."""
+    sentinel(installed)
+    before = state(installed)
+    for number in range(20):
+        for name, uid in ((f"nobody-{number}", str(uuid.uuid4())), ("genuine", str(uuid.uuid4()))):
+            for path in ("/validate/fail", "/validate/ignore"):
+                status, answer = reviewing.post(installed, path, forged(name, uid))
+                assert (status, answer["response"]["allowed"]) == (200, True)
+    sentinel(installed)
+    after = state(installed)
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert not {key for key in changed if not key.startswith("Event ") or "kymograph" in key}
+
+
+def test_a_forged_policy_review_makes_no_policy(installed, audited) -> None:
+    """Nor does one about a policy: what is enforced is what the API server stores."""
+    document = pods.create("forged", "default")
+    kind = {"group": "kyverno.io", "version": "v1", "kind": "ClusterPolicy"}
+    resource = {"group": "kyverno.io", "version": "v1", "resource": "clusterpolicies"}
+    subject = policy("forged", {"message": "nobody gets in", "deny": {}})
+    document["request"].update(
+        kind=kind, requestKind=kind, resource=resource, requestResource=resource, object=subject, name="forged"
+    )
+    del document["request"]["namespace"]
+    before = state(installed)
+    status, answer = reviewing.post(installed, "/validate/policies", pods.encode(document))
+    assert (status, answer["response"]["allowed"]) == (200, True)
+    assert installed.create(pod("fine"), "--dry-run=server").returncode == 0
+    assert state(installed).keys() == before.keys()
+
+
+def test_an_answer_to_a_forged_review_tells_no_secret(installed, audited) -> None:
+    """What comes back is about the question alone, and is never kept."""
+    _, answer = reviewing.post(installed, "/validate/fail", forged("nobody", str(uuid.uuid4())))
+    assert set(answer["response"]) <= {"uid", "allowed", "status", "auditAnnotations", "warnings"}
+
+
+def test_whoever_shows_no_certificate_of_the_api_server_is_not_answered(installed) -> None:
+    """With `--webhook-client-ca` a review is not even a question: the handshake fails."""
+    request = urllib.request.Request(
+        f"https://127.0.0.1:{installed.operator.webhook_port}/validate/fail", data=forged("nobody", "u")
+    )
+    with pytest.raises((urllib.error.URLError, ssl.SSLError, ConnectionError)):
+        urllib.request.urlopen(request, context=reviewing.anybody(), timeout=10)  # noqa: S310 - https

@@ -1,0 +1,114 @@
+"""Log records: one line each, with the trace they belong to, whatever is in them."""
+
+import datetime as dt
+import json
+import logging
+import re
+import sys
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from kymograph.runtime import logs
+
+
+@pytest.fixture
+def configured():
+    """Configure logging as the process does, and put everything back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in logs._QUIET}
+    yield logs.configure
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
+
+
+def record(message="Policy %s compiled", arguments=("p",), exc_info=None, **extra):
+    made = logging.LogRecord("kymograph.x", logging.WARNING, "", 1, message, arguments, exc_info)
+    made.created, made.msecs = 1_709_294_400.25, 250.0
+    made.__dict__.update(extra)
+    return made
+
+
+def in_json(given):
+    text = logs.JsonFormatter().format(given)
+    assert "\n" not in text
+    return json.loads(text)
+
+
+def test_a_json_record_has_time_level_logger_and_message() -> None:
+    """The time is UTC whatever the machine's zone, in RFC 3339."""
+    assert in_json(record()) == {
+        "time": "2024-03-01T12:00:00.250Z",
+        "level": "warning",
+        "logger": "kymograph.x",
+        "message": "Policy p compiled",
+    }
+    assert dt.datetime.fromisoformat(in_json(record())["time"])
+
+
+@pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter()])
+def test_a_record_within_a_span_carries_its_ids(formatter) -> None:
+    """In hexadecimal, as traces are looked up; none outside of a span."""
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
+    with tracer.start_as_current_span("work") as span:
+        inside = formatter.format(record())
+    trace_id = f"{span.get_span_context().trace_id:032x}"
+    assert trace_id in inside
+    assert "trace" not in formatter.format(record())
+    if isinstance(formatter, logs.JsonFormatter):
+        document = json.loads(inside)
+        assert (document["trace_id"], document["span_id"]) == (trace_id, f"{span.get_span_context().span_id:016x}")
+
+
+def test_extra_fields_are_fields_and_overwrite_none_of_ours() -> None:
+    """Whoever logs cannot forge level, time or trace."""
+    document = in_json(record(policy="p", level="forged", time="forged", odd={1, 2}))
+    assert (document["policy"], document["level"], document["time"][:4]) == ("p", "warning", "2024")
+    assert document["odd"] in ("{1, 2}", "{2, 1}")
+
+
+@pytest.mark.parametrize("value", [2**70, "\ud800", {"a": "\ud800"}, float("inf"), object])
+def test_no_value_is_lost_for_being_odd(value) -> None:
+    """A record that cannot be written would be one that nobody reads."""
+    assert in_json(record("odd %r", (value,), value=value))["message"].startswith("odd")
+
+
+def test_an_exception_is_part_of_its_record() -> None:
+    """With its stack, in JSON on the same line."""
+    try:
+        int("what happened")
+    except ValueError:
+        given = record(exc_info=sys.exc_info())
+    assert "ValueError: invalid literal" in in_json(given)["exception"]
+    assert "ValueError: invalid literal" in logs.TextFormatter().format(given)
+
+
+def test_text_is_for_people() -> None:
+    """Time, level, logger, message."""
+    assert logs.TextFormatter().format(record()) == "12:00:00.250 WARNING kymograph.x: Policy p compiled"
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_configured_records_go_to_standard_error(configured, capsys, log_format) -> None:
+    """From the level on that was asked for; libraries only speak up about what is wrong."""
+    configured(log_format, "info")
+    logging.getLogger("kymograph.test").debug("too little")
+    logging.getLogger("kymograph.test").info("hello")
+    logging.getLogger("kopf.objects").info("chatter")
+    logging.getLogger("kopf.objects").warning("trouble")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert re.search("hello", lines[0])
+    assert re.search("trouble", lines[1])
+    assert lines[0].startswith("{") is (log_format == "json")
+
+
+def test_a_level_above_warning_holds_for_libraries_too(configured, capsys) -> None:
+    """Asked for errors, one gets errors."""
+    configured("text", "error")
+    logging.getLogger("aiohttp").warning("trouble")
+    logging.getLogger("aiohttp").error("failure")
+    assert ["failure" in line for line in capsys.readouterr().err.splitlines()] == [True]

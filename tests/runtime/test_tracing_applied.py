@@ -1,0 +1,256 @@
+"""A TracingConfiguration is applied while the process runs, all of it or none, and its author is told."""
+
+import asyncio
+import datetime as dt
+
+import aiohttp
+import kopf
+import pytest
+
+from kymograph.clients.kubernetes import errors as kubernetes_errors
+from kymograph.model import tracingconfiguration as model
+from kymograph.runtime import metricserver, tracing
+from kymograph.telemetry import providers
+
+NOW = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
+
+
+class Cluster:
+    """Holds the TracingConfiguration, or not.
+
+    Attributes:
+        failures: What the next calls of any kind raise instead.
+        statuses: The statuses written, oldest first.
+    """
+
+    def __init__(self):
+        self.document = None
+        self.failures = []
+        self.statuses = []
+        self.created = 0
+
+    def _fail(self):
+        if self.failures and (failure := self.failures.pop(0)) is not None:
+            raise failure
+
+    async def get(self, resource, name):
+        self._fail()
+        if self.document is None:
+            raise kubernetes_errors.NotFound(404, "NotFound", name)
+        return self.document
+
+    async def create(self, resource, document):
+        self._fail()
+        self.created += 1
+        self.document = {**document, "metadata": {**document["metadata"], "generation": 1, "uid": "made"}}
+        return self.document
+
+    async def merge(self, resource, name, patch, *, subresource):
+        self._fail()
+        assert (name, subresource) == ("default", "status")
+        self.statuses.append(patch["status"])
+        return {}
+
+
+class Secrets:
+    """There are none."""
+
+    async def read(self, names):
+        assert not tuple(names)
+        return {}
+
+    async def changed(self):
+        return False
+
+
+class Exporter:
+    def export(self, spans):
+        pass
+
+    def shutdown(self):
+        pass
+
+
+class Here:
+    def __init__(self):
+        self.cluster = Cluster()
+        self.unusable = False
+        self.telemetry = providers.Telemetry(lambda *_: ("", {}), facts={}, environ={}, make_exporter=self._make)
+        self.metrics = metricserver.MetricServer(self.telemetry)
+        self.tracing = tracing.Tracing(self.cluster, self.telemetry, self.metrics, Secrets(), {}, lambda: NOW)
+        self.tasks = []
+
+    def _make(self, *_):
+        if self.unusable:
+            raise ValueError("bad certificate")
+        return Exporter()
+
+    @property
+    def endpoint(self):
+        traces = self.telemetry.in_force.traces
+        return traces and traces.endpoint
+
+    def report(self):
+        self.tasks.append(asyncio.create_task(self.tracing.report()))
+
+    async def written(self, count):
+        """The statuses, once there are so many."""
+        async with asyncio.timeout(5):
+            while len(self.cluster.statuses) < count:  # noqa: ASYNC110 - what is looked at has no event
+                await asyncio.sleep(0.001)
+        return self.cluster.statuses
+
+    async def close(self):
+        for task in self.tasks:
+            assert not task.done(), task
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.metrics.serve(None)
+        await self.telemetry.shutdown(1)
+
+
+@pytest.fixture
+async def here(monkeypatch):
+    monkeypatch.setattr(tracing, "LOOK_EVERY", 0.002)
+    made = Here()
+    yield made
+    await made.close()
+
+
+def document(port, generation=1, uid="u", **traces):
+    spec = {"metrics": {"prometheus": {"enabled": port is not None, "port": port or 8000}}}
+    if traces:
+        spec["traces"] = traces
+    return {"metadata": {"name": "default", "generation": generation, "uid": uid}, "spec": spec}
+
+
+async def scraped(port):
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert answer.status == 200
+        return await answer.text()
+
+
+async def refused(port):
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(f"http://127.0.0.1:{port}/metrics")
+    return True
+
+
+async def test_the_start_makes_the_resource_for_users_to_edit(here, monkeypatch, unused_tcp_port) -> None:
+    """With what applies where nobody said anything."""
+    made = {**model.default(), "spec": document(unused_tcp_port)["spec"]}
+    monkeypatch.setattr(model, "default", lambda: made)
+    await here.tracing.start()
+    assert (here.cluster.created, here.endpoint) == (1, None)
+    assert "# TYPE" in await scraped(unused_tcp_port)
+
+
+async def test_the_start_takes_the_resource_that_another_replica_makes_first(here, unused_tcp_port) -> None:
+    """Two replicas start at once; one of them meets a conflict and reads what the other made."""
+    there = document(unused_tcp_port, endpoint="a:1")
+    here.cluster.failures = [kubernetes_errors.NotFound(404, "", ""), kubernetes_errors.Conflict(409, "", "")]
+    here.cluster.document = there
+    await here.tracing.start()
+    assert here.endpoint == "a:1"
+
+
+async def test_a_start_without_an_answer_goes_on_with_the_defaults(here, monkeypatch, unused_tcp_port) -> None:
+    """Policies are enforced whatever becomes of telemetry."""
+    here.cluster.failures = [kubernetes_errors.Unreachable("refused")]
+    monkeypatch.setattr(metricserver.MetricServer, "serve", _nowhere)
+    await here.tracing.start()
+    assert here.endpoint is None
+
+
+async def _nowhere(self, port):
+    """Stands for a port, where a test is about something else."""
+
+
+async def test_changes_move_exporters_and_ports_and_removal_the_defaults(here, unused_tcp_port_factory) -> None:
+    """Without a restart; a status write is no change."""
+    first, second = unused_tcp_port_factory(), unused_tcp_port_factory()
+    await here.tracing.changed(document(first, endpoint="a:1"))
+    assert here.endpoint == "a:1"
+    assert await scraped(first) is not None
+    await here.tracing.changed(document(second, 2, endpoint="b:1"))
+    assert (here.endpoint, await refused(first)) == ("b:1", True)
+    assert await scraped(second) is not None
+    await here.tracing.changed(document(first, 2, endpoint="c:1"))
+    assert here.endpoint == "b:1"
+    await here.tracing.changed(document(None, 3))
+    assert (here.endpoint, await refused(second)) == (None, True)
+
+
+@pytest.mark.parametrize("wrong", ["field", "exporter", "port"])
+async def test_what_cannot_be_used_leaves_everything_as_it_was(here, unused_tcp_port_factory, wrong) -> None:
+    """Also the half of it that could be used; the condition says why, and a mended one is taken."""
+    good, other, taken = (unused_tcp_port_factory() for _ in range(3))
+    await here.tracing.changed(document(good, 1, endpoint="a:1"))
+    here.report()
+    await here.written(1)
+    blocker = metricserver.MetricServer(here.telemetry)
+    await blocker.serve(taken)
+    here.unusable = wrong == "exporter"
+    await here.tracing.changed(
+        document(taken if wrong == "port" else other, 2, endpoint="no endpoint" if wrong == "field" else "b:1")
+    )
+    assert here.endpoint == "a:1"
+    assert await scraped(good) is not None
+    assert await refused(other)
+    accepted = (await here.written(2))[1]["conditions"][0]
+    assert (accepted["type"], accepted["status"], accepted["observedGeneration"]) == ("Accepted", "False", 2)
+    assert "the last good configuration goes on" in accepted["message"]
+    here.unusable = False
+    await here.tracing.changed(document(other, 3, endpoint="b:1"))
+    assert (await here.written(3))[2]["conditions"][0]["status"] == "True"
+    assert here.endpoint == "b:1"
+    await blocker.serve(None)
+
+
+async def test_a_status_is_written_once_until_something_changes(here, unused_tcp_port) -> None:
+    """Not every second; a resource made again has no status yet and gets one."""
+    await here.tracing.changed(document(unused_tcp_port))
+    here.report()
+    await here.written(1)
+    await asyncio.sleep(0.02)
+    assert len(here.cluster.statuses) == 1
+    await here.tracing.changed(document(unused_tcp_port, uid="again"))
+    await here.written(2)
+    await here.tracing.removed()
+    await here.tracing.changed(document(unused_tcp_port, uid="again"))
+    assert [each["observedGeneration"] for each in await here.written(3)] == [1, 1, 1]
+
+
+async def test_counts_are_written_now_and_then(here, monkeypatch, unused_tcp_port) -> None:
+    """A status whose counts alone have changed can wait."""
+    monkeypatch.setattr(tracing, "COUNT_EVERY", 0.0)
+    await here.tracing.changed(document(unused_tcp_port, endpoint="a:1"))
+    here.report()
+    await here.written(1)
+    with here.telemetry.tracer.start_as_current_span("not sampled"):
+        pass
+    await asyncio.sleep(0.02)
+    assert len(here.cluster.statuses) == 1  # nothing was counted
+    here.telemetry.queue._sent += 5
+    assert (await here.written(2))[-1]["exporters"][0]["sent"] == 5
+
+
+async def test_a_status_that_cannot_be_written_is_tried_again(here, unused_tcp_port) -> None:
+    """Whatever the API server says."""
+    await here.tracing.changed(document(unused_tcp_port))
+    here.cluster.failures = [kubernetes_errors.Unreachable("refused"), kubernetes_errors.NotFound(404, "", "")]
+    here.report()
+    assert len(await here.written(1)) == 1
+
+
+async def test_kopf_tells_of_the_one_named_default(here, unused_tcp_port) -> None:
+    """Others cannot exist; were there one, it would not apply."""
+    registry = kopf.OperatorRegistry()
+    tracing.register(registry, here.tracing)
+    (handler,) = registry._watching.get_all_handlers()
+    mine = document(unused_tcp_port, endpoint="a:1")
+    await handler.fn(event={"type": "ADDED", "object": {**mine, "metadata": {**mine["metadata"], "name": "other"}}})
+    assert here.endpoint is None
+    await handler.fn(event={"type": None, "object": mine})
+    assert here.endpoint == "a:1"

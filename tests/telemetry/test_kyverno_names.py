@@ -1,0 +1,155 @@
+"""With `metrics.prefix: kyverno_` a scrape has Kyverno's families: names, types, HELP, labels and buckets, exactly.
+
+The table is what Kyverno 1.19 exports, of the families that there are here.
+"""
+
+import re
+
+import pytest
+from prometheus_client import parser
+
+from kymograph.telemetry import providers, settings
+from kymograph.telemetry.instruments import labels
+
+BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 25, 30, float("inf")]
+
+POLICY = {"policy_validation_mode", "policy_type", "policy_background_mode", "policy_namespace", "policy_name"}
+RESOURCE = {"resource_kind", "resource_namespace", "resource_request_operation"}
+RULE = POLICY | RESOURCE | {"rule_name", "rule_result", "rule_type", "rule_execution_cause", "dry_run"}
+REVIEW = RESOURCE | {"request_allowed", "request_webhook"}
+TTL = {"resource_namespace", "resource_group", "resource_version", "resource_resource"}
+
+KYVERNO = {
+    "kyverno_policy_results_total": (
+        "counter",
+        RULE,
+        (
+            "can be used to track the results associated with the policies applied in the user's cluster, at the level"
+            " from rule to policy to admission requests"
+        ),
+    ),
+    "kyverno_policy_execution_duration_seconds": (
+        "histogram",
+        RULE,
+        (
+            "can be used to track the latencies (in seconds) associated with the execution/processing of the individual"
+            " rules under Kyverno policies whenever they evaluate incoming resource requests"
+        ),
+    ),
+    "kyverno_policy_rule_info_total": (
+        "gauge",
+        POLICY | {"status_ready", "rule_name", "rule_type"},
+        (
+            "can be used to track the info of the rules or/and policies present in the cluster. 0 means the rule"
+            " doesn't exist and has been deleted, 1 means the rule is currently existent in the cluster"
+        ),
+    ),
+    "kyverno_policy_changes_total": (
+        "counter",
+        POLICY | {"policy_change_type"},
+        (
+            "can be used to track all the changes associated with the Kyverno policies present on the cluster such as"
+            " creation, updates and deletions"
+        ),
+    ),
+    "kyverno_admission_requests_total": (
+        "counter",
+        REVIEW,
+        "can be used to track the number of admission requests encountered by Kyverno in the cluster",
+    ),
+    "kyverno_admission_review_duration_seconds": (
+        "histogram",
+        REVIEW,
+        (
+            "can be used to track the latencies (in seconds) associated with the entire individual admission review."
+            " For example, if an incoming request trigger, say, five policies, this metric will track the e2e latency"
+            " associated with the execution of all those policies"
+        ),
+    ),
+    "kyverno_ttl_controller_deletedobjects_total": (
+        "counter",
+        TTL,
+        "can be used to track number of deleted objects by the ttl resource controller.",
+    ),
+    "kyverno_ttl_controller_errors_total": (
+        "counter",
+        TTL,
+        "can be used to track number of ttl cleanup failures.",
+    ),
+    "kyverno_ttl_controller_info": (
+        "gauge",
+        TTL - {"resource_namespace"},
+        "can be used to track individual resource controllers running for ttl based cleanup",
+    ),
+}
+
+POLICY_LABELS = ("enforce", "cluster", "true", "-", "no-privileges")
+
+
+@pytest.fixture
+async def scrape():
+    """A scrape of a process in which everything has been counted once."""
+    telemetry = providers.Telemetry(lambda _, subject: (str(subject), {}), facts={}, environ={})
+    counted = telemetry.instruments
+    rule = labels.Rule(*POLICY_LABELS, "Pod", "a", "create", "rule", "fail", "validate", "admission_request", "false")
+    review = labels.Review("Pod", "a", "create", "true", "ValidatingWebhookConfiguration")
+    cleaned = labels.Cleaned("a", "", "v1", "pods")
+    counted.policy_results.bind(rule).add()
+    counted.policy_execution_duration.bind(rule).record(0.3)
+    counted.policy_changes.bind(labels.Change(*POLICY_LABELS, "created")).add()
+    counted.admission_requests.bind(review).add()
+    counted.admission_review_duration.bind(review).record(0.3)
+    counted.admission_refused.bind(("too_large",)).add()
+    counted.ttl_deleted_objects.bind(cleaned).add()
+    counted.ttl_errors.bind(cleaned).add()
+    info = labels.RuleInfo("-", "p", "true", "audit", "cluster", "true", "rule", "validate")
+    counted.policy_rule_info.observe(lambda: [info])
+    counted.ttl_info.observe(lambda: [labels.Watched("", "v1", "pods")])
+
+    async def render(prefix):
+        await telemetry.apply(settings.from_spec({"metrics": {"prefix": prefix}}))
+        return telemetry.prometheus.render("")[0].decode()
+
+    yield render
+    await telemetry.shutdown(1)
+
+
+async def test_a_scrape_has_kyvernos_families_and_no_others_under_its_prefix(scrape):
+    text = await scrape("kyverno_")
+    helps = dict(re.findall(r"^# HELP (kyverno_\S+) (.*)$", text, re.MULTILINE))
+    types = dict(re.findall(r"^# TYPE (kyverno_\S+) (.*)$", text, re.MULTILINE))
+    assert {name: (types[name], helps[name]) for name in helps} == {
+        name: (kind, help_text) for name, (kind, _, help_text) in KYVERNO.items()
+    }
+
+
+async def test_their_labels_and_buckets_are_kyvernos(scrape):
+    families = parser.text_string_to_metric_families(await scrape("kyverno_"))
+    seen = set()
+    for family in families:
+        names = {family.name, f"{family.name}_total"} & KYVERNO.keys()
+        if not names:
+            continue
+        (name,) = names
+        _, expected, _ = KYVERNO[name]
+        seen.add(name)
+        for sample in family.samples:
+            assert sample.labels.keys() - {"le"} == expected
+        if family.type == "histogram":
+            assert [float(each.labels["le"]) for each in family.samples if each.name.endswith("_bucket")] == BUCKETS
+            assert {each.name.removeprefix(name) for each in family.samples} == {"_bucket", "_sum", "_count"}
+    assert seen == KYVERNO.keys()
+
+
+async def test_what_kyverno_does_not_have_keeps_its_name(scrape):
+    text = await scrape("kyverno_")
+    assert '\nadmission_refused_total{reason="too_large"} 1\n' in text
+    assert "\ntelemetry_spans_exported_total 0.0\n" in text
+    assert "kyverno_admission_refused" not in text
+
+
+async def test_without_the_prefix_the_names_are_the_same_but_for_it(scrape):
+    with_prefix, without = await scrape("kyverno_"), await scrape("")
+    names = {name.removeprefix("kyverno_") for name in re.findall(r"^# TYPE (\S+)", with_prefix, re.MULTILINE)}
+    assert names == set(re.findall(r"^# TYPE (\S+)", without, re.MULTILINE))
+    assert "kyverno_" not in without
