@@ -315,7 +315,7 @@ async def test_a_deleted_secret_is_made_anew_and_the_old_authority_stays_trusted
     ("asked", "authority_too"), [("2026-03-01", False), ("cat", False), ("ca", True), ("new CA, March", True)]
 )
 async def test_a_rotation_is_done_once_when_it_is_asked_for(bundle, asked, authority_too):
-    """A new value of the annotation wants a new certificate; the word `ca` in it a new authority, beside the old one."""
+    """A new value of the annotation wants a new certificate; the word `ca` in it a new authority too."""
     stored = certificates.Stored(certificates.to_secret(bundle), "7", {"kymograph.dev/rotate": asked, "a": "b"})
     secrets = Secrets(stored)
     manager = certificates.Manager(secrets, NAMES, lambda: NOW)

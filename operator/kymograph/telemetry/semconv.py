@@ -99,11 +99,6 @@ CLEANUP_PROPAGATION = "kymograph.cleanup.propagation_policy"
 CLEANUP_RESULT = "kymograph.cleanup.result"
 
 # Kymograph: work on one object outside of a request
-OBJECT_GROUP = "kymograph.object.group"
-OBJECT_KIND = "kymograph.object.kind"
-OBJECT_NAMESPACE = "kymograph.object.namespace"
-OBJECT_NAME = "kymograph.object.name"
-OBJECT_UID = "kymograph.object.uid"
 REPORT_OUTCOME = "kymograph.report.outcome"
 
 # Kymograph: events on spans
