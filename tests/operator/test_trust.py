@@ -14,6 +14,7 @@ AUDIT = policy(
     "audited-for-trust",
     {"failureAction": "Audit", "message": "a team, please", "pattern": {"metadata": {"labels": {"team": "?*"}}}},
 )
+USER_IS_KNOWN = {"key": "{{ request.userInfo.username }}", "operator": "NotEquals", "value": ""}
 KINDS = "policyreports,clusterpolicyreports,events,configmaps,secrets,serviceaccounts,pods"
 """What a forged review could leave something in."""
 
@@ -76,6 +77,37 @@ def test_forged_reviews_leave_nothing_behind(installed, audited) -> None:
     after = state(installed)
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert not {key for key in changed if not key.startswith("Event ") or "kymograph" in key}
+
+
+@pytest.mark.parametrize("operation", ["CREATE", "UPDATE"])
+def test_a_forged_review_of_an_object_that_exists_changes_no_report(installed, audited, operation: str) -> None:
+    """Its name and its uid, but another content: the report goes on saying what is stored."""
+    sentinel(installed)
+    before = installed.get("policyreport", audited, "-n", "default")
+    document = pods.create("genuine", "default")
+    subject = pod("genuine", uid=audited, resourceVersion="1", labels={"team": "forged"})
+    old = {"oldObject": pod("genuine", uid=audited, resourceVersion="1")} if operation == "UPDATE" else {}
+    document["request"].update(object=subject, name="genuine", namespace="default", operation=operation, **old)
+    for path in ("/validate/fail", "/validate/ignore"):
+        status, answer = reviewing.post(installed, path, pods.encode(document))
+        assert (status, answer["response"]["allowed"]) == (200, True)
+    sentinel(installed)
+    assert installed.get("policyreport", audited, "-n", "default") == before
+    assert [each["result"] for each in before["results"] if each["policy"] == "audited-for-trust"] == ["fail"]
+
+
+def test_what_a_genuine_review_showed_is_what_is_stored(installed, enforce) -> None:
+    """A policy that looks at the user cannot be asked again: its result shows that the Pod was recognized."""
+    rule = {"failureAction": "Audit", "message": "no", "deny": {"conditions": {"any": [USER_IS_KNOWN]}}}
+    enforce(policy("audited-user", rule, background=False))
+    name = f"recognized-{uuid.uuid4().hex[:8]}"
+    assert installed.create(pod(name)).returncode == 0
+    uid = installed.get("pod", name, "-n", "default")["metadata"]["uid"]
+    report = ("policyreport", uid, "-n", "default")
+    eventually(lambda: installed.kubectl("get", *report, check=False).returncode == 0, timeout=30)
+    results = {each["policy"]: each["result"] for each in installed.get(*report)["results"]}
+    assert results["audited-user"] == "fail"
+    installed.kubectl("delete", "pod", name, "-n", "default", "--force", "--grace-period=0")
 
 
 def test_a_forged_policy_review_makes_no_policy(installed, audited) -> None:

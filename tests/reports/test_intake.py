@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kymograph.controllers.reports import findings, intake, queue
+from kymograph.controllers.reports import confirmation, findings, intake, queue
 from support import pods
 from support.reporting import TRACED, UNTRACED, compiled, result_of
 
@@ -37,24 +37,32 @@ def taken(clock, dropped):
     return intake.Intake(clock, lambda: clock.now + 1_709_294_400_000_000_000, lambda: dropped.append(1))
 
 
+def let_go(taken):
+    while taken.digest():
+        pass
+
+
 def mature(taken, clock):
+    let_go(taken)
     clock.now += PAUSE
     return list(taken.mature())
 
 
 def test_a_created_object_is_looked_at_after_its_grace(taken, clock) -> None:
     """It is stored only after the last webhook has answered."""
-    taken.decided(pods.create()["request"], (P, Q), (result_of(P, "fail"),), UNTRACED)
+    review = pods.create()["request"]
+    taken.decided(review, (P, Q), (result_of(P, "fail"),), UNTRACED)
+    let_go(taken)
     clock.now += PAUSE - 1
     assert not list(taken.mature())
     clock.now += 1
     (found,) = taken.mature()
     assert found.subject == ("", "v1", "Pod", "shop", "web-7d4b9c6f58-x2x7k", "5a3f4a35-0f9b-41a2-8f0e-4cf6f4f1d777")
     assert (found.plural, found.fresh, found.replaces, found.requests) == ("pods", True, "", ())
-    decided_at = 1_709_294_405_000_000_000
+    about = (findings.ADMISSION, 1_709_294_405_000_000_000, confirmation.digest(review["object"]))
     assert found.latest == {
-        "p": findings.Found(result_of(P, "fail"), findings.ADMISSION, decided_at),
-        "q": findings.Found(None, findings.ADMISSION, decided_at),
+        "p": findings.Found(result_of(P, "fail"), *about),
+        "q": findings.Found(None, *about),
     }
 
 
@@ -110,19 +118,36 @@ def test_too_many_are_dropped_and_counted(taken, clock, dropped, monkeypatch) ->
     assert len(mature(taken, clock)) == 3
 
 
-def test_no_object_is_held(taken) -> None:
-    """An entry holds names, not the object: thousands of those would be hundreds of megabytes."""
+def test_no_object_is_held_for_long(taken) -> None:
+    """An entry holds names and a digest, not the object: thousands of those would be hundreds of megabytes."""
     import gc
 
     review = pods.create()["request"]
     taken.decided(review, (P,), (), UNTRACED)
-    held = gc.get_referents(taken._entries)[0]
+    let_go(taken)
+    assert not taken._held
+    ((entry, reviewed),) = taken._entries
+    assert len(reviewed) == 16
+    held = gc.get_referents(entry)
     assert not any(each is review["object"] or each is review["object"]["metadata"] for each in held)
+
+
+def test_what_is_nested_too_deep_is_dropped_and_counted(taken, clock, dropped) -> None:
+    """A forged object that cannot be digested ends nothing but itself."""
+    review = pods.create()["request"]
+    deep: dict = {}
+    for _ in range(500):
+        deep = {"in": deep}
+    taken.decided({**review, "object": {**review["object"], "spec": deep}}, (P,), (), UNTRACED)
+    taken.decided(review, (P,), (), UNTRACED)
+    assert len(mature(taken, clock)) == 1
+    assert len(dropped) == 1
 
 
 async def test_a_full_queue_makes_the_intake_wait(taken, clock, dropped, monkeypatch) -> None:
     """What cannot be passed on stays within the bound of the intake."""
     monkeypatch.setattr(intake, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(intake, "HELD", 0.001)
     monkeypatch.setattr(queue, "MOST_WAITING", 2)
     work = queue.WorkQueue()
     for number in range(4):

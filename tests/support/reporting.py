@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from kymograph.clients.kubernetes import discovery, errors
-from kymograph.controllers.reports import document, findings, kinds, permissions, queue, reported, writer
+from kymograph.controllers.reports import confirmation, document, findings, kinds, permissions, queue, reported, writer
 from kymograph.engine import compile as compiler
 from kymograph.engine import evaluate
 from kymograph.telemetry.sampling import Decision
@@ -213,6 +213,7 @@ class Controller:
             permissions.Permissions(lambda: self.now),
             self.work,
             self.reported,
+            confirmation.Confirmation(cluster, store, lambda: 0),
             provider.get_tracer("test"),
             self.outcomes.append,
         )

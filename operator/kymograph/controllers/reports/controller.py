@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kymograph.controllers import policies
-from kymograph.controllers.reports import intake, kinds, permissions, queue, reported, writer
+from kymograph.controllers.reports import confirmation, intake, kinds, permissions, queue, reported, writer
 from kymograph.controllers.reports.findings import Findings
 from kymograph.engine.evaluate import PolicyResult
 from kymograph.engine.policy import CompiledPolicy
@@ -55,6 +55,7 @@ class Reports:
             permissions.Permissions(seconds),
             self._work,
             self._reported,
+            confirmation.Confirmation(client, store, clock),
             telemetry.tracer_for("reports"),
             lambda outcome: instruments.report_updates.bind((outcome.value,)).add(),
         )

@@ -38,11 +38,13 @@ class Found(NamedTuple):
         result: The results of its rules; None where it has nothing to say of the object (any more).
         process: `ADMISSION` or `BACKGROUND`.
         at: When, in nanoseconds since the epoch.
+        reviewed: The `confirmation.digest` of what an unproven review showed; empty where the stored object was read.
     """
 
     result: PolicyResult | None
     process: Mapping[str, str]
     at: int
+    reviewed: bytes = b""
 
 
 ByPolicy: TypeAlias = Mapping[str, Found]

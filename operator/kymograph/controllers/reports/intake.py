@@ -1,7 +1,8 @@
 """What admission hands over, taken at the least cost, and kept until the objects can be expected to exist.
 
-The hot path appends one tuple. Everything else (which object, which entries of a report) is made of it later, in
-slices. A review is untrusted: nothing here is believed, only remembered until the writer has asked the API server.
+The hot path appends one tuple. Everything else (which object, what of it was reviewed, which entries of a report) is
+made of it later, in slices; the object itself is let go within a fraction of a second. A review is untrusted: nothing
+here is believed, only remembered until the writer has asked the API server.
 """
 
 import asyncio
@@ -9,9 +10,10 @@ import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import orjson
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from kymograph.controllers.reports import findings, queue
+from kymograph.controllers.reports import confirmation, findings, queue
 from kymograph.engine.evaluate import PolicyResult
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.model import policyreport as model
@@ -25,6 +27,9 @@ GRACE = 1_000_000_000
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at what has waited long enough; what comes in between is written together."""
+
+HELD = 0.1
+"""Seconds that an object is held until a digest takes its place: thousands of them would be hundreds of megabytes."""
 
 SLICE = 3_000_000
 """Nanoseconds of work before a waiting review is let in."""
@@ -65,10 +70,11 @@ class Intake:
         self._clock = clock
         self._wall_clock = wall_clock
         self._dropped = dropped
-        self._entries: collections.deque[_Entry] = collections.deque()
+        self._held: collections.deque[tuple[_Entry, Mapping[str, Any]]] = collections.deque()
+        self._entries: collections.deque[tuple[_Entry, bytes]] = collections.deque()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._held) + len(self._entries)
 
     def decided(
         self,
@@ -80,7 +86,7 @@ class Intake:
         """A review was allowed: remember what was found, unless no object comes of it. Called on the hot path.
 
         Args:
-            request: The AdmissionRequest, its shape checked; not kept.
+            request: The AdmissionRequest, its shape checked; its object is held for `HELD`.
             evaluated: The policies that had a say.
             results: What they found.
             decision: Which trace the request belongs to.
@@ -94,32 +100,46 @@ class Intake:
             return
         if request.get("dryRun") or request.get("subResource"):
             return
-        metadata = (request.get("object") or _NOTHING).get("metadata") or _NOTHING
+        reviewed = request.get("object") or _NOTHING
+        metadata = reviewed.get("metadata") or _NOTHING
         uid = metadata.get("uid")
         if not uid:
             return
-        entries = self._entries
-        if len(entries) >= MOST_ENTRIES:
+        held = self._held
+        if len(held) + len(self._entries) >= MOST_ENTRIES:
             self._dropped()
             return
-        entries.append(
-            (
-                self._clock(),
-                request["kind"],
-                request["resource"]["resource"],
-                metadata.get("namespace", ""),
-                metadata.get("name", ""),
-                uid,
-                replaces,
-                operation == "CREATE",
-                evaluated,
-                results,
-                decision,
-            )
+        entry = (
+            self._clock(),
+            request["kind"],
+            request["resource"]["resource"],
+            metadata.get("namespace", ""),
+            metadata.get("name", ""),
+            uid,
+            replaces,
+            operation == "CREATE",
+            evaluated,
+            results,
+            decision,
         )
+        held.append((entry, reviewed))
 
     async def pass_on(self, work: queue.WorkQueue) -> None:
         """Feed a queue until cancelled. While it is full everything waits here, up to the bound."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._let_go())
+            tasks.create_task(self._feed(work))
+
+    async def _let_go(self) -> None:
+        while True:
+            await asyncio.sleep(HELD)
+            began = self._clock()
+            while self.digest():
+                if self._clock() - began > SLICE:
+                    await asyncio.sleep(0)
+                    began = self._clock()
+
+    async def _feed(self, work: queue.WorkQueue) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY)
             began = self._clock()
@@ -130,27 +150,38 @@ class Intake:
                     began = self._clock()
                 await work.room()
 
+    def digest(self) -> bool:
+        """Put a digest in the place of the object that is held longest; whether there was one."""
+        if not self._held:
+            return False
+        entry, reviewed = self._held.popleft()
+        try:
+            self._entries.append((entry, confirmation.digest(reviewed)))
+        except orjson.JSONEncodeError:  # nested too deep to be compared: nothing of it could be confirmed
+            self._dropped()
+        return True
+
     def mature(self) -> Iterator[findings.Findings]:
         """Take out what has waited for its grace, oldest first."""
         now = self._clock()
         offset = self._wall_clock() - now
         entries = self._entries
-        while entries and entries[0][0] <= now - GRACE:
-            found = _findings(entries.popleft(), offset)
+        while entries and entries[0][0][0] <= now - GRACE:
+            found = _findings(*entries.popleft(), offset)
             if found is not None:
                 yield found
 
 
-def _findings(entry: _Entry, offset: int) -> findings.Findings | None:
+def _findings(entry: _Entry, reviewed: bytes, offset: int) -> findings.Findings | None:
     decided_at, kind, plural, namespace, name, uid, replaces, fresh, evaluated, results, decision = entry
     if kind["group"] == model.GROUP or (kind["group"], kind["kind"]) in _UNREPORTED:
         return None  # a report on a report would be followed by a report on that one
     if not name or max(len(name), len(namespace), len(uid)) > MOST_NAME:
         return None
-    silent = findings.Found(None, findings.ADMISSION, decided_at + offset)
+    silent = findings.Found(None, findings.ADMISSION, decided_at + offset, reviewed)
     latest = {policy.key: silent for policy in evaluated}
     for result in results:
-        latest[result.policy.key] = findings.Found(result, findings.ADMISSION, decided_at + offset)
+        latest[result.policy.key] = silent._replace(result=result)
     traced = decision.recorded or decision.sampled
     return findings.Findings(
         subject=findings.Subject(kind["group"], kind["version"], kind["kind"], namespace, name, uid),

@@ -1,7 +1,8 @@
 """Writes reports: one unit of work, and one trace, per object.
 
 Findings come from reviews, which anybody may forge who reaches the webhook. So the object is read again first, and
-only one that exists, with that uid, and that was changed by the request gets its report written.
+only one that exists, with that uid, and that was changed by the request gets its report written; with what was found
+in its stored content, never in another one (`confirmation`).
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.reports import document, permissions, queue
+from kymograph.controllers.reports import confirmation, document, permissions, queue
 from kymograph.controllers.reports.findings import ByPolicy, Findings, Subject
 from kymograph.controllers.reports.kinds import Kinds
 from kymograph.telemetry import semconv
@@ -50,6 +51,7 @@ class Outcome(enum.StrEnum):
     DELETED = "deleted"
     OBJECT_GONE = "object_gone"
     NOT_STORED = "not_stored"
+    UNCONFIRMED = "unconfirmed"
     DISABLED = "disabled"
     NOT_PERMITTED = "not_permitted"
     FAILED = "failed"
@@ -92,6 +94,7 @@ class ReportWriter:
         permitted: Which resources may be read.
         work: The queue.
         reported: Which policies and rules are reported on.
+        confirmation: Which findings are true of the stored object.
         tracer: Where each object is traced.
         count: Is told what became of each object.
     """
@@ -103,6 +106,7 @@ class ReportWriter:
         permitted: permissions.Permissions,
         work: queue.WorkQueue,
         reported: document.Reported,
+        confirmation: confirmation.Confirmation,
         tracer: Tracer,
         count: Callable[[Outcome], None],
     ) -> None:
@@ -111,6 +115,7 @@ class ReportWriter:
         self._permitted = permitted
         self._work = work
         self._reported = reported
+        self._confirmation = confirmation
         self._tracer = tracer
         self._count = count
         self._pace = queue.Pace(PER_SECOND)
@@ -200,18 +205,23 @@ class ReportWriter:
             if self._permitted.lacks(resource):
                 return Outcome.NOT_PERMITTED
             try:
-                metadata = await self._metadata(resource, subject)
+                stored = await self._object(resource, subject)
             except errors.Forbidden as error:
                 if not permissions.is_missing_right(error):
                     raise
                 self._permitted.refused(resource)
                 return Outcome.NOT_PERMITTED
-            if metadata is None:
+            if stored is None:
                 return Outcome.OBJECT_GONE
+            metadata = stored["metadata"]
             disabled = DISABLED in (metadata.get("labels") or {})
             found = findings.of(metadata["resourceVersion"])
             if not found and not disabled:
                 return Outcome.NOT_STORED
+            if not disabled:
+                found = await self._confirmation.confirmed(subject, resource.plural, stored, found)
+                if not found:
+                    return Outcome.UNCONFIRMED
         try:
             if disabled:
                 return await self._remove(subject)
@@ -225,16 +235,16 @@ class ReportWriter:
                 raise Blocked(str(error)) from error
             raise
 
-    async def _metadata(self, resource: resources.Resource, subject: Subject) -> dict[str, Any] | None:
-        """The metadata of an object as it is stored; None if it is gone, going, or another one has its name."""
+    async def _object(self, resource: resources.Resource, subject: Subject) -> dict[str, Any] | None:
+        """An object as it is stored; None if it is gone, going, or another one has its name."""
         try:
-            stored = await self._client.get(resource, subject.name, namespace=subject.namespace, metadata_only=True)
+            stored = await self._client.get(resource, subject.name, namespace=subject.namespace)
         except errors.NotFound:
             return None
-        metadata: dict[str, Any] = stored["metadata"]
+        metadata = stored["metadata"]
         if metadata["uid"] != subject.uid or metadata.get("deletionTimestamp"):
             return None
-        return metadata
+        return stored
 
     async def _write(self, subject: Subject, found: ByPolicy, *, fresh: bool) -> Outcome:
         """Bring a report up to date, whoever else writes it at the same time.

@@ -1,0 +1,135 @@
+"""Whether what was reviewed is what is stored, and what policies say of the stored object where it is not.
+
+A review may be forged, with the name and uid of an object that exists. So its results count only for an object with
+the very content that was reviewed. A stored object also differs for an honest reason: subresources change it unseen
+(`status` may carry annotations, as the Deployment controller's revision does; `scale` and `binding` change the spec).
+Both cases end alike: the policies are asked again, about the stored object, as a scan asks them. Policies with
+`background: false` may look at the user, whom nobody knows then: their earlier results stand.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers import policies
+from kymograph.controllers.reports.findings import ByPolicy, Subject
+from kymograph.engine import budget, evaluate, needs
+
+STEPS = 200_000
+"""What the policies of one object may spend when they are asked again; where that is too little, nothing changes."""
+
+_UNTOLD = frozenset({"resourceVersion", "generation", "managedFields"})
+"""Metadata that the API server changes after, or without, a review. No policy has a use for it."""
+
+
+class Cluster(Protocol):
+    """What a new evaluation asks of a Kubernetes client."""
+
+    async def get(
+        self, resource: resources.Resource, name: str, *, namespace: str = "", metadata_only: bool = False
+    ) -> dict[str, Any]:
+        """One object."""
+
+
+def digest(document: Mapping[str, Any]) -> bytes:
+    """16 bytes that stand for an object's content: all but its status and the metadata that changes by itself.
+
+    Raises:
+        orjson.JSONEncodeError: The object is nested deeper than any that can be compared (254 levels).
+    """
+    told = {key: value for key, value in document.items() if key != "status"}
+    told["metadata"] = {key: value for key, value in document["metadata"].items() if key not in _UNTOLD}
+    return hashlib.blake2b(orjson.dumps(told, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
+def digests(stored: Mapping[str, Any]) -> frozenset[bytes]:
+    """What the review of a stored object may have shown.
+
+    That is the object as it is; for a Pod also as it was before the scheduler's binding named its node, which happens
+    within milliseconds and is no request on the Pod itself. Nothing where the object is nested too deep.
+    """
+    try:
+        found = {digest(stored)}
+    except orjson.JSONEncodeError:
+        return frozenset()
+    if (stored.get("apiVersion"), stored.get("kind")) == ("v1", "Pod"):
+        spec = {key: value for key, value in stored["spec"].items() if key != "nodeName"}
+        found.add(digest({**stored, "spec": spec}))
+    return frozenset(found)
+
+
+class Confirmation:
+    """Tells what counts of findings.
+
+    Args:
+        client: Reads the labels of namespaces.
+        store: The policies.
+        clock: Monotonic nanoseconds.
+    """
+
+    def __init__(self, client: Cluster, store: policies.PolicyStore, clock: Callable[[], int]) -> None:
+        self._client = client
+        self._store = store
+        self._clock = clock
+
+    async def confirmed(self, subject: Subject, plural: str, stored: Mapping[str, Any], found: ByPolicy) -> ByPolicy:
+        """Findings that are true of an object as it is stored; those that cannot be made true are left out.
+
+        Args:
+            subject: The object.
+            plural: The resource that serves it.
+            stored: The object as it was just read.
+            found: What policies found in what was reviewed.
+
+        Raises:
+            KubernetesError: The namespace could not be read.
+        """
+        possible = digests(stored)
+        doubtful = {key for key, each in found.items() if each.reviewed and each.reviewed not in possible}
+        if not doubtful:
+            return found
+        again = tuple(
+            held.compiled
+            for held in self._store.held
+            if held.compiled is not None and held.compiled.background and held.compiled.key in doubtful
+        )
+        facts = needs.Facts()
+        if any(policy.needs_namespace_labels for policy in again):
+            labels = await self._namespace_labels(subject.namespace)
+            facts.add(needs.NamespaceLabels(subject.namespace), labels)
+        request = _request(subject, plural, stored)
+        spendable = budget.Budget(steps=STEPS)
+        results = evaluate.evaluate(again, request, facts, spendable, self._clock)
+        if spendable.steps < 0:
+            again = ()
+        by_policy = {result.policy.key: result for result in results}
+        return {
+            **{key: each for key, each in found.items() if key not in doubtful},
+            **{policy.key: found[policy.key]._replace(result=by_policy.get(policy.key)) for policy in again},
+        }
+
+    async def _namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        if not namespace:
+            return {}
+        try:
+            document = await self._client.get(resources.NAMESPACES, namespace, metadata_only=True)
+        except errors.NotFound:
+            return {}
+        return document["metadata"].get("labels") or {}
+
+
+def _request(subject: Subject, plural: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A request about an object that exists: as if nobody in particular created it, as Kyverno's scans have it."""
+    group, version = subject.group, subject.version
+    return {
+        "uid": "",
+        "kind": {"group": group, "version": version, "kind": subject.kind},
+        "resource": {"group": group, "version": version, "resource": plural},
+        "name": subject.name,
+        "namespace": subject.namespace,
+        "operation": "CREATE",
+        "object": stored,
+    }
