@@ -75,7 +75,8 @@ class Installed:
         metrics = {"prometheus": {"enabled": True, "port": self.metrics_port}}
         document = {**tracingconfiguration.default(), "spec": {"metrics": metrics, **spec}}
         if self.kubectl("create", "-f", "-", given=document, check=False).returncode != 0:
-            self.kubectl("replace", "-f", "-", given=document)
+            # The operator may write the status between kubectl's reading and writing.
+            eventually(lambda: self.kubectl("replace", "-f", "-", given=document, check=False).returncode == 0)
 
     def conditions(self, *what: str) -> dict[str, dict[str, Any]]:
         """The status conditions of an object, by type."""
