@@ -91,11 +91,11 @@ def test_audit_log_leaves_out_leases_and_health_checks(cluster):
 
 def test_api_server_sends_its_spans(cluster, otlp, kubectl, namespace):
     """The top span of a request carries the audit id, by which the audit event finds its trace."""
-    kubectl("create", "-n", namespace, "configmap", "traced", "--from-literal=a=b")
+    kubectl("create", "-n", namespace, "secret", "generic", "traced", "--from-literal=a=b")
     top = otlp.wait_for(
         lambda span: (
             span.attributes.get("http.request.method") == "POST"
-            and span.attributes.get("url.path") == f"/api/v1/namespaces/{namespace}/configmaps"
+            and span.attributes.get("url.path") == f"/api/v1/namespaces/{namespace}/secrets"
         )
     )
     assert top.service == "apiserver"

@@ -93,8 +93,8 @@ def test_a_linked_parent_gives_a_trace_of_its_own(installed, enforce, otlp) -> N
     configured(
         installed, {"traces": {"endpoint": otlp.endpoint, "parent": "link", "samplingRatePerMillion": 1_000_000}}
     )
-    installed.create(pod("linked", privileged=True))
-    server = otlp.wait_for(lambda span: reviewed(span, "linked"), 15)
+    installed.create(pod("linked-parent", privileged=True))
+    server = otlp.wait_for(lambda span: reviewed(span, "linked-parent"), 15)
     assert server.parent_id == ""
     (link,) = server.links
     assert otlp.wait_for(lambda span: span.span_id == link.span_id, 15).service == "apiserver"
