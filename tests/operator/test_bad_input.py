@@ -1,10 +1,7 @@
 """What is wrong is refused where its author sees it, counted, and never taken for a yes."""
 
-import base64
 import datetime as dt
-import json
 import ssl
-import tempfile
 import urllib.error
 import urllib.request
 
@@ -12,35 +9,10 @@ import pytest
 from prometheus_client import parser
 
 from kymograph.runtime import certificates
+from support import reviewing
 from support.installed import NO_PRIVILEGES, eventually, pod, policy
 
 LIMIT = 8 * 1024 * 1024
-
-
-def anybody() -> ssl.SSLContext:
-    """A caller without a certificate, who takes any server."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-def post(installed, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, dict]:
-    """Post to the webhook server with the API server's certificate; the status and the decoded answer."""
-    context = anybody()
-    user = json.loads((installed.cluster.directory / "webhooks.kubeconfig").read_text())["users"][0]["user"]
-    pair = [base64.b64decode(user[f"client-{part}-data"]).decode() for part in ("certificate", "key")]
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write("\n".join(pair))
-        file.flush()
-        context.load_cert_chain(file.name)
-    request = urllib.request.Request(
-        f"https://127.0.0.1:{installed.operator.webhook_port}{path}", data=body, headers={"Content-Type": content_type}
-    )
-    try:
-        with urllib.request.urlopen(request, context=context, timeout=10) as answer:  # noqa: S310
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as refusal:
-        return refusal.code, json.load(refusal)
 
 
 def refused(installed, reason: str) -> float:
@@ -59,22 +31,22 @@ def refused(installed, reason: str) -> float:
 )
 def test_a_malformed_review_is_400_with_the_reason(installed, path: str, body: bytes) -> None:
     """A webhook answer that is no verdict leaves the decision to the failure policy."""
-    status, answer = post(installed, path, body)
+    status, answer = reviewing.post(installed, path, body)
     assert status == 400
     assert answer["error"].startswith("malformed_review: ")
 
 
 def test_wrong_paths_types_and_sizes_are_4xx(installed) -> None:
     """Refused by what is wrong with them, never allowed."""
-    assert post(installed, "/validate/unknown", b"{}")[0] == 404
-    assert post(installed, "/", b"{}")[0] == 404
-    assert post(installed, "/validate/fail", b"{}", content_type="text/plain")[0] == 415
-    assert post(installed, "/validate/fail", b" " * (LIMIT + 1))[0] == 413
+    assert reviewing.post(installed, "/validate/unknown", b"{}")[0] == 404
+    assert reviewing.post(installed, "/", b"{}")[0] == 404
+    assert reviewing.post(installed, "/validate/fail", b"{}", **{"Content-Type": "text/plain"})[0] == 415
+    assert reviewing.post(installed, "/validate/fail", b" " * (LIMIT + 1))[0] == 413
 
 
 def test_the_api_servers_certificate_is_demanded(installed) -> None:
     """With --webhook-client-ca nobody else gets as far as a request."""
-    context = anybody()
+    context = reviewing.anybody()
     with pytest.raises((urllib.error.URLError, ConnectionError, ssl.SSLError)):
         urllib.request.urlopen(
             f"https://127.0.0.1:{installed.operator.webhook_port}/validate/fail", context=context, timeout=10
@@ -137,7 +109,7 @@ def test_a_stored_policy_that_does_not_compile_says_so_and_the_others_go_on(inst
 def test_refusals_are_counted(installed, reason: str, path: str, body: bytes) -> None:
     """What is refused shows in the metrics, by reason."""
     before = refused(installed, reason)
-    post(installed, path, body)
+    reviewing.post(installed, path, body)
     assert refused(installed, reason) == before + 1
 
 

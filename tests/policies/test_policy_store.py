@@ -214,12 +214,12 @@ async def test_it_keeps_itself_true(store, monkeypatch) -> None:
         assert lists.listed == ["clusterpolicies"] * 3 + ["policies"]
         lists.documents["clusterpolicies"] = []
         store.suspect()
-        while names(store):  # noqa: ASYNC110
+        while names(store):  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.001)
         monkeypatch.setattr(policies, "SWEEP_EVERY", 0.001)
         store.suspect()
         lists.listed.clear()
-        while len(lists.listed) < 6:  # noqa: ASYNC110
+        while len(lists.listed) < 6:  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.001)
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)

@@ -138,7 +138,7 @@ class _Run:
             BuildFailed: With the last lines of standard error.
         """
         assert self._process.stdout is not None  # noqa: S101 - both are pipes, by the constructor
-        assert self._process.stderr is not None  # noqa: S101
+        assert self._process.stderr is not None  # noqa: S101 - as above
         readers = [
             threading.Thread(target=self._count_output, args=(self._process.stdout,), daemon=True),
             threading.Thread(target=self._follow_errors, args=(self._process.stderr,), daemon=True),

@@ -82,7 +82,7 @@ class Supervisor:
         """Stops all servers in the reverse order of their start and removes the directory; harmless when done twice."""
         with self._turn:
             assert self._process.stdin is not None  # noqa: S101 - both are pipes, by the constructor
-            assert self._process.stdout is not None  # noqa: S101
+            assert self._process.stdout is not None  # noqa: S101 - as above
             with contextlib.suppress(OSError):  # it may be gone, with a command unread
                 self._process.stdin.close()
             try:
@@ -96,7 +96,7 @@ class Supervisor:
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         with self._turn:
             assert self._process.stdin is not None  # noqa: S101 - both are pipes, by the constructor
-            assert self._process.stdout is not None  # noqa: S101
+            assert self._process.stdout is not None  # noqa: S101 - as above
             try:
                 self._process.stdin.write(orjson.dumps(command) + b"\n")
                 self._process.stdin.flush()

@@ -98,7 +98,7 @@ CLEANUP_DUE = "kymograph.cleanup.due"
 CLEANUP_PROPAGATION = "kymograph.cleanup.propagation_policy"
 CLEANUP_RESULT = "kymograph.cleanup.result"
 
-# Kymograph: work on one object outside of a request
+# Kymograph: the writing of a report
 REPORT_OUTCOME = "kymograph.report.outcome"
 
 # Kymograph: events on spans

@@ -127,7 +127,7 @@ class Reviews:
 class _Review:
     """What belongs to one review."""
 
-    __slots__ = ("_digest", "_http", "_owner", "_request", "_started", "recorder")
+    __slots__ = ("_http", "_owner", "_request", "_started", "recorder")
 
     def __init__(self, owner: Reviews, http: server.Request, request: dict[str, Any], started: int) -> None:
         self._owner = owner
