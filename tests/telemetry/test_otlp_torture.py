@@ -115,6 +115,35 @@ def test_a_receiver_that_repeats_a_token_does_not_get_it_into_the_status(receive
     exporter.shutdown()
 
 
+def test_an_answer_that_a_shutdown_cuts_off_is_no_delivery(raw_server, protocol):
+    """The receiver has begun to say 200: whoever believes that loses the batch, because nobody sends it again."""
+    begun = threading.Event()
+
+    def begin_to_answer(connection):
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-prot")
+        begun.set()
+        while connection.recv(65_536):
+            pass
+
+    exporter = exporter_to(raw_server(begin_to_answer).endpoint, protocol, timeout=30.0)
+    failures = []
+
+    def export():
+        try:
+            exporter.export([])
+        except errors.ExportFailed as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=export)
+    thread.start()
+    assert begun.wait(PATIENCE)
+    exporter.shutdown()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert len(failures) == 1
+
+
 async def test_a_swap_from_a_receiver_that_fails_in_any_way_loses_nothing(receivers, raw_server, protocol):
     """What a failing one did not take within its time goes to the next; only what was refused for good is lost."""
     telemetry = providers.Telemetry(lambda _, subject: (f"RULE {subject}", {}), facts={}, environ={})

@@ -91,6 +91,7 @@ class HTTPTransport:
                 connection.request("POST", self._to.path, body, self._headers)
                 response = connection.getresponse()
                 answer = response.read(_MOST_ANSWER)
+                self._check_open()  # an answer that `close` cut off can look complete, and its spans would be lost
         except BaseException:
             self._drop()
             raise
