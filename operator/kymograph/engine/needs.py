@@ -53,7 +53,110 @@ class Roles(NamedTuple):
     cluster_roles: tuple[str, ...]
 
 
-Need: TypeAlias = NamespaceLabels | ResourceKind | UserRoles
+@dataclasses.dataclass(frozen=True, slots=True)
+class Now:
+    """The time of the evaluation, in nanoseconds since 1970: one moment for all its expressions."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seed:
+    """Randomness for one evaluation: 32 bytes, from which everything random in it is drawn."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostAddresses:
+    """The addresses that a host name resolves to: a tuple of IP addresses as text; empty if it resolves to none."""
+
+    host: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConfigMap:
+    """A ConfigMap: `{"metadata": {...}, "data": {...}}`."""
+
+    namespace: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class APICall:
+    """What the API server answers: any JSON value.
+
+    Attributes:
+        path: Path with its query, `/api/v1/namespaces?labelSelector=a`; absolute and without `.` or `..`.
+        method: `GET` or `POST`.
+        body: The JSON that is posted; empty for none.
+    """
+
+    path: str
+    method: str = "GET"
+    body: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServiceCall:
+    """What a service outside the API server answers: any JSON value.
+
+    Attributes:
+        url: Where.
+        method: `GET` or `POST`.
+        headers: Names and values.
+        body: The JSON that is posted; empty for none.
+        ca_bundle: Certificates to trust, PEM; empty for those of the system.
+        policy_namespace: Namespace of the policy that calls; empty for one of the cluster. Decides whether the
+            operator's token may be shown.
+    """
+
+    url: str
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    ca_bundle: str = ""
+    policy_namespace: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageData:
+    """What a registry holds under a reference: `{image, resolvedImage, registry, repository, identifier, manifest,
+    configData}` and, where there is one, `manifestList`.
+
+    Attributes:
+        reference: The image as the policy names it.
+        secrets: Names of pull secrets in the operator's namespace.
+        providers: Names of the registries whose ambient credentials may be used.
+        insecure: Plain HTTP is allowed.
+    """
+
+    reference: str
+    secrets: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    insecure: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GlobalEntry:
+    """What a GlobalContextEntry holds: any JSON value.
+
+    Attributes:
+        name: `entry`, or `entry.projection`.
+    """
+
+    name: str
+
+
+Need: TypeAlias = (
+    NamespaceLabels
+    | ResourceKind
+    | UserRoles
+    | Now
+    | Seed
+    | HostAddresses
+    | ConfigMap
+    | APICall
+    | ServiceCall
+    | ImageData
+    | GlobalEntry
+)
 
 
 class Needed(Exception):
