@@ -117,8 +117,9 @@ class ServiceCall:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageData:
-    """What a registry holds under a reference: `{image, resolvedImage, registry, repository, identifier, manifest,
-    configData}` and, where there is one, `manifestList`.
+    """What a registry holds under a reference.
+
+    `{image, resolvedImage, registry, repository, identifier, manifest, configData}`, and `manifestList` for an index.
 
     Attributes:
         reference: The image as the policy names it.
