@@ -16,6 +16,7 @@ PODS = discovery.Served("", "v1", "pods", "Pod", "", namespaced=True)
 THINGS = discovery.Served("example.com", "v1", "things", "Thing", "", namespaced=True)
 ADDRESS = webhooks.Address(ca_pem=b"PEM", url="https://10.0.0.1:9443", namespace="kymograph", service="kymograph")
 POLICY, RESOURCE = webhooks.POLICY_CONFIGURATION, webhooks.RESOURCE_CONFIGURATION
+MUTATION = webhooks.MUTATION_CONFIGURATION
 
 
 class Configurations:
@@ -150,7 +151,7 @@ async def test_without_policies_only_policies_are_asked_about(here) -> None:
     here.start()
     await here.covered()
     assert set(here.cluster.documents) == {POLICY}
-    assert here.cluster.calls == [("apply", POLICY), ("delete", RESOURCE)]
+    assert here.cluster.calls == [("apply", POLICY), ("delete", RESOURCE), ("delete", MUTATION)]
 
 
 async def test_a_burst_of_policies_is_one_write(here) -> None:
@@ -284,6 +285,7 @@ async def test_each_write_is_a_span(here, kept) -> None:
     await here.covered()
     assert sorted(span.name for span in kept.finished()) == [
         f"ADMISSION webhook configuration {POLICY}",
+        f"ADMISSION webhook configuration {MUTATION}",
         f"ADMISSION webhook configuration {RESOURCE}",
     ]
 
@@ -292,8 +294,12 @@ async def test_kopf_watches_our_configurations_only(here) -> None:
     """By their label; deletions come without a version."""
     registry = kopf.OperatorRegistry()
     registration.register(registry, here.registration)
-    (handler,) = registry._watching.get_all_handlers()
-    assert handler.labels == webhooks.MANAGED_BY
+    handler, for_mutation = registry._watching.get_all_handlers()
+    assert {each.selector.any_name for each in (handler, for_mutation)} == {
+        "validatingwebhookconfigurations",
+        "mutatingwebhookconfigurations",
+    }
+    assert handler.labels == for_mutation.labels == webhooks.MANAGED_BY
     here.start(stored("p", 1))
     await here.covered()
     here.cluster.calls.clear()

@@ -30,7 +30,10 @@ UNRESOLVED_EVERY = 5.0
 SETTLE = 0.02
 """Seconds that a burst of changes is given to end before one write answers it."""
 
-_CONFIGURATIONS = resources.VALIDATING_WEBHOOK_CONFIGURATIONS
+_KINDS = {
+    resource.kind: resource
+    for resource in (resources.VALIDATING_WEBHOOK_CONFIGURATIONS, resources.MUTATING_WEBHOOK_CONFIGURATIONS)
+}
 
 
 class Writer(Protocol):
@@ -157,16 +160,19 @@ class Registration:
                 self._rediscover = True
                 raise
         catalogue = self._catalogues.current
-        await self._ensure(webhooks.POLICY_CONFIGURATION, webhooks.policy_configuration(address))
-        wanted = webhooks.resource_configuration(compiled, catalogue, address)
-        await self._ensure(webhooks.RESOURCE_CONFIGURATION, wanted)
+        await self._ensure(webhooks.VALIDATING, webhooks.POLICY_CONFIGURATION, webhooks.policy_configuration(address))
+        validation = webhooks.resource_configuration(compiled, catalogue, address)
+        await self._ensure(webhooks.VALIDATING, webhooks.RESOURCE_CONFIGURATION, validation)
+        mutation = webhooks.mutation_configuration(compiled, catalogue, address)
+        await self._ensure(webhooks.MUTATING, webhooks.MUTATION_CONFIGURATION, mutation)
         async with self._progress:
             self._covered = held.generation
             self._registered = True
             self._progress.notify_all()
         return webhooks.unresolved(compiled, catalogue)
 
-    async def _ensure(self, name: str, wanted: Mapping[str, Any] | None) -> None:
+    async def _ensure(self, kind: str, name: str, wanted: Mapping[str, Any] | None) -> None:
+        resource = _KINDS[kind]
         written = self._written.get(name)
         if written is not None and written[1] == (wanted or {}):
             return
@@ -175,14 +181,14 @@ class Registration:
         ):
             if wanted is not None:
                 self._touched.pop(name, None)
-                document = await self._client.apply(_CONFIGURATIONS, wanted)
+                document = await self._client.apply(resource, wanted)
                 version = document["metadata"]["resourceVersion"]
                 self._written[name] = (version, wanted)
                 self.touched(name, self._touched.get(name, version))  # while we wrote: before us or after, who knows
                 logger.info("Webhook configuration %s written", name)
                 return
             try:
-                await self._client.delete(_CONFIGURATIONS, name)
+                await self._client.delete(resource, name)
                 logger.info("Webhook configuration %s removed: no policy needs it", name)
             except errors.NotFound:
                 pass
@@ -192,16 +198,18 @@ class Registration:
 def register(registry: kopf.OperatorRegistry, registration: Registration) -> None:
     """Have Kopf tell of changes to our configurations."""
 
-    @kopf.on.event(
-        "admissionregistration.k8s.io",
-        "v1",
-        "validatingwebhookconfigurations",
-        id="watch-webhook-configurations",
-        labels=webhooks.MANAGED_BY,
-        registry=registry,
-    )
     async def configuration_event(event: Mapping[str, Any], **_: Any) -> None:
         document, metadata = event["object"], event["object"]["metadata"]
         deleted = event["type"] == "DELETED"
         registration.touched(metadata["name"], None if deleted else metadata["resourceVersion"])
         await registration.seen(metadata["name"], () if deleted else document.get("webhooks") or ())
+
+    for resource in _KINDS.values():
+        kopf.on.event(
+            resource.group,
+            resource.version,
+            resource.plural,
+            id=f"watch-{resource.plural}",
+            labels=webhooks.MANAGED_BY,
+            registry=registry,
+        )(configuration_event)

@@ -3,29 +3,42 @@
 Pure: (policies, what the API server serves, how it reaches us) to documents. Fail and Ignore policies get a webhook
 each, so that an outage of the operator blocks only what its authors asked to have blocked. The operator's own
 namespace is always excluded: it must be able to come back.
+
+The validating webhooks cover the rules of every type, the mutating ones only what mutates the request's own object:
+only a validating webhook sees the name and uid that an object ends up with, which the audit event is told.
 """
 
 import base64
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kymograph.apimachinery import wildcard
 from kymograph.clients.kubernetes import discovery
-from kymograph.engine.policy import CompiledPolicy
+from kymograph.engine.match import filters
+from kymograph.engine.policy import CompiledPolicy, CompiledRule
 from kymograph.model import policy as model
 
 RESOURCE_CONFIGURATION = "kymograph-resource-validation"
+MUTATION_CONFIGURATION = "kymograph-resource-mutation"
 POLICY_CONFIGURATION = "kymograph-policy-validation"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "kymograph"}
 
 FAIL_PATH = "/validate/fail"
 IGNORE_PATH = "/validate/ignore"
+MUTATE_FAIL_PATH = "/mutate/fail"
+MUTATE_IGNORE_PATH = "/mutate/ignore"
 POLICIES_PATH = "/validate/policies"
 
 DEFAULT_TIMEOUT = 10
 MOST_TIMEOUT = 30
 """Seconds the API server waits for an answer: what Kyverno asks for without a setting, and what Kubernetes allows."""
+
+VALIDATING = "ValidatingWebhookConfiguration"
+MUTATING = "MutatingWebhookConfiguration"
+
+_MUTABLE = ("CREATE", "UPDATE")
+"""Operations that a mutate rule is for where it names none, as in Kyverno: the others bring no object of its kind."""
 
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
@@ -74,23 +87,49 @@ def resource_configuration(
 
     Kinds that the API server does not serve yet are left out; they enter when they are served.
     """
+    paths = {"Fail": FAIL_PATH, "Ignore": IGNORE_PATH}
+    webhooks = _resource_webhooks(policies, catalogue, address, "validate", paths, lambda _rule: True)
+    return _configuration(VALIDATING, RESOURCE_CONFIGURATION, webhooks, address) if webhooks else None
+
+
+def mutation_configuration(
+    policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue, address: Address
+) -> dict[str, Any] | None:
+    """The MutatingWebhookConfiguration for the resources that policies mutate; None where nothing is needed.
+
+    Called again where another webhook changed the object after us, as Kyverno's is.
+    """
+    paths = {"Fail": MUTATE_FAIL_PATH, "Ignore": MUTATE_IGNORE_PATH}
+    webhooks = _resource_webhooks(policies, catalogue, address, "mutate", paths, _mutates_its_object)
+    for webhook in webhooks:
+        webhook["reinvocationPolicy"] = "IfNeeded"
+    return _configuration(MUTATING, MUTATION_CONFIGURATION, webhooks, address) if webhooks else None
+
+
+def _mutates_its_object(rule: CompiledRule) -> bool:
+    return rule.type == "mutate"
+
+
+def _resource_webhooks(
+    policies: Iterable[CompiledPolicy],
+    catalogue: discovery.Catalogue,
+    address: Address,
+    verb: str,
+    paths: Mapping[str, str],
+    chosen: Callable[[CompiledRule], bool],
+) -> list[dict[str, Any]]:
+    """A webhook for each failure policy whose policies have rules of the chosen sort."""
     webhooks = []
-    held = list(policies)
-    for failure_policy, path in (("Fail", FAIL_PATH), ("Ignore", IGNORE_PATH)):
-        chosen = [policy for policy in held if policy.failure_policy == failure_policy]
-        rules = _rules(chosen, catalogue)
+    held = [policy for policy in policies if any(map(chosen, policy.rules))]
+    for failure_policy, path in paths.items():
+        selected = [policy for policy in held if policy.failure_policy == failure_policy]
+        operations = _MUTABLE if verb == "mutate" else None
+        rules = _rules((rule for policy in selected for rule in policy.rules if chosen(rule)), catalogue, operations)
         if rules:
-            webhooks.append(
-                _webhook(
-                    f"{failure_policy.lower()}.validate.kymograph.dev",
-                    address,
-                    path,
-                    rules,
-                    failure_policy=failure_policy,
-                    timeout=_timeout(chosen),
-                )
-            )
-    return _configuration(RESOURCE_CONFIGURATION, webhooks, address) if webhooks else None
+            name = f"{failure_policy.lower()}.{verb}.kymograph.dev"
+            timeout = _timeout(selected)
+            webhooks.append(_webhook(name, address, path, rules, failure_policy=failure_policy, timeout=timeout))
+    return webhooks
 
 
 def policy_configuration(address: Address) -> dict[str, Any]:
@@ -108,7 +147,7 @@ def policy_configuration(address: Address) -> dict[str, Any]:
         }
     ]
     webhook = _webhook("policies.validate.kymograph.dev", address, POLICIES_PATH, rules, failure_policy="Fail")
-    return _configuration(POLICY_CONFIGURATION, [webhook], address)
+    return _configuration(VALIDATING, POLICY_CONFIGURATION, [webhook], address)
 
 
 def unresolved(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue) -> set[str]:
@@ -122,13 +161,13 @@ def unresolved(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogu
     return missing
 
 
-def _configuration(name: str, webhooks: list[dict[str, Any]], address: Address) -> dict[str, Any]:
+def _configuration(kind: str, name: str, webhooks: list[dict[str, Any]], address: Address) -> dict[str, Any]:
     metadata: dict[str, Any] = {"name": name, "labels": dict(MANAGED_BY)}
     if address.owner is not None:
         metadata["ownerReferences"] = [dict(address.owner)]
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingWebhookConfiguration",
+        "kind": kind,
         "metadata": metadata,
         "webhooks": webhooks,
     }
@@ -164,14 +203,24 @@ def _timeout(policies: Iterable[CompiledPolicy]) -> int:
     return min(max(policy.timeout_seconds or DEFAULT_TIMEOUT for policy in policies), MOST_TIMEOUT)
 
 
-def _rules(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue) -> list[dict[str, Any]]:
-    """The rules, grouped by (group, version, scope, operations), sorted, so that equal policies give equal rules."""
+def _rules(
+    rules: Iterable[CompiledRule], catalogue: discovery.Catalogue, default: tuple[str, ...] | None
+) -> list[dict[str, Any]]:
+    """The rules, grouped by (group, version, scope, operations), sorted, so that equal policies give equal rules.
+
+    Args:
+        rules: The policies' rules.
+        catalogue: What the API server serves.
+        default: The operations where a filter names none; None for all.
+    """
     operations: dict[_Target, set[str]] = {}
-    for policy in policies:
-        for scope in (scope for rule in policy.rules for scope in rule.match.scopes):
-            for kind in scope.kinds:
-                for target in _targets(kind.group, kind.version, kind.kind, kind.subresource, catalogue):
-                    operations.setdefault(target, set()).update(scope.operations)
+    for scope in (scope for rule in rules for scope in rule.match.scopes):
+        named = scope.operations
+        if default is not None and named == filters.OPERATIONS:
+            named = default
+        for kind in scope.kinds:
+            for target in _targets(kind.group, kind.version, kind.kind, kind.subresource, catalogue):
+                operations.setdefault(target, set()).update(named)
     grouped: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
     for target, wanted in operations.items():
         key = (target.group, target.version, target.scope, tuple(sorted(wanted)))
