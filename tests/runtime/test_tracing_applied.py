@@ -163,6 +163,29 @@ async def test_a_start_without_an_answer_goes_on_with_the_defaults(here, monkeyp
     assert here.endpoint is None
 
 
+async def test_the_resource_is_made_once_its_kind_is_installed(here, monkeypatch) -> None:
+    """The operator may be there before its CRD; but what a user deletes is not made again."""
+    monkeypatch.setattr(metricserver.MetricServer, "serve", _nowhere)
+    missing = kubernetes_errors.NotFound(404, "", "")
+    here.cluster.failures = [missing, missing, missing, missing]
+    await here.tracing.start()
+    here.tasks.append(asyncio.create_task(here.tracing.make_up()))
+    here.tracing.kinds_changed()  # another kind
+    while here.cluster.failures:
+        await asyncio.sleep(0)
+    assert here.cluster.document is None
+    here.tracing.kinds_changed()
+    while here.cluster.document is None:
+        await asyncio.sleep(0)
+    assert here.cluster.created == 1
+    here.cluster.document = None
+    await here.tracing.removed()
+    here.tracing.kinds_changed()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert here.cluster.document is None
+
+
 async def _nowhere(self, port):
     """Stands for a port, where a test is about something else."""
 

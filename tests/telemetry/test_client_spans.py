@@ -43,6 +43,20 @@ async def test_looks_that_repeat_make_no_spans(exported, client_spans):
     assert [span.name for span in exported.get_finished_spans()] == ["KUBE get pods"]
 
 
+def test_a_log_record_belongs_to_the_review_being_served(client_spans, tracer_of, new_recorder):
+    """To the call within it, to the review around that, else to the current span."""
+    record = new_recorder()
+    assert current.context() is None
+    with tracer_of().start_as_current_span("work") as span:
+        context = span.get_span_context()
+        assert current.context() == (context.trace_id, context.span_id)
+        with current.serving(record):
+            assert current.context() == (record.decision.trace_id, record.decision.span_id)
+            with client_spans.start("HTTP GET", {}) as call:
+                parent = propagation.parse(**call.headers)
+                assert current.context() == (record.decision.trace_id, parent.span_id)
+
+
 def calls(record):
     """The client spans of a recorder: what began by id, and how it ended."""
     began = {body.span_id: body for _, body, _ in record.log if isinstance(body, recorder.ClientBegin)}

@@ -145,7 +145,8 @@ class _Process:
         tracing.register(self.registry, self.tracing)
         self.tasks.append(self.store.keep_true(self.client))
         await self.tracing.start()
-        self.tasks.append(self.tracing.follow_secrets())
+        self.on_kinds_changed.append(self.tracing.kinds_changed)
+        self.tasks += [self.tracing.follow_secrets(), self.tracing.make_up()]
         if "reports" in self.settings.controllers:
             self.reports = reports.Reports(
                 self.client, self.catalogues, self.store, self.telemetry, time.monotonic_ns, time.time_ns

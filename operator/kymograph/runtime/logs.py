@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 import orjson
-from opentelemetry import trace
+
+from kymograph.telemetry import current
 
 _QUIET = ("kopf", "aiohttp", "asyncio", "opentelemetry", "urllib3")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -61,7 +62,5 @@ def configure(log_format: str, level: str) -> None:
 
 
 def _context() -> dict[str, str]:
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return {}
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+    context = current.context()
+    return {} if context is None else {"trace_id": f"{context[0]:032x}", "span_id": f"{context[1]:016x}"}

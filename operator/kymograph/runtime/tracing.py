@@ -82,6 +82,8 @@ class Tracing:
         self._written_at = 0.0
         self._news = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._kinds = asyncio.Event()
+        self._found = False
 
     async def start(self) -> None:
         """Apply the resource as it is now before the first request comes.
@@ -95,7 +97,20 @@ class Tracing:
             logger.warning("The TracingConfiguration cannot be read, the defaults apply: %s", error)
             await self.removed()
             return
+        self._found = True
         await self.changed(document)
+
+    def kinds_changed(self) -> None:
+        """A CustomResourceDefinition came or went: perhaps ours."""
+        self._kinds.set()
+
+    async def make_up(self) -> None:
+        """Start again when kinds change, as long as there was no resource: the operator may be older than its CRD."""
+        while True:
+            await self._kinds.wait()
+            self._kinds.clear()
+            if not self._found:
+                await self.start()
 
     async def _read_or_create(self) -> Mapping[str, Any]:
         try:
@@ -109,6 +124,7 @@ class Tracing:
 
     async def changed(self, document: Mapping[str, Any]) -> None:
         """The resource is (now) like this."""
+        self._found = True
         async with self._lock:
             before = self._document
             self._document = document

@@ -53,6 +53,15 @@ def untraced() -> Iterator[None]:
         _place.reset(token)
 
 
+def context() -> tuple[int, int] | None:
+    """The trace id and span id of what is going on: of the review being served, else of the current span, if any."""
+    place = _place.get()
+    if isinstance(place, _Place):
+        return place.recorder.decision.trace_id, place.span_id or place.recorder.decision.span_id
+    found = trace.get_current_span().get_span_context()
+    return (found.trace_id, found.span_id) if found.is_valid else None
+
+
 class ClientSpan(Protocol):
     """A call to another process that is under way."""
 
