@@ -93,11 +93,15 @@ class Here:
     def report(self):
         self.tasks.append(asyncio.create_task(self.tracing.report()))
 
+    async def until(self, condition):
+        """Wait for what nobody announces."""
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110 - what is looked at has no event
+                await asyncio.sleep(0.001)
+
     async def written(self, count):
         """The statuses, once there are so many."""
-        async with asyncio.timeout(5):
-            while len(self.cluster.statuses) < count:  # noqa: ASYNC110 - what is looked at has no event
-                await asyncio.sleep(0.001)
+        await self.until(lambda: len(self.cluster.statuses) >= count)
         return self.cluster.statuses
 
     async def close(self):
@@ -171,12 +175,10 @@ async def test_the_resource_is_made_once_its_kind_is_installed(here, monkeypatch
     await here.tracing.start()
     here.tasks.append(asyncio.create_task(here.tracing.make_up()))
     here.tracing.kinds_changed()  # another kind
-    while here.cluster.failures:
-        await asyncio.sleep(0)
+    await here.until(lambda: not here.cluster.failures)
     assert here.cluster.document is None
     here.tracing.kinds_changed()
-    while here.cluster.document is None:
-        await asyncio.sleep(0)
+    await here.until(lambda: here.cluster.document is not None)
     assert here.cluster.created == 1
     here.cluster.document = None
     await here.tracing.removed()
