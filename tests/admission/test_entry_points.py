@@ -15,7 +15,7 @@ from kymograph.clients.kubernetes import discovery
 from kymograph.controllers import policies
 from kymograph.controllers.admission import handlers, review, server, webhooks
 from kymograph.controllers.admission.metrics import ReviewMetrics
-from kymograph.engine import needs
+from kymograph.engine import errors, exceptions, needs
 
 PARENT = b"00-0000000000000000000000000000000a-000000000000000b-01"
 
@@ -54,16 +54,24 @@ class Entry:
             metrics,
             time.monotonic_ns,
             lambda request, evaluated, results, decision: self.decided.append(request["uid"]),
+            lambda: self.exceptions,
         )
+        self.exceptions = exceptions.NONE
         self.registry = kopf.OperatorRegistry()
-        handlers.register(self.registry, reviews, Catalogues())
+        handlers.register(self.registry, reviews, Catalogues(), {("v2", "policyexceptions"): self.check})
         self.seam = handlers.Seam()
         self.routes = handlers.routes(self.registry, self.seam, kept.telemetry, metrics)
 
-    def send(self, document, path=webhooks.FAIL_PATH, **headers):
+    def check(self, document):
+        """Looks at an exception: one without a spec is wrong."""
+        if "spec" not in document:
+            raise errors.PolicyInvalid((errors.Problem("spec", "there is none"),))
+        return ("think again",)
+
+    def send(self, document, path=webhooks.FAIL_PATH, *, within=10**10, **headers):
         """What the server does with a request; the answer may have to be awaited."""
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        deadline = time.monotonic_ns() + 10**10
+        deadline = time.monotonic_ns() + within
         return self.routes[path](server.Request(path, body, deadline, b"application/json", **headers))
 
     def judge(self, document, path=webhooks.FAIL_PATH, **headers):
@@ -217,6 +225,7 @@ async def test_a_review_is_counted_with_what_its_rules_found(entry, kept) -> Non
     assert counted("policy_execution_duration_seconds_count", 'rule_result="pass"') == [1]
 
 
+BY_KIND = {"any": [{"resources": {"kinds": ["Pod"]}}]}
 BY_LABEL = {"any": [{"resources": {"kinds": ["Pod"], "namespaceSelector": {"matchLabels": {"strict": "yes"}}}}]}
 
 
@@ -241,6 +250,35 @@ async def test_what_cannot_be_found_out_is_an_error_of_the_policy(entry) -> None
     lenient = json.loads(await entry.send(pod_review(), webhooks.IGNORE_PATH))["response"]
     assert (strict["allowed"], lenient["allowed"]) == (False, True)
     assert "the API server does not answer" in strict["status"]["message"]
+
+
+async def test_what_is_not_known_in_time_is_an_error_of_the_policy(entry) -> None:
+    """The review is answered before its deadline, and says what was missing."""
+
+    async def never(_need, _facts):
+        await asyncio.Event().wait()
+
+    entry.facts.fetch = never
+    entry.store.put(stored("p", 1, match=BY_LABEL))
+    began = time.monotonic_ns()
+    verdict = json.loads(await entry.send(pod_review(), within=10**9))["response"]
+    assert not verdict["allowed"]
+    assert "no answer in the time that the review has" in verdict["status"]["message"]
+    assert time.monotonic_ns() - began < 10**9
+
+
+async def test_a_review_keeps_the_exceptions_that_it_began_with(entry) -> None:
+    """Those that are made while it waits count for the next one."""
+    spec = {"exceptions": [{"policyName": "p", "ruleNames": ["*"]}], "match": BY_KIND}
+    metadata = {"name": "e", "namespace": "default"}
+    document = {"apiVersion": "kyverno.io/v2", "kind": "PolicyException", "metadata": metadata, "spec": spec}
+    made = exceptions.Exceptions([exceptions.compile_exception(document)])
+    entry.facts.known = {"default": {"strict": "yes"}}
+    entry.store.put(stored("p", 1, match=BY_LABEL))
+    waiting = entry.send(pod_review("a:latest"))
+    entry.exceptions = made
+    assert not json.loads(await waiting)["response"]["allowed"]
+    assert json.loads(await entry.send(pod_review("a:latest")))["response"]["allowed"]
 
 
 async def test_who_listens_is_told_of_what_was_allowed_only(entry) -> None:
@@ -276,13 +314,25 @@ async def test_a_policy_is_judged_by_kopf_once_that_is_there(entry, kept) -> Non
 async def test_a_policy_that_cannot_be_enforced_is_refused_with_every_problem(entry) -> None:
     """422, as for any object that is not valid; a policy that can is not."""
     checks = [each.fn for each in entry.registry._webhooks.get_all_handlers() if each.id == "policies"]
-    assert len(checks) == 2
+    assert len(checks) == 3
     await checks[0](body=stored("p", 1), warnings=[])
     bad = stored("p", 1, validate={"message": "{{ ( }}", "foreach": []})
     with pytest.raises(kopf.AdmissionError) as refused:
         await checks[0](body=bad, warnings=[])
     assert refused.value.code == 422
     assert "spec.rules[0].validate" in str(refused.value)
+
+
+async def test_what_goes_with_policies_is_looked_at_too(entry) -> None:
+    """By whoever knows the kind: it warns, or refuses with every problem."""
+    check = [each.fn for each in entry.registry._webhooks.get_all_handlers() if each.id == "policies"][-1]
+    warnings = []
+    await check(body={"kind": "PolicyException", "spec": {}}, warnings=warnings)
+    assert warnings == ["think again"]
+    with pytest.raises(kopf.AdmissionError, match="the PolicyException cannot be enforced") as refused:
+        await check(body={"kind": "PolicyException"}, warnings=warnings)
+    assert refused.value.code == 422
+    assert "spec: there is none" in str(refused.value)
 
 
 async def test_an_entry_point_that_is_not_registered_cannot_be_served(entry, kept) -> None:

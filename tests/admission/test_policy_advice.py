@@ -24,6 +24,13 @@ CATALOGUE = discovery.Catalogue(
 )
 
 
+KIND = (
+    "kyverno.io/v1 ClusterPolicy is deprecated and will be removed in a future release; "
+    "migrate to ValidatingPolicy, MutatingPolicy, GeneratingPolicy or ImageValidatingPolicy (policies.kyverno.io), "
+    "see https://kyverno.io/docs/guides/migration-to-cel/"
+)
+
+
 class Catalogues:
     """What is known, and what the API server says when it is asked."""
 
@@ -63,7 +70,8 @@ def policy(*kinds, kind="ClusterPolicy", rule=None, **spec):
 
 async def advice(*arguments, **named):
     found = await policyadvice.of(policy(*arguments, **named), Catalogues())
-    return [str(problem) for problem in found.problems], list(found.warnings)
+    assert found.warnings[0].endswith(KIND[-60:])
+    return [str(problem) for problem in found.problems], list(found.warnings[1:])
 
 
 @pytest.mark.parametrize("kind", ["Pod", "v1/Pod", "apps/v1/Deployment", "*/Deployment", "Pod/exec", "*", "Dep*"])
@@ -84,7 +92,7 @@ async def test_kinds_of_exclude_are_looked_at_too():
     assert [warning.partition(":")[0] for warning in warnings] == ["spec.rules[0].exclude.resources.kinds[0]"]
 
 
-@pytest.mark.parametrize("kind", ["Namespace", "v1/Namespace", "a.example/v1/Cluster", "Names*"])
+@pytest.mark.parametrize("kind", ["a.example/v1/Cluster", "Names*"])
 async def test_a_policy_of_a_namespace_is_not_about_cluster_wide_kinds(kind):
     assert await advice("Pod", kind, kind="Policy") == (
         [f"{SECOND_KIND}: Cluster wide resource '{kind}' not allowed in namespaced policy"],
@@ -101,80 +109,56 @@ async def test_the_api_server_is_asked_again_before_anything_is_said():
     """A CustomResourceDefinition applied together with the policy is known in time."""
     document = policy("Cluster")
     stale = Catalogues(known=discovery.Catalogue())
-    assert await policyadvice.of(document, stale) == ((), ())
+    assert await policyadvice.of(document, stale) == ((), (KIND,))
     assert stale.times == 1
     fresh = Catalogues()
-    assert await policyadvice.of(document, fresh) == ((), ())
+    assert await policyadvice.of(document, fresh) == ((), (KIND,))
     assert fresh.times == 0
 
 
 async def test_a_policy_is_not_refused_because_the_api_server_does_not_say_what_it_serves():
     mute = Catalogues(known=discovery.Catalogue(), asked=errors.Unreachable("connection refused"))
-    problems, (warning,) = await policyadvice.of(policy("Namespace", kind="Policy"), mute)
+    problems, (_, warning) = await policyadvice.of(policy("a.example/v1/Cluster", kind="Policy"), mute)
     assert problems == ()
     assert warning == "whether the API server serves all kinds is not known now: connection refused"
 
 
-DEPRECATED = "has been deprecated and will be removed soon. Use these instead:"
-LOWER_CASE = "Validation failure actions enforce/audit are deprecated, use Enforce/Audit instead."
-MOVED = "spec.validationFailureAction is deprecated, use spec.rules[*].validate.failureAction instead."
-OVERRIDES_MOVED = (
-    "spec.validationFailureActionOverrides is deprecated, use spec.rules[*].validate.failureActionOverrides instead."
-)
-
-
-def denying(*operators):
-    """A rule with conditions in `deny` that use some operators."""
-    conditions = [{"key": "{{ request.name }}", "operator": each, "value": ["a"]} for each in operators]
-    return {"validate": {"message": "no", "deny": {"conditions": {"any": conditions}}}}
+async def test_what_is_said_without_a_cluster_is_said_too():
+    """The kind itself, which Kyverno gives up, and whatever else the engine warns of."""
+    found = await policyadvice.of(policy(failurePolicy="Ignore"), Catalogues())
+    assert found == (
+        (),
+        (KIND, "spec.failurePolicy is deprecated, use spec.webhookConfiguration.failurePolicy instead."),
+    )
 
 
 @pytest.mark.parametrize(
-    ("spec", "warnings"),
+    ("api_version", "kind", "namespace", "reason"),
     [
-        ({}, []),
-        ({"validationFailureAction": "Enforce"}, [MOVED]),
-        ({"validationFailureAction": "enforce"}, [MOVED, LOWER_CASE]),
-        ({"rule": {"validate": {"failureAction": "audit", "deny": {}}}}, [LOWER_CASE]),
-        (
-            {
-                "rule": {
-                    "validate": {"failureActionOverrides": [{"action": "enforce", "namespaces": ["a"]}], "deny": {}}
-                }
-            },
-            [LOWER_CASE],
-        ),
-        (
-            {"validationFailureActionOverrides": [{"action": "Enforce", "namespaces": ["a"]}]},
-            [OVERRIDES_MOVED],
-        ),
-        (
-            {"failurePolicy": "Ignore"},
-            ["spec.failurePolicy is deprecated, use spec.webhookConfiguration.failurePolicy instead."],
-        ),
-        (
-            {"webhookTimeoutSeconds": 5},
-            ["spec.webhookTimeoutSeconds is deprecated, use spec.webhookConfiguration.timeoutSeconds instead."],
-        ),
-        ({"webhookConfiguration": {"failurePolicy": "Ignore", "timeoutSeconds": 5}}, []),
-        ({"rule": denying("AnyIn", "AllNotIn")}, []),
-        (
-            {"rule": denying("In", "NotIn", "In")},
-            [
-                f'Operator In {DEPRECATED} ["AllIn" "AnyIn"]',
-                f'Operator NotIn {DEPRECATED} ["AllNotIn" "AnyNotIn"]',
-            ],
-        ),
-        (
-            {"rule": {"preconditions": [{"key": "a", "operator": "durationlessthan", "value": "1h"}]}},
-            ['Operator durationlessthan has been deprecated and will be removed soon. Use these instead: ["LessThan"]'],
-        ),
-        (
-            {"rule": {"preconditions": [{"all": [{"key": "a", "operator": "In", "value": ["a"]}]}, {"any": []}]}},
-            [f'Operator In {DEPRECATED} ["AllIn" "AnyIn"]'],
-        ),
+        ("a.example/v1", "Cluster", "shop", "target namespace must not be set for a cluster-wide resource"),
+        ("b.example/v1", "Cluster", "", "target namespace must be set for a namespaced resource"),
     ],
 )
-async def test_what_is_deprecated_works_and_says_what_to_write_instead(spec, warnings):
-    """Once each, however often it is used."""
-    assert await advice(**spec) == ([], warnings)
+async def test_what_a_rule_generates_lies_where_the_api_server_serves_it(api_version, kind, namespace, reason):
+    generate = {"apiVersion": api_version, "kind": kind, "name": "n", "namespace": namespace, "data": {"spec": {}}}
+    document = policy()
+    (rule,) = document["spec"]["rules"]
+    generating = {**document, "spec": {"rules": [{"name": "r", "match": rule["match"], "generate": generate}]}}
+    (problem,) = (await policyadvice.of(generating, Catalogues())).problems
+    assert str(problem) == f"spec.rules[0].generate.namespace: {reason}"
+
+
+async def test_a_generate_rule_that_is_there_stays_the_one_that_generated():
+    target = {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "namespace": "shop"}
+    generating = {"generate": {**target, "synchronize": True, "data": {"data": {}}}}
+    old, renamed, moved = (policy(), policy(), policy())
+    for document, fields in ((old, {}), (renamed, {"name": "other"}), (moved, {})):
+        (rule,) = document["spec"]["rules"]
+        document["spec"] = {"rules": [{**rule, "validate": None, **generating, **fields}]}
+    moved["spec"]["rules"][0]["generate"] = {**generating["generate"], "name": "d"}
+    assert await policyadvice.of(old, Catalogues(), old) == ((), (KIND,))
+    (problem,) = (await policyadvice.of(renamed, Catalogues(), old)).problems
+    assert problem.reason == "changes of immutable fields of a rule spec in a generate rule is disallowed"
+    problems, (_, warning) = await policyadvice.of(moved, Catalogues(), old)
+    assert problems == ()
+    assert warning.endswith("changes in the generate rule pattern could result in stale targets")

@@ -8,7 +8,7 @@ from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import policies
 from kymograph.controllers.admission import facts, rolebindings
 from kymograph.engine import errors as engine_errors
-from kymograph.engine import needs
+from kymograph.engine import exceptions, needs
 
 USER = {"kind": "User", "name": "jane"}
 GROUP = {"kind": "Group", "name": "ops"}
@@ -167,8 +167,8 @@ async def watching():
     async with asyncio.TaskGroup() as group:
         tasks = []
 
-        def start(cluster, store):
-            made = rolebindings.RoleBindings(cluster, store)
+        def start(cluster, store, excepted=None):
+            made = rolebindings.RoleBindings(cluster, store, excepted)
             tasks.append(group.create_task(made.run()))
             return made
 
@@ -202,6 +202,39 @@ async def test_bindings_are_watched_only_while_a_policy_looks_at_roles(watching,
     await until(lambda: not cluster.watched)
     assert (sorted(cluster.listed), made.at_hand(asked())) == (["clusterrolebindings", "rolebindings"], None)
     store.put(policy(version=6, exclude=LOOKING))
+    assert (await made.roles_of(asked())).cluster_roles == ("view",)
+
+
+class Excepted:
+    """Exceptions that look at roles, once they do."""
+
+    def __init__(self):
+        self.current = exceptions.NONE
+        self.listeners = []
+
+    def listen(self, listener):
+        self.listeners.append(listener)
+
+    def change(self):
+        filters = {"resources": {"kinds": ["Pod"]}, "clusterRoles": ["view"]}
+        excepted = [{"policyName": "p", "ruleNames": ["r"]}]
+        document = {
+            "apiVersion": "kyverno.io/v2",
+            "kind": "PolicyException",
+            "metadata": {"name": "e", "namespace": "shop"},
+            "spec": {"background": False, "exceptions": excepted, "match": {"any": [filters]}},
+        }
+        self.current = exceptions.Exceptions([exceptions.compile_exception(document)])
+        for listener in self.listeners:
+            listener()
+
+
+async def test_bindings_are_watched_for_an_exception_too(watching):
+    """It may be for the users of a role."""
+    excepted = Excepted()
+    made = watching(Cluster(binding("b", "view", USER)), policies.PolicyStore(), excepted)
+    assert made.at_hand(asked()) is None
+    excepted.change()
     assert (await made.roles_of(asked())).cluster_roles == ("view",)
 
 

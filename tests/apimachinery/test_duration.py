@@ -94,3 +94,19 @@ def test_what_is_written_reads_as_the_same_time(nanoseconds: int) -> None:
 def test_no_text_breaks_the_reader(text: str) -> None:
     found = duration.find(text)
     assert found is None or -(1 << 63) <= found < 1 << 63
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", 'time: invalid duration ""'),
+        ("x", 'time: invalid duration "x"'),
+        ("1", 'time: missing unit in duration "1"'),
+        ("1d", 'time: unknown unit "d" in duration "1d"'),
+        ("1h2", 'time: missing unit in duration "1h2"'),
+        (".s", 'time: invalid duration ".s"'),
+        ("9223372036854775808ns", 'time: invalid duration "9223372036854775808ns"'),
+    ],
+)
+def test_says_why_in_gos_words(text: str, reason: str) -> None:
+    assert duration.refusal(text) == reason

@@ -179,3 +179,47 @@ def test_the_rule_as_written_is_not_changed(kind):
     rewrite.for_controllers(document, [kind])
     rewrite.for_cron_jobs(document, ALL)
     assert repr(document) == before
+
+
+OVERLAY = {"spec": {"hostNetwork": False}}
+
+
+@pytest.mark.parametrize(
+    ("mutation", "wrapped"),
+    [
+        ({"patchStrategicMerge": OVERLAY}, {"patchStrategicMerge": {"spec": {"template": OVERLAY}}}),
+        (
+            {
+                "foreach": [
+                    {"list": "request.object.spec.containers", "order": "Ascending", "patchStrategicMerge": OVERLAY}
+                ]
+            },
+            {
+                "foreach": [
+                    {
+                        "list": "request.object.spec.template.spec.containers",
+                        "order": "Ascending",
+                        "patchStrategicMerge": {"spec": {"template": OVERLAY}},
+                    }
+                ]
+            },
+        ),
+        ({"targets": [{"kind": "Secret"}], "patchStrategicMerge": OVERLAY}, None),
+        ({"foreach": [{"list": "a", "foreach": [{"list": "b", "patchStrategicMerge": OVERLAY}]}]}, None),
+    ],
+)
+def test_a_patch_of_pods_is_wrapped_and_one_of_other_objects_is_not(mutation, wrapped):
+    written = {**rule(), "mutate": mutation}
+    del written["validate"]
+
+    found = rewrite.for_controllers(written, FIVE)
+
+    assert (found and found["mutate"]) == wrapped
+
+
+def test_a_patch_of_pods_is_wrapped_twice_for_cron_jobs():
+    written = {**rule(), "mutate": {"patchStrategicMerge": OVERLAY}}
+
+    found = rewrite.for_cron_jobs(written, ALL)
+
+    assert found["mutate"] == {"patchStrategicMerge": {"spec": {"jobTemplate": {"spec": {"template": OVERLAY}}}}}

@@ -76,25 +76,25 @@ def test_rules_for_controllers_are_made_from_rules_for_pods():
     found = compiler.compile_policy(document())
     assert [each.name for each in found.rules] == ["r", "autogen-r", "autogen-cronjob-r"]
     assert {each.base_name for each in found.rules} == {"r"}
-    assert [each.name for each in found.written_rules] == ["r"]
-    assert [each.name for each in found.rules_by_kind["Deployment"]] == ["autogen-r"]
-    assert [each.name for each in found.rules_by_kind["CronJob"]] == ["autogen-cronjob-r"]
-    assert "Pod" not in found.rules_by_kind
+    assert [each.name for each in found.validate.written] == ["r"]
+    assert [each.name for each in found.validate.by_kind["Deployment"]] == ["autogen-r"]
+    assert [each.name for each in found.validate.by_kind["CronJob"]] == ["autogen-cronjob-r"]
+    assert "Pod" not in found.validate.by_kind
     assert {each.type for each in found.rules} == {"validate"}
 
 
 def test_a_rewritten_rule_is_for_its_controllers_only():
     match = {"any": [{"resources": {"kinds": ["Pod"]}}, {"resources": {"kinds": ["Service"]}}]}
     found = compiler.compile_policy(document(rule(match=match)))
-    assert "Service" not in found.rules_by_kind
-    assert [each.name for each in found.rules_by_kind["Deployment"]] == ["autogen-r"]
+    assert "Service" not in found.validate.by_kind
+    assert [each.name for each in found.validate.by_kind["Deployment"]] == ["autogen-r"]
 
 
 def test_the_annotation_turns_rewriting_off():
     metadata = {"annotations": {"pod-policies.kyverno.io/autogen-controllers": "none"}}
     found = compiler.compile_policy(document(metadata=metadata))
     assert [each.name for each in found.rules] == ["r"]
-    assert found.rules_by_kind == {}
+    assert found.validate.by_kind == {}
 
 
 def test_a_rule_shows_what_webhooks_need_of_it():
@@ -223,24 +223,21 @@ def changed(change):
             ),
         ),
         (
-            document(rule(mutate={})),
-            "spec.rules[0].mutate: mutate rules are not supported by this version of Kymograph",
-        ),
-        (
-            document(rule(context=[])),
-            "spec.rules[0].context: context entries are not supported by this version of Kymograph",
+            document(rule(context=[{"name": "a"}])),
+            "spec.rules[0].context[0]: exactly one of configMap or apiCall or imageRegistry or variable is required for "
+            "context entries",
         ),
         (
             document(rule(validate={"foreach": []})),
-            "spec.rules[0].validate.foreach: validate.foreach is not supported by this version of Kymograph",
+            "spec.rules[0].validate.foreach: a foreach needs at least one list",
         ),
         (
             document(webhookConfiguration={"matchConditions": []}),
             "spec.webhookConfiguration.matchConditions: matchConditions are not supported by this version of Kymograph",
         ),
         (
-            document(generateExisting=True),
-            "spec.generateExisting: generate rules are not supported by this version of Kymograph",
+            document(generateExisting="yes"),
+            "spec.generateExisting: must be true or false, not a string",
         ),
         (document(rule(matchs={})), "spec.rules[0].matchs: unknown field; did you mean 'match'?"),
         (document(backgroud=True), "spec.backgroud: unknown field; did you mean 'background'?"),
@@ -300,7 +297,7 @@ def changed(change):
         ),
         (
             document(rule(match={"any": [{"resources": {"kinds": ["Pod/exec"]}}]})),
-            "spec.rules[0].match.any[0].resources.kinds[0]: background scan enabled with subresource exec",
+            "spec.rules[0].match.any[0].resources.kinds[0]: background scan enabled with subresource Pod/exec",
         ),
         (
             document(rule(match={"any": [{**rule()["match"]["any"][0], "subjects": [{"kind": "User", "name": "a"}]}]})),
@@ -315,18 +312,22 @@ def changed(change):
             (
                 "spec.rules[0].validate.message: only select variables are allowed in background mode. "
                 "Set spec.background=false to disable background mode for this policy rule: "
-                "variable {{request.userInfo.username}} is not allowed"
+                "variable {{ request.userInfo.username }} is not allowed"
             ),
         ),
         (
             document(rule(validate={"message": "{{ element.name }}", "pattern": {}})),
-            "spec.rules[0].validate.message: variable 'element.name' present outside of foreach",
+            (
+                "spec.rules[0].validate.message: variable 'element.name' present outside of foreach "
+                "at path /validate/message"
+            ),
         ),
         (
             document(rule(validate={"message": "{{ nosuch.name }}", "pattern": {}})),
             (
                 "spec.rules[0].validate.message: policy contains invalid variables: "
-                "variable substitution failed for rule r: unknown variable nosuch.name"
+                "variable substitution failed for rule r: variable nosuch.name must match regex "
+                r'"request\.|element|elementIndex|@|images|images\.|image\.|([a-z_0-9]+\()[^{}]" or patterns []'
             ),
         ),
         (
@@ -357,12 +358,12 @@ def test_what_is_wrong_is_said_with_its_path(policy, problem):
 
 
 def test_all_problems_are_said_at_once():
-    found = problems_of(document(rule("a", mutate={}), rule("b", validate={"cel": {}, "foreach": []}), backgroud=True))
+    found = problems_of(document(rule("a", verifyImages=[]), rule("b", validate={"cel": {}, "foreach": []}), backgroud=True))
     assert {text.split(":")[0] for text in found} >= {
         "spec.backgroud",
-        "spec.rules[0].mutate",
+        "spec.rules[0].verifyImages",
         "spec.rules[1].validate.cel",
-        "spec.rules[1].validate.foreach",
+        "spec.rules[1].validate",
     }
 
 

@@ -397,7 +397,7 @@ class Recording:
         self._now = 0
 
     def extend(self, steps):
-        for head, body, now in steps:
+        for head, body, now in watching.written_out(steps):
             if isinstance(head, str):
                 self.end(head, body, now)
             else:

@@ -1,4 +1,4 @@
-"""The 26 standard functions: results, and the errors for what they do not take."""
+"""The standard functions: results, and the errors for what they do not take."""
 
 import jmespath as library
 import pytest
@@ -61,7 +61,6 @@ def search(expression: str) -> object:
         "sort_by(people, &n)[].n",
         "starts_with(s, 'h')",
         "sum(numbers)",
-        "sum(`[]`)",
         "to_array(s)",
         "to_array(numbers)",
         "to_number('12')",
@@ -86,6 +85,9 @@ def test_agrees_with_the_library(expression: str) -> None:
     ("expression", "result"),
     [
         ("avg(`[]`)", None),
+        ("avg(`[1, 3]`)", 2),
+        ("ceil(to_number('inf'))", float("inf")),
+        ("floor(to_number('-inf'))", float("-inf")),
         ("contains(s, `1`)", False),
         ('to_string(`{"b": 1, "a": [1.0, 1.5, true, null]}`)', '{"a":[1,1.5,true,null],"b":1}'),
         ('to_string(`["<a & b>"]`)', '["\\u003ca \\u0026 b\\u003e"]'),
@@ -108,7 +110,7 @@ def test_is_the_forks(expression: str, result: object) -> None:
         ("abs(s)", "JMESPath function 'abs': argument #1 is not of type number"),
         ("abs(yes)", "JMESPath function 'abs': argument #1 is not of type number"),
         ("join('-', mixed)", "JMESPath function 'join': argument #2 is not of type array[string]"),
-        ("sum(mixed)", "JMESPath function 'sum': argument #1 is not of type array[number]"),
+        ("sum(map)", "JMESPath function 'sum': argument #1 is not of type array"),
         ("sort(mixed)", "JMESPath function 'sort': argument #1 is not of type array[number] or array[string]"),
         ("sort(map)", "JMESPath function 'sort': argument #1 is not of type array[number] or array[string]"),
         ("contains(none, s)", "JMESPath function 'contains': argument #1 is not of type array or string"),
@@ -123,11 +125,6 @@ def test_wrong_types_are_errors(expression: str, reason: str) -> None:
     with pytest.raises(errors.EvaluationError) as failed:
         search(expression)
     assert str(failed.value) == reason
-
-
-def test_the_names_of_kyvernos_functions_are_known() -> None:
-    assert len(functions.KYVERNOS) == 51
-    assert {"sum"} == functions.KYVERNOS & {"abs", "sum", "length", "to_string"}
 
 
 @pytest.mark.parametrize("name", sorted({"sort", "join", "keys", "reverse", "length"}))

@@ -234,14 +234,6 @@ def problems_of(rule):
             {"match": {"any": [{"resources": {"kinds": ["Pod"]}, "subjects": [{"kind": "Robot", "name": "x"}]}]}},
             "rule.match.any[0].subjects[0].kind: kind must be 'User', 'Group', or 'ServiceAccount'",
         ),
-        (
-            {**resources(), "exclude": {"any": [{"resources": {"kinds": ["Pod"]}}]}},
-            "rule: Rule is matching an empty set",
-        ),
-        (
-            {"match": {"resources": {"kinds": ["Pod"]}}, "exclude": {"resources": {"kinds": ["Pod"]}}},
-            "rule: Rule is matching an empty set",
-        ),
     ],
 )
 def test_a_block_that_cannot_be_meant_is_refused(rule, problem):

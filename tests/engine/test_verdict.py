@@ -5,6 +5,7 @@ import pytest
 from kymograph.engine import budget as budgets
 from kymograph.engine import compile as compiler
 from kymograph.engine import evaluate, needs, verdict
+from kymograph.engine import mutate as mutations
 
 POD = {"metadata": {"name": "web", "namespace": "shop"}, "spec": {}}
 
@@ -105,3 +106,46 @@ def test_an_allowed_request_warns_where_asked_or_where_it_could_have_been_blocke
 
 def test_nothing_wrong_is_nothing_said():
     assert judge() == verdict.Verdict(blocked=False, message="", warnings=())
+
+
+def mutate(*policies):
+    request = {
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "namespace": "shop",
+        "operation": "CREATE",
+        "object": {"apiVersion": "v1", "kind": "Pod", **POD},
+    }
+    mutated = mutations.apply(policies, request, needs.Facts(), budgets.Budget(), lambda: 0)
+    return verdict.of_mutations(mutated.results)
+
+
+def changing(name, value="x", **spec):
+    """A policy that sets a label."""
+    match = {"any": [{"resources": {"kinds": ["Pod"]}}]}
+    patch = {"patchStrategicMerge": {"metadata": {"labels": {"a": value}}}}
+    return compiler.compile_policy(
+        {
+            "apiVersion": "kyverno.io/v1",
+            "kind": "ClusterPolicy",
+            "metadata": {"name": name},
+            "spec": {"rules": [{"name": "r", "match": match, "mutate": patch}], **spec},
+        }
+    )
+
+
+def test_a_change_that_cannot_be_made_denies_under_fail_and_warns_under_ignore() -> None:
+    """The text names policy and rule, as Kyverno's does."""
+    denied = mutate(changing("good"), changing("bad", MISSING))
+    assert denied.blocked
+    assert denied.message.startswith("mutation policy bad error: failed to apply policy bad rules [r: ")
+    allowed = mutate(changing("bad", MISSING, failurePolicy="Ignore"))
+    assert not allowed.blocked
+    assert allowed.warnings[0].startswith("policy bad.r: ")
+
+
+def test_a_policy_that_warns_tells_what_it_changed() -> None:
+    """But not where it had nothing to change."""
+    quiet, loud = changing("quiet"), changing("loud", emitWarning=True)
+    assert mutate(quiet) is verdict.ALLOWED
+    assert mutate(loud).warnings == ("policy loud.r: mutated Pod/web in namespace shop",)
+    assert mutate(quiet, loud).warnings == ()

@@ -159,9 +159,10 @@ def test_an_unknown_kind_and_old_forms_are_accepted_with_warnings(installed, enf
     assert "Warning: spec.rules[0].match.any[0].resources.kinds[1]: the API server does not serve Sprocket;" in (
         created.stderr
     )
-    assert "Warning: Validation failure actions enforce/audit are deprecated, use Enforce/Audit instead." in (
-        created.stderr
-    )
+    assert (
+        "Warning: spec.rules[0].validate.failureAction: "
+        "Validation failure actions enforce/audit are deprecated, use Enforce/Audit instead."
+    ) in created.stderr
 
 
 def test_a_policy_of_a_namespace_about_a_cluster_wide_kind_is_refused(installed) -> None:

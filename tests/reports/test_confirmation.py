@@ -7,6 +7,7 @@ import pytest
 from kymograph.controllers import policies
 from kymograph.controllers.reports import confirmation, findings
 from kymograph.controllers.reports.writer import Outcome
+from kymograph.engine import exceptions
 from support import pods
 from support.reporting import FOUND_AT, POD, Controller, policy_document, result_of
 
@@ -175,3 +176,40 @@ def test_a_digest_is_sixteen_bytes_and_leaves_its_object_alone() -> None:
     before = copy.deepcopy(document)
     assert len(confirmation.digest(document)) == 16
     assert document == before
+
+
+async def asked_again(cluster, store, excepted=exceptions.NONE):
+    """What is confirmed of these policies, whose reviews showed another object."""
+    compiled = {held.compiled.key: held.compiled for held in store.held}
+    found = {
+        key: findings.Found(result_of(compiled[key], "fail"), findings.ADMISSION, FOUND_AT, b"forged")
+        for key in compiled
+    }
+    asked = confirmation.Confirmation(cluster, store, lambda: 0, lambda: excepted)
+    return await asked.confirmed(POD, "pods", STORED, found)
+
+
+async def test_a_policy_whose_context_asks_for_more_says_nothing(stored, store) -> None:
+    """The others do."""
+    calling = team_wanted("calling")
+    calling["spec"]["rules"][0]["context"] = [{"name": "a", "apiCall": {"urlPath": "/version"}}]
+    calling["spec"]["rules"][0]["preconditions"] = {"all": [{"key": "{{ a }}", "operator": "Equals", "value": "b"}]}
+    store.put(calling)
+    confirmed = await asked_again(stored, store)
+    assert "p" in confirmed
+    assert "calling" not in confirmed
+
+
+async def test_an_exception_counts_when_it_is_asked_again(stored, store) -> None:
+    """As it does in a review."""
+    spec = {
+        "exceptions": [{"policyName": "p", "ruleNames": ["*"]}],
+        "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
+    }
+    metadata = {"name": "e", "namespace": "shop"}
+    document = {"apiVersion": "kyverno.io/v2", "kind": "PolicyException", "metadata": metadata, "spec": spec}
+    made = exceptions.Exceptions([exceptions.compile_exception(document)])
+    (rule,) = (await asked_again(stored, store))["p"].result.rules
+    assert rule.status == "fail"
+    (rule,) = (await asked_again(stored, store, made))["p"].result.rules
+    assert rule.status == "skip"

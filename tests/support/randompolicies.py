@@ -62,7 +62,9 @@ _NAMES = ("*", "web", "w?b", "prod-*", "kube-*", "db")
 _KEYS = ("metadata", "spec", "labels", "name", "containers", "image", "data", "replicas", "team", "securityContext")
 _LITERALS = ("`1`", "`true`", "`null`", "`[]`", "`{}`", "'web'", "'1Gi'", "'1h'", "`[1,2]`", '`{"a":1}`', "'a*'")
 _PREFIXES = ("", "", "", "!", ">", ">=", "<", "<=", "?", "*")
-_ANCHORS = ("({})", "=({})", "^({})", "X({})", "<({})", "+({})")
+_ANCHORS = ("({})", "=({})", "X({})", "<({})")
+_MERGED_ANCHORS = ("({})", "<({})", "+({})")
+_ROOTS = ("request.object", "request.object.spec", "request.oldObject", "request", "images")
 
 
 class Maker:
@@ -76,10 +78,12 @@ class Maker:
     def __init__(self, source: random.Random, broken: float = 0.3) -> None:
         self._source = source
         self._broken = broken
+        self._roots = _ROOTS
+        self._anchors = _ANCHORS
 
     def policy(self) -> dict[str, Any]:
         """A ClusterPolicy or Policy."""
-        kind = self._one(("ClusterPolicy", "ClusterPolicy", "Policy"))
+        kind = "Policy" if self._maybe(0.1) else "ClusterPolicy"
         rules = [self._rule(f"rule-{index}") for index in range(self._source.randint(1, 3))]
         spec: dict[str, Any] = {"rules": rules, "background": self._maybe(0.2)}
         self._put(spec, "validationFailureAction", 0.3, lambda: self._one(("Audit", "Enforce", "enforce")))
@@ -119,9 +123,12 @@ class Maker:
         return {self._one(_KEYS): self.value(depth - 1) for _ in range(self._source.randint(0, 3))}
 
     def _rule(self, name: str) -> dict[str, Any]:
+        self._roots, self._anchors = _ROOTS, _ANCHORS
         rule: dict[str, Any] = {"name": name, "match": self._match()}
         self._put(rule, "exclude", 0.2, self._match)
         self._put(rule, "context", 0.3, self._context)
+        if "context" in rule:
+            self._roots += tuple(entry["name"] for entry in rule["context"])
         self._put(rule, "preconditions", 0.3, self._conditions)
         self._put(rule, "reportProperties", 0.1, lambda: {"a": self._text()})
         body = self._source.random()
@@ -146,7 +153,7 @@ class Maker:
         return entry
 
     def _resources(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"kinds": [self._one((*KINDS, "*", "apps/v1/*", "*/*"))]}
+        found: dict[str, Any] = {"kinds": ["*" if self._maybe(0.03) else self._one((*KINDS, "Pod", "apps/v1/*"))]}
         self._put(found, "names", 0.15, lambda: [self._one(_NAMES)])
         self._put(found, "namespaces", 0.15, lambda: [self._one((*_NAMES, "shop"))])
         self._put(found, "operations", 0.15, lambda: [self._one(("CREATE", "UPDATE", "DELETE"))])
@@ -157,11 +164,11 @@ class Maker:
 
     def _selector(self) -> dict[str, Any]:
         if self._maybe(0.5):
-            return {"matchLabels": {self._one(("team", "te*", "a")): self._one(_NAMES)}}
+            return {"matchLabels": {self._one(("team", "te*", "a")): self._one(("web", "*", "w?b"))}}
         operator = self._one(("In", "NotIn", "Exists", "DoesNotExist"))
         entry: dict[str, Any] = {"key": "team", "operator": operator}
         if operator in {"In", "NotIn"}:
-            entry["values"] = [self._one(_WORDS)]
+            entry["values"] = [self._one(("web", "db"))]
         return {"matchExpressions": [entry]}
 
     def _validate(self, depth: int = 0) -> dict[str, Any]:
@@ -185,6 +192,7 @@ class Maker:
 
     def _foreach(self, depth: int) -> dict[str, Any]:
         entry: dict[str, Any] = {"list": self._list()}
+        self._roots += ("element", "elementIndex")
         self._put(entry, "elementScope", 0.2, lambda: self._maybe(0.5))
         self._put(entry, "context", 0.2, self._context)
         self._put(entry, "preconditions", 0.2, self._conditions)
@@ -214,11 +222,13 @@ class Maker:
         return found
 
     def _mutate(self) -> dict[str, Any]:
+        self._anchors = _MERGED_ANCHORS
         if self._maybe(0.4):
             return {"patchStrategicMerge": self._pattern()}
         if self._maybe(0.5):
             return {"patchesJson6902": self._patches()}
         entry: dict[str, Any] = {"list": self._list()}
+        self._roots += ("element",)
         entry |= {"patchesJson6902": self._patches()} if self._maybe(0.5) else {"patchStrategicMerge": self._pattern()}
         return {"foreach": [entry]}
 
@@ -242,7 +252,7 @@ class Maker:
     def _context(self) -> list[dict[str, Any]]:
         makers: tuple[Callable[[], dict[str, Any]], ...] = (
             lambda: {"variable": {"jmesPath": self._expression(), **self._default()}},
-            lambda: {"variable": {"value": self._pattern(), **self._default()}},
+            lambda: {"variable": {"value": self.value()}},
             lambda: {"configMap": {"name": self._text(), "namespace": "shop"}},
             lambda: {"apiCall": {"urlPath": "/api/v1/namespaces/shop/pods", "jmesPath": self._expression("@")}},
             lambda: {"globalReference": {"name": "entry", "jmesPath": self._expression("@")}},
@@ -266,9 +276,12 @@ class Maker:
     def _pattern(self, depth: int = 4) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for _ in range(self._source.randint(1, 3)):
-            key = self._one((*_KEYS, "te*"))
+            key = self._one(_KEYS)
+            if self._anchors is _ANCHORS and depth > 1 and self._maybe(0.05):
+                found[f"^({key})"] = [self._pattern(depth - 1)]
+                continue
             if self._maybe(0.25):
-                key = self._one(_ANCHORS).format(key)
+                key = self._one(self._anchors).format(key)
             found[key] = self._pattern_value(depth - 1)
         return found
 
@@ -289,18 +302,7 @@ class Maker:
         return f"{self._one(('', 'x-'))}{{{{ {self._expression()} }}}}{self._one(('', ' {{ request.operation }}'))}"
 
     def _expression(self, root: str = "", depth: int = 3) -> str:
-        roots = (
-            "request.object",
-            "request.oldObject",
-            "request",
-            "entry0",
-            "entry1",
-            "element",
-            "images",
-            "target",
-            "@",
-        )
-        left = root or self._one(roots)
+        left = root or self._one(self._roots)
         for _ in range(self._source.randint(0, depth)):
             left = self._step(left, depth)
         return left

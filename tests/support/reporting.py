@@ -54,7 +54,7 @@ def compiled(**described):
 def result_of(policy, status="pass", text="fine", **properties):
     """The result of a policy whose rules all ended alike."""
     rules = tuple(
-        evaluate.RuleResult(rule, status, text, "Audit", 0, 1, properties, None) for rule in policy.written_rules
+        evaluate.RuleResult(rule, status, text, "Audit", 0, 1, properties, None) for rule in policy.validate.written
     )
     return evaluate.PolicyResult(policy, "Audit", rules)
 

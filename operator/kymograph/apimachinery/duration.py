@@ -5,6 +5,7 @@ are multiplied as floats and cut off. Days and weeks are no units, as in Go.
 """
 
 import functools
+import json
 import re
 
 NANOSECOND = 1
@@ -93,6 +94,22 @@ def _fraction(digits: str) -> tuple[int, int]:
 
 
 _find_cached = functools.lru_cache(maxsize=4096)(_find)
+
+
+def refusal(text: str) -> str:
+    """Why a text is no duration, in Go's words."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    position = 1 if text[:1] in ("-", "+") else 0
+    while position < len(text):
+        part = _PART.match(text, position)
+        if part is None or not (part[1] or part[2]):
+            break
+        if not part[3]:
+            return f"time: missing unit in duration {quoted}"
+        if part[3] not in _UNITS:
+            return f"time: unknown unit {json.dumps(part[3], ensure_ascii=False)} in duration {quoted}"
+        position = part.end()
+    return f"time: invalid duration {quoted}"
 
 
 def format(nanoseconds: int) -> str:  # noqa: A001 - the counterpart of parse

@@ -2,14 +2,18 @@
 
 Reading accepts and refuses what `resource.ParseQuantity` does, oddities included (`Ki`, `+` and `.` are zero), because
 policies compare what the API server has already accepted. Values are exact decimals: no float ever stands for one.
-Writing gives the canonical form of the API documentation. Where Go's writer drops a suffix it has no letter for
-(`1000E` becomes `1`), this one keeps the largest letter instead.
+Writing gives what `Quantity.String` gives, to the letter: where Go has no suffix for an exponent it writes none
+(`1000E` becomes `1`), and policies that were written against Kyverno see the same.
+
+Arithmetic is what Kyverno's expressions do with quantities; it refuses amounts so large that their digits would have
+to be written out (`1e2000000000`), on which Go would work for minutes.
 """
 
 import dataclasses
 import decimal
 import enum
 import functools
+import math
 import re
 
 
@@ -34,6 +38,8 @@ _DECIMAL_LETTERS = {exponent: letter for letter, exponent in _DECIMAL_SUFFIXES.i
 _INT64_MAX = (1 << 63) - 1
 _LONGEST = 1024  # digits beyond that are no amount of anything
 _LONGEST_CACHED = 64
+_LARGEST_POWER = 323  # powers of ten beyond it are infinite, or zero, as floats
+_MOST_DIGITS = 4_000  # of a result; the largest float has 309
 
 
 @functools.total_ordering
@@ -44,7 +50,8 @@ class Quantity:
     Compares with other quantities, `Decimal` and `int`; the format takes no part in comparison.
 
     Attributes:
-        value: The amount.
+        value: The amount. Its exponent is the scale that Go would hold it with, which `approximate` and `divide`
+            depend on.
         format: The family of suffixes to write it with.
     """
 
@@ -81,6 +88,98 @@ def parse(text: str) -> Quantity:
     return found
 
 
+def from_integer(number: int, shape: Format) -> Quantity:
+    """A whole amount."""
+    return Quantity(decimal.Decimal(number), shape)
+
+
+def from_float(number: float) -> Quantity:
+    """The quantity that Go reads from a float it has printed: the shortest digits, in billionths if they are finer.
+
+    Raises:
+        ValueError: The number is not finite.
+    """
+    if not math.isfinite(number):
+        raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
+    if not number:
+        return parse("0")
+    sign, digits, exponent = decimal.Decimal(repr(number)).normalize().as_tuple()
+    highest = len(digits) + int(exponent) - 1
+    if -4 <= highest < 6:
+        return parse(f"{decimal.Decimal((sign, digits, int(exponent))):f}")
+    text = "".join(map(str, digits))
+    return parse(f"{'-' if sign else ''}{text[0]}.{text[1:]}e{highest:+03d}")
+
+
+def add(left: Quantity, right: Quantity) -> Quantity:
+    """The sum; zero takes the format of the other.
+
+    Raises:
+        ValueError: An amount is too large to compute with.
+    """
+    total = _exactly(left.value, right.value).add(left.value, right.value)
+    return Quantity(total, left.format if left.value else right.format)
+
+
+def subtract(left: Quantity, right: Quantity) -> Quantity:
+    """The difference; zero takes the format of the other.
+
+    Raises:
+        ValueError: An amount is too large to compute with.
+    """
+    return add(left, Quantity(right.value.copy_negate() if right.value else right.value, right.format))
+
+
+def multiply(left: Quantity, factor: Quantity) -> Quantity:
+    """The product, exactly, in the format of the left.
+
+    Raises:
+        ValueError: An amount is too large to compute with.
+    """
+    product = _exactly(left.value, factor.value).multiply(left.value, factor.value)
+    return Quantity(product, left.format)
+
+
+def divide(left: Quantity, divisor: Quantity) -> Quantity:
+    """The quotient in the format of the left, cut off (towards zero) at the finer scale of the two.
+
+    Raises:
+        ValueError: An amount is too large to compute with.
+        ZeroDivisionError: The divisor is zero.
+    """
+    if not divisor.value:
+        raise ZeroDivisionError("division of a quantity by zero")
+    exact = _exactly(left.value, divisor.value)
+    finer = decimal.Decimal((0, (1,), min(_exponent_of(left.value), _exponent_of(divisor.value))))
+    steps = exact.divide_int(left.value, exact.multiply(divisor.value, finer))
+    return Quantity(exact.multiply(steps, finer), left.format)
+
+
+def approximate(amount: Quantity) -> float:
+    """The amount as `AsApproximateFloat64` gives it: digits and power of ten, each rounded, then multiplied."""
+    sign, digits, _ = amount.value.as_tuple()
+    exponent = _exponent_of(amount.value)
+    try:
+        base = float(int("".join(map(str, digits))))
+    except OverflowError:
+        base = math.inf
+    if exponent:
+        base *= 0.0 if exponent < -_LARGEST_POWER else math.inf if exponent > _LARGEST_POWER else float(f"1e{exponent}")
+    return -base if sign else base
+
+
+def _exactly(*amounts: decimal.Decimal) -> decimal.Context:
+    """A context in which sums, products and quotients of the amounts lose no digit."""
+    reach = sum(len(amount.as_tuple().digits) + abs(_exponent_of(amount)) for amount in amounts) + 20
+    if reach > _MOST_DIGITS:
+        raise ValueError("the quantity is too large to compute with")
+    return decimal.Context(prec=reach, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+
+
+def _exponent_of(amount: decimal.Decimal) -> int:
+    return int(amount.as_tuple().exponent)
+
+
 def find(text: str) -> Quantity | None:
     """Read a quantity where one may stand; None for any other text."""
     return _find_cached(text) if len(text) <= _LONGEST_CACHED else _find(text)
@@ -111,7 +210,7 @@ def _find(text: str) -> Quantity | None:
     if not written and scale < _NANO:
         return None
     value = decimal.Decimal(f"{digits}E{scale}")
-    return Quantity(value if scale >= _NANO else _at_least_nano(value), shape)
+    return Quantity(value if scale >= _NANO and length <= _EXACT_DIGITS else _in_nano(value), shape)
 
 
 _find_cached = functools.lru_cache(maxsize=4096)(_find)
@@ -125,22 +224,26 @@ def _exponent(suffix: str) -> int | None:
 
 
 def _binary(digits: str, places: int, power: int) -> Quantity:
-    if places == 0 and len(digits) <= _EXACT_DIGITS:
-        return Quantity(decimal.Decimal(max(-_INT64_MAX, min(_INT64_MAX, int(digits) << power))), Format.BINARY_SI)
     exact = decimal.Context(prec=len(digits) + 20, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
     value = exact.multiply(decimal.Decimal(f"{digits}E-{places}"), decimal.Decimal(1 << power))
-    value = _at_least_nano(value)
+    if places or len(digits.lstrip("-")) > 14 - power * 3 // 10:
+        value = _in_nano(value)
     if abs(value) > _INT64_MAX:
         value = decimal.Decimal(_INT64_MAX).copy_sign(value)
     return Quantity(value, Format.DECIMAL_SI if 0 < abs(value) < 1 else Format.BINARY_SI)
 
 
-def _at_least_nano(value: decimal.Decimal) -> decimal.Decimal:
-    """Round what is finer than a billionth away from zero: who asks for a little gets a little."""
-    digits, exponent = len(value.as_tuple().digits), value.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent >= _NANO:
+def _in_nano(value: decimal.Decimal) -> decimal.Decimal:
+    """Hold what does not fit into 64 bits in billionths, as Go does.
+
+    What is finer than a billionth is rounded away from zero: who asks for a little gets a little. Amounts with more
+    digits than can be computed with stay as they are.
+    """
+    exponent = _exponent_of(value)
+    if not value or exponent > _MOST_DIGITS:
         return value
-    context = decimal.Context(prec=digits + 10, rounding=decimal.ROUND_UP, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+    prec = len(value.as_tuple().digits) + max(exponent, 0) + 10
+    context = decimal.Context(prec=prec, rounding=decimal.ROUND_UP, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
     return context.quantize(value, _NANO_UNIT)
 
 
@@ -148,22 +251,19 @@ def _canonical(value: decimal.Decimal, shape: Format) -> str:
     """No fraction, the largest suffix that needs none, exponents in steps of three (or 1024)."""
     if not value:
         return "0"
-    sign, digits, scale = value.as_tuple()
-    amount, exponent = int("".join(map(str, digits))), int(scale)
-    while amount % 10 == 0:
-        amount //= 10
-        exponent += 1
+    sign, digits, _ = value.as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    amount = int(significant := text.rstrip("0"))
+    exponent = _exponent_of(value) + len(text) - len(significant)
     if shape is Format.BINARY_SI and exponent >= 0 and abs(value) >= _KIBI:
         amount *= 10**exponent
         steps = 0
-        while steps < len(_BINARY_LETTERS) - 1 and amount % _KIBI == 0:
+        while amount % _KIBI == 0:
             amount //= _KIBI
             steps += 1
-        suffix = _BINARY_LETTERS[steps]
+        suffix = _BINARY_LETTERS[steps] if steps < len(_BINARY_LETTERS) else ""
     else:
         target = exponent // 3 * 3
-        if shape is not Format.DECIMAL_EXPONENT:
-            target = min(target, 18)
         amount *= 10 ** (exponent - target)
         suffix = _suffix(target, shape)
     return f"{'-' if sign else ''}{amount}{suffix}"
@@ -172,4 +272,4 @@ def _canonical(value: decimal.Decimal, shape: Format) -> str:
 def _suffix(exponent: int, shape: Format) -> str:
     if shape is Format.DECIMAL_EXPONENT:
         return f"e{exponent}" if exponent else ""
-    return _DECIMAL_LETTERS[exponent]
+    return _DECIMAL_LETTERS.get(exponent, "")

@@ -10,6 +10,10 @@ from kymograph import __version__
 COMMANDS = {
     "run": "run the operator",
     "demo": "start a control plane on this machine, the operator and a few policies, and show what happens",
+    "test": "run the tests that lie beside policies, as `kyverno test` does",
+    "apply": "apply policies to objects from files or a cluster, as `kyverno apply` does",
+    "jp": "try JMESPath expressions as policies use them, and list their functions",
+    "explain": "say what a policy matches, does and needs",
     "crds": "print or write the CustomResourceDefinitions",
 }
 

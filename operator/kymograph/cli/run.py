@@ -74,6 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long to serve on after readiness fails, for the Service to notice (default: %(default)s)",
     )
+    _configure_policies(parser, defaults)
     parser.add_argument(
         "--log-format",
         choices=("text", "json"),
@@ -85,6 +86,50 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("debug", "info", "warning", "error"),
         default=defaults.log_level,
         help="the least that is logged (default: %(default)s)",
+    )
+
+
+def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Settings) -> None:
+    """Declare the flags about what policies may do."""
+    parser.add_argument(
+        "--enable-policy-exception",
+        type=_boolean,
+        default=defaults.enable_policy_exception,
+        metavar="true|false",
+        help="whether PolicyExceptions count (default: true)",
+    )
+    parser.add_argument(
+        "--exception-namespace",
+        metavar="NAME",
+        help="the namespace whose PolicyExceptions count, * for all (default: the operator's own)",
+    )
+    parser.add_argument(
+        "--service-call-trusted",
+        type=_trusted,
+        default=defaults.service_call_trusted,
+        metavar="LIST",
+        help="hosts, addresses and networks that policies may call whatever they are, comma-separated (default: none)",
+    )
+    parser.add_argument(
+        "--service-call-token-file",
+        type=pathlib.Path,
+        default=defaults.service_call_token_file,
+        metavar="FILE",
+        help="the token that service calls of some policies carry (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--service-call-token-namespaces",
+        type=_names,
+        default=defaults.service_call_token_namespaces,
+        metavar="LIST",
+        help="namespaces of these policies, ClusterPolicy for those of the cluster, * for all (default: none)",
+    )
+    parser.add_argument(
+        "--max-api-call-response-length",
+        type=_size,
+        default=defaults.max_api_call_response_length,
+        metavar="BYTES",
+        help="the most that an answer to a policy's call may have (default: %(default)s)",
     )
 
 
@@ -101,6 +146,12 @@ def run(options: argparse.Namespace) -> int:
         webhook_client_ca=options.webhook_client_ca,
         health_port=options.health_port,
         shutdown_delay=options.shutdown_delay,
+        enable_policy_exception=options.enable_policy_exception,
+        exception_namespace=options.exception_namespace,
+        service_call_trusted=options.service_call_trusted,
+        service_call_token_file=options.service_call_token_file,
+        service_call_token_namespaces=options.service_call_token_namespaces,
+        max_api_call_response_length=options.max_api_call_response_length,
         log_format=options.log_format,
         log_level=options.log_level,
     )
@@ -152,6 +203,33 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, not negative")
     return seconds
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text}: must be true or false")
+    return text.lower() == "true"
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+def _trusted(text: str) -> tuple[str, ...]:
+    from kymograph.clients.http import guard  # noqa: PLC0415  # imports aiohttp, which `--help` need not wait for
+
+    entries = tuple(sorted(_names(text)))
+    try:
+        guard.Trusted(entries)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return entries
+
+
+def _size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of bytes, at least 1")
+    return int(text)
 
 
 def _https_url(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kymograph.apimachinery import gvk
-from kymograph.engine import actions, fields, policy
+from kymograph.engine import actions, fields, policy, validation, wellformed
 from kymograph.engine.autogen import controllers, rewrite
 from kymograph.engine.rules import reading
 
@@ -35,11 +35,6 @@ _SPEC = (
     "generateExistingOnPolicyUpdate",
     "useServerSideApply",
 )
-_ONLY_FALSE = {
-    "mutateExistingOnPolicyUpdate": "mutate rules",
-    "generateExisting": "generate rules",
-    "useServerSideApply": "mutate and generate rules",
-}
 
 
 class _Rewritten(NamedTuple):
@@ -57,6 +52,8 @@ def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
         PolicyInvalid: With all problems that were found.
     """
     problems = fields.Problems()
+    wellformed.check(document, problems)
+    problems.raise_if_any()
     top = fields.Fields(document, "", problems, ("apiVersion", "kind", "metadata", "spec", "status"))
     group, version = gvk.split_api_version(top.text("apiVersion"))
     kind = top.text("kind", among=KINDS)
@@ -71,9 +68,9 @@ def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
     spec.boolean("schemaValidation", default=True)
     emits_warnings = spec.boolean("emitWarning", default=False)
     apply_one = spec.text("applyRules", "All", among=("All", "One")) == "One"
-    for name, rules in _ONLY_FALSE.items():
-        if spec.boolean(name, default=False):
-            spec.wrong(name, f"{rules} are not supported by this version of Kymograph")
+    mutates_existing = spec.boolean("mutateExistingOnPolicyUpdate", default=False)
+    generates_existing = spec.boolean("generateExisting", default=False)
+    server_side_apply = spec.boolean("useServerSideApply", default=False)
     if "generateExistingOnPolicyUpdate" in spec:
         spec.wrong(
             "generateExistingOnPolicyUpdate",
@@ -92,8 +89,9 @@ def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
             f"metadata.annotations[{controllers.ANNOTATION}]",
             "Autogen annotation does not support 'all' anymore, remove the annotation or set it to a valid value",
         )
-    reader = reading.Reader(declared, background=background, namespaced=kind == "Policy", problems=problems)
+    reader = reading.Reader(declared, problems, policy=metadata["key"], namespace=metadata["namespace"])
     written = _written_rules(spec, reader, problems)
+    validation.check(document, problems)
     problems.raise_if_any()
     documents = [entry for entry, _ in spec.items("rules")]
     rewritten = _rewritten_rules(documents, annotations, reader)
@@ -122,8 +120,13 @@ def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
         or any(rule.match.needs_namespace_labels for rule in every_rule),
         needs_roles=any(rule.needs_roles for rule in every_rule),
         rules=every_rule,
-        written_rules=written_rules,
-        rules_by_kind=_by_kind(written_rules, rewritten),
+        validate=_table("validate", written_rules, rewritten),
+        mutate=_table("mutate", written_rules, rewritten),
+        generate=_table("generate", written_rules, rewritten),
+        mutates_existing=mutates_existing,
+        generates_existing=generates_existing,
+        server_side_apply=server_side_apply,
+        document=document,
         **metadata,
     )
 
@@ -218,16 +221,16 @@ def _rewritten_rules(
     return rewritten
 
 
-def _by_kind(
-    written: Sequence[policy.CompiledRule], rewritten: Sequence[_Rewritten]
-) -> dict[str, tuple[policy.CompiledRule, ...]]:
-    """The rules that can matter to an object of a controller's kind, in the order of their evaluation.
+def _table(type_: str, written: Sequence[policy.CompiledRule], rewritten: Sequence[_Rewritten]) -> policy.RuleTable:
+    """The rules of a type by the kinds that they can matter to, in the order of their evaluation.
 
     A rewritten rule is for its controllers only, even if another filter of it still selects other kinds.
     """
-    table = {}
+    own = tuple(rule for rule in written if rule.type == type_)
+    others = [each for each in rewritten if each.rule.type == type_]
+    by_kind = {}
     for kind in dict.fromkeys(kind for each in rewritten for kind in each.kinds):
-        rules = [rule for rule in written if not rule.name.startswith(rewrite.PREFIX) and rule.match.may_select(kind)]
-        rules += [each.rule for each in rewritten if kind in each.kinds]
-        table[kind] = tuple(rules)
-    return table
+        rules = [rule for rule in own if not rule.name.startswith(rewrite.PREFIX) and rule.match.may_select(kind)]
+        rules += [each.rule for each in others if kind in each.kinds]
+        by_kind[kind] = tuple(rules)
+    return policy.RuleTable(own, by_kind, (*own, *(each.rule for each in others)))

@@ -4,6 +4,8 @@ EngineError
   x PolicyInvalid        the author of the policy: carries every problem with its field path
   x EvaluationError      the author of the policy: an expression failed on this object
     + NotFoundInPath     a JMESPath named a key the object does not have
+    + LoadFailed         an entry of a rule's context could not be loaded: no operator turns that into null
+    + Unavailable        a fact is not to be had here: an entry of a rule's context that asks for it is left out
     + BudgetExhausted    the evaluation took more steps or time than it was given
 """
 
@@ -44,6 +46,14 @@ class EvaluationError(EngineError):
 
 class NotFoundInPath(EvaluationError):
     """A JMESPath walked into a key that its map does not hold (Kyverno's fork raises where JMESPath gives null)."""
+
+
+class LoadFailed(EvaluationError):
+    """An entry of a rule's context could not be loaded. Whatever names the entry fails, `||` and projections too."""
+
+
+class Unavailable(EvaluationError):
+    """A fact is not to be had where the evaluation takes place, as the cluster's on a command line."""
 
 
 class BudgetExhausted(EvaluationError):

@@ -1,73 +1,116 @@
-"""Policies applied to one request: the results of their rules.
+"""Policies applied to one request: the results of their rules of the type `validate`.
 
 Synchronous and pure: it fetches nothing, logs nothing and changes nothing of the request. What it lacks it asks for by
-raising `needs.Needed` before the first step is watched, so every evaluation that a watcher sees is a whole one. Nothing
-that happens inside a rule escapes: it becomes the rule's result.
+raising `needs.Needed`, wherever it is; whoever has added the fact goes on with the same `Evaluation`.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from kymograph.engine import actions, conditions, errors, needs, policy, scene, variables, watching
 from kymograph.engine import budget as budgets
-from kymograph.engine.match import blocks
-from kymograph.engine.match import target as targets
+from kymograph.engine import errors, exceptions, needs, pipeline, policy, results, scene, watching
 from kymograph.engine.rules import outcome
 
-UNEXPECTED = "the rule could not be evaluated because of an internal error"
-"""Message of a rule that raised what it may not raise; the exception itself is in the result."""
-
+UNEXPECTED = pipeline.UNEXPECTED
 EXISTING = "skipping the rule evaluation as pre-existing violations are allowed"
 
-_POLICY, _RULE, _MATCH, _PRECONDITIONS = (
-    watching.Step.POLICY,
-    watching.Step.RULE,
-    watching.Step.MATCH,
-    watching.Step.PRECONDITIONS,
-)
+PolicyResult = results.PolicyResult
+RuleResult = results.RuleResult
+
 _APPLIED = (outcome.PASS, outcome.FAIL)
-_WORST_FIRST = (outcome.ERROR, outcome.FAIL, outcome.WARN, outcome.PASS, outcome.SKIP)
 
 
-class RuleResult(NamedTuple):
-    """What became of one rule. A tuple, because one is made per rule and request.
+class Evaluation:
+    """The evaluation of policies on one request, in the order given.
 
-    Attributes:
-        rule: The rule.
-        status: `pass`, `fail`, `skip`, `error` or `warn`.
-        message: Why, in Kyverno's wording.
-        action: `Enforce` or `Audit`: what a failure of this rule leads to for this object.
-        started: Nanoseconds of the clock when the rule began.
-        ended: Nanoseconds of the clock when it ended.
-        properties: The rule's `reportProperties` with their variables resolved.
-        exception: The unexpected exception behind an error, to be logged by the caller.
+    Args:
+        policies: The policies that may concern the request; `PolicySet.lookup` chooses them.
+        request: The AdmissionRequest of a review, or one made up for an existing object (then without `userInfo`).
+        facts: What has been fetched for this request; whoever catches `Needed` adds to it.
+        budget: What all rules together may spend. Once it is exhausted the rules that follow end in errors at once.
+        clock: A monotonic clock in nanoseconds.
+        watcher: Is told the steps; None for nobody. A rule that does not match ends as `skip` without a result.
+        exceptions: The PolicyExceptions that count for this request.
+        values: The values, by dotted name, that are laid over the context of a rule (`context.laid_over`); None for
+            none. For command lines: a cluster has none.
     """
 
-    rule: policy.CompiledRule
-    status: str
-    message: str
-    action: str
-    started: int
-    ended: int
-    properties: Mapping[str, str]
-    exception: Exception | None
+    __slots__ = ("_budget", "_clock", "_found", "_policies", "_position", "_set_scene", "_stage", "_steps")
 
+    def __init__(
+        self,
+        policies: Sequence[policy.CompiledPolicy],
+        request: Mapping[str, Any],
+        facts: needs.Facts,
+        budget: budgets.Budget,
+        clock: Callable[[], int],
+        watcher: watching.Watcher | None = None,
+        exceptions: exceptions.Exceptions | None = None,
+        values: scene.Values | None = None,
+    ) -> None:
+        budget.facts, budget.clock = facts, clock
+        self._policies = policies
+        self._budget = budget
+        self._clock = clock
+        self._steps = None if watcher is None else watching.Steps(watcher, clock)
+        self._set_scene = functools.partial(scene.of, policies, request, facts, exceptions, values)
+        self._stage: scene.Scene | None = None
+        self._position = 0
+        self._found: list[results.PolicyResult] = []
 
-class PolicyResult(NamedTuple):
-    """What became of one policy.
+    def run(self) -> tuple[results.PolicyResult, ...]:
+        """Evaluate, or go on evaluating.
 
-    Attributes:
-        policy: The policy.
-        action: `Enforce` or `Audit`: the action of the policy as a whole for this object.
-        rules: The results of the rules that matched, in the order of their evaluation; never empty.
-    """
+        Returns:
+            The results of the policies with at least one rule that matched.
 
-    policy: policy.CompiledPolicy
-    action: str
-    rules: tuple[RuleResult, ...]
-
-
-_NO_PROPERTIES: Mapping[str, str] = {}
+        Raises:
+            Needed: A fact is missing. Called again when it has been added, this goes on with the policy that asked:
+                those before it are not evaluated, and no step is told, a second time.
+            EvaluationError: The kind of the object behind a subresource could not be found out, so that no policy can
+                be said to match or not.
+        """
+        stage = self._stage
+        if stage is None:
+            self._stage = stage = self._set_scene()
+            if stage is None:
+                return ()
+        clock, budget, steps, target = self._clock, self._budget, self._steps, stage.target
+        if steps is not None:
+            steps.resume()
+        kind, namespace = target.kind[2], target.namespace
+        log: watching.Log | None = None
+        now = clock()
+        for position in range(self._position, len(self._policies)):
+            each = self._policies[position]
+            if each.namespace and each.namespace != namespace:
+                continue
+            if steps is not None:
+                budget.log = log = steps.begin(each, now)
+            found: list[results.RuleResult] = []
+            try:
+                for rule in each.validate.by_kind.get(kind, each.validate.written):
+                    result = pipeline.evaluated(rule, stage, budget, clock, log, now, _check)
+                    if result is None:
+                        now = clock()
+                        continue
+                    now = result.ended
+                    found.append(result)
+                    if each.apply_one and result.status in _APPLIED:
+                        break
+            except needs.Needed as needed:
+                self._position = position
+                if steps is not None:
+                    steps.wait(needed.need)
+                raise
+            if steps is not None:
+                steps.end(found[0].status if len(found) == 1 else pipeline.worst(found), now)
+            if found:
+                action = each.fixed_action or pipeline.action_for(each.action, target)
+                self._found.append(results.PolicyResult(each, action, tuple(found)))
+        self._position = len(self._policies)
+        return tuple(self._found)
 
 
 def evaluate(
@@ -77,176 +120,70 @@ def evaluate(
     budget: budgets.Budget,
     clock: Callable[[], int],
     watcher: watching.Watcher | None = None,
-) -> tuple[PolicyResult, ...]:
-    """Evaluate policies, in the order given.
-
-    Args:
-        policies: The policies that may concern the request; `PolicySet.lookup` chooses them.
-        request: The AdmissionRequest of a review, or one made up for an existing object (then without `userInfo`).
-        facts: What has been fetched for this request.
-        budget: What all rules together may spend. Once it is exhausted the rules that follow end in errors at once.
-        clock: A monotonic clock in nanoseconds.
-        watcher: Is told the steps; None for nobody. A rule that does not match ends as `skip` without a result.
-
-    Returns:
-        The results of the policies with at least one rule that matched.
+    exceptions: exceptions.Exceptions | None = None,
+) -> tuple[results.PolicyResult, ...]:
+    """Evaluate policies from the beginning; see `Evaluation`, whose caller need not begin anew when a fact is missing.
 
     Raises:
         Needed: A fact is missing.
-        EvaluationError: The kind of the object behind a subresource could not be found out, so that no policy can be
-            said to match or not.
+        EvaluationError: The kind of the object behind a subresource could not be found out.
     """
-    stage = scene.of(policies, request, facts)
-    if stage is None:
-        return ()
-    target = stage.target
-    kind, namespace = target.kind[2], target.namespace
-    results = []
-    now = clock()
-    for each in policies:
-        if each.namespace and each.namespace != namespace:
-            continue
-        log: list[watching.Entry] | None = None if watcher is None else [(_POLICY, each, now)]
-        found: list[RuleResult] = []
-        for rule in each.rules_by_kind.get(kind, each.written_rules):
-            started = now
-            if log is not None:
-                log.append((_RULE, rule, started))
-            exception = None
-            properties = _NO_PROPERTIES
-            try:
-                judged = _judge(rule, stage, budget, clock, log, started)
-                if rule.properties is not None and judged is not None:
-                    properties = _resolved(rule.properties, stage, budget)
-            except errors.BudgetExhausted as error:
-                stage.exhausted = str(error)
-                judged = outcome.Outcome(outcome.ERROR, stage.exhausted)
-            except errors.EvaluationError as error:
-                judged = outcome.Outcome(outcome.ERROR, str(error))
-            except Exception as error:  # noqa: BLE001 - a rule must not take the others, or the webhook, with it
-                exception = error
-                judged = outcome.Outcome(outcome.ERROR, UNEXPECTED)
-            now = clock()
-            if judged is None:
-                if log is not None:
-                    log.append((outcome.SKIP, "", now))
-                continue
-            status, message = judged
-            if log is not None:
-                log.append((status, message, now))
-            action = rule.fixed_action or _action(rule.action, target)
-            found.append(RuleResult(rule, status, message, action, started, now, properties, exception))
-            if each.apply_one and status in _APPLIED:
-                break
-        if watcher is not None and log is not None:
-            log.append((_worst(found), "", now))
-            watcher.extend(log)
-        if found:
-            results.append(PolicyResult(each, each.fixed_action or _action(each.action, target), tuple(found)))
-    return tuple(results)
+    return Evaluation(policies, request, facts, budget, clock, watcher, exceptions).run()
 
 
-def _judge(
+def _check(
     rule: policy.CompiledRule,
     stage: scene.Scene,
+    entered: pipeline.Entered,
     budget: budgets.Budget,
     clock: Callable[[], int],
-    log: list[watching.Entry] | None,
-    started: int,
 ) -> outcome.Outcome | None:
-    """The outcome of a rule; None where it does not match or has nothing to say."""
-    if log is None:
-        decision = rule.match.decide(stage.target)
-    else:
-        log.append((_MATCH, rule, started))
-        decision = "error"
-        try:
-            decision = rule.match.decide(stage.target)
-        finally:
-            log.append((decision, "", clock()))
-    if decision is not blocks.MATCHED:
-        return None
-    if stage.exhausted:
-        return outcome.Outcome(outcome.ERROR, stage.exhausted)
-    budget.spend()
-    if rule.preconditions is not None:
-        unmet = _unmet(rule, rule.preconditions, stage, budget, clock, log)
-        if unmet is not None:
-            return unmet
+    """Lay the body of a rule on the object."""
     body = rule.body
+    found: outcome.Outcome | None
     if stage.deleting and not body.looks_at_deleted:
         return None
-    found = body.check(stage.resource, stage.context, budget)
-    if rule.tolerates_existing and found.status == outcome.FAIL and _failed_before(rule, stage, budget):
+    if entered.excused:
+        excused = [control for each in entered.excused for control in each.pod_security]
+        names = ", ".join(each.key for each in entered.excused)
+        found = body.check_except(stage.resource, excused, names, budget)
+        if found is not None and found.status == outcome.SKIP:
+            return found._replace(properties={"exceptions": ",".join(each.name for each in entered.excused)})
+    else:
+        found = body.check(stage.resource, entered.context, budget)
+    if (
+        found is not None
+        and found[0] == outcome.FAIL
+        and rule.tolerates_existing
+        and _failed_before(rule, stage, budget, clock)
+    ):
         return outcome.Outcome(outcome.SKIP, EXISTING)
     return found
 
 
-def _unmet(
-    rule: policy.CompiledRule,
-    preconditions: conditions.Conditions,
-    stage: scene.Scene,
-    budget: budgets.Budget,
-    clock: Callable[[], int],
-    log: list[watching.Entry] | None,
-) -> outcome.Outcome | None:
-    """The outcome of a rule whose preconditions are not met; None if they are."""
-    if log is not None:
-        log.append((_PRECONDITIONS, rule, clock()))
-    ended, detail = "error", ""
-    try:
-        met, detail = preconditions.evaluate(stage.context, budget)
-        ended = "true" if met else "false"
-    except errors.BudgetExhausted as error:
-        detail = str(error)
-        raise
-    except errors.EvaluationError as error:
-        detail = str(error)
-        return outcome.Outcome(outcome.ERROR, f"failed to evaluate preconditions: {error}")
-    finally:
-        if log is not None:
-            log.append((ended, detail, clock()))
-    if met:
-        return None
-    return outcome.Outcome(outcome.SKIP, f"preconditions not met; {detail}" if detail else "preconditions not met")
+def _failed_before(
+    rule: policy.CompiledRule, stage: scene.Scene, budget: budgets.Budget, clock: Callable[[], int]
+) -> bool:
+    """Whether the rule fails on the old object of an update, as if that were being created.
 
-
-def _failed_before(rule: policy.CompiledRule, stage: scene.Scene, budget: budgets.Budget) -> bool:
-    """Whether the rule fails on the old object of an update, as if that were being created."""
+    Its context entries are loaded anew, from the old object: Kyverno keeps those of the new one, and so overlooks a
+    violation that is new.
+    """
     prior = stage.prior()
-    if prior is None or rule.match.decide(prior.target) is not blocks.MATCHED:
+    if prior is None:
         return False
-    if rule.preconditions is not None:
-        try:
-            met, _ = rule.preconditions.evaluate(prior.context, budget)
-        except errors.BudgetExhausted:
-            raise
-        except errors.EvaluationError:
-            return False
-        if not met:
-            return False
-    return rule.body.check(prior.resource, prior.context, budget).status == outcome.FAIL
-
-
-def _resolved(template: variables.Template, stage: scene.Scene, budget: budgets.Budget) -> Mapping[str, str]:
+    prior.exceptions = stage.exceptions if rule.heeds_controls else None
     try:
-        resolved = template.resolve(stage.context, budget)
+        entered = pipeline.enter(rule, prior, budget, clock, None)
+        if not isinstance(entered, pipeline.Entered):
+            return False
+        if entered.excused:
+            excused = [control for each in entered.excused for control in each.pod_security]
+            found = rule.body.check_except(prior.resource, excused, "", budget)
+        else:
+            found = rule.body.check(prior.resource, entered.context, budget)
     except errors.BudgetExhausted:
         raise
     except errors.EvaluationError:
-        return _NO_PROPERTIES
-    return {key: value if isinstance(value, str) else str(value) for key, value in resolved.items()}
-
-
-def _action(resolve: actions.Resolver, target: targets.Target) -> str:
-    try:
-        return resolve(target)
-    except errors.EvaluationError:  # the labels of the namespace could not be fetched: the stricter action holds
-        return actions.ENFORCE
-
-
-def _worst(results: Sequence[RuleResult]) -> str:
-    if len(results) == 1:
-        return results[0].status
-    statuses = {result.status for result in results}
-    return next((status for status in _WORST_FIRST if status in statuses), outcome.SKIP)
+        return False
+    return found is not None and found.status == outcome.FAIL

@@ -5,6 +5,7 @@ its own, puts it into the facts, and evaluates again.
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any, NamedTuple, TypeAlias
 
 from kymograph.engine import errors
@@ -145,6 +146,40 @@ class GlobalEntry:
     name: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Object:
+    """One object of the cluster: all of it, or None if there is none of that name.
+
+    Attributes:
+        api_version: `v1`, `apps/v1`.
+        kind: Its kind.
+        namespace: Its namespace; empty for cluster-scoped objects.
+        name: Its name.
+    """
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Objects:
+    """The objects of a kind: a list, each with its `apiVersion` and `kind`, by name.
+
+    Attributes:
+        api_version: `v1`, `apps/v1`; empty for the preferred one.
+        kind: Their kind.
+        namespace: Their namespace; empty for cluster-scoped objects.
+        selector: Which of them: a LabelSelector as JSON with sorted keys; empty for all.
+    """
+
+    api_version: str
+    kind: str
+    namespace: str
+    selector: str = ""
+
+
 Need: TypeAlias = (
     NamespaceLabels
     | ResourceKind
@@ -157,6 +192,8 @@ Need: TypeAlias = (
     | ServiceCall
     | ImageData
     | GlobalEntry
+    | Object
+    | Objects
 )
 
 
@@ -169,12 +206,18 @@ class Needed(Exception):
 
 
 class Facts:
-    """What has been fetched for one request so far."""
+    """What has been fetched for one request so far.
 
-    __slots__ = ("_known",)
+    Args:
+        without: Classes of needs that nothing here can meet. Context entries that would ask for one are left out, as
+            Kyverno's command line does without a cluster.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_known", "without")
+
+    def __init__(self, without: Collection[type[Need]] = ()) -> None:
         self._known: dict[Need, Any] = {}
+        self.without = frozenset(without)
 
     def add(self, need: Need, value: Any) -> None:
         """Record what a need turned out to be, in the shape its class describes."""
@@ -184,17 +227,24 @@ class Facts:
         """Record that a need cannot be met; evaluations that depend on it end in an error that says why."""
         self._known[need] = errors.EvaluationError(reason)
 
+    def skip(self, need: Need) -> None:
+        """Record that nobody can say here what a need is; a context entry that asks for it is left out."""
+        self._known[need] = errors.Unavailable(f"{need} is not available here")
+
     def require(self, need: Need) -> Any:
         """What a need turned out to be.
 
         Raises:
             Needed: It has not been fetched yet.
+            Unavailable: It cannot be fetched here.
             EvaluationError: It could not be fetched.
         """
         try:
             value = self._known[need]
         except KeyError:
+            if type(need) in self.without:
+                raise errors.Unavailable(f"{need} is not available here") from None
             raise Needed(need) from None
         if isinstance(value, errors.EvaluationError):
-            raise errors.EvaluationError(str(value))
+            raise type(value)(str(value))
         return value

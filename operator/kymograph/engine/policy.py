@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from kymograph.engine import actions, conditions, variables
+from kymograph.engine import context as contexts
 from kymograph.engine.match import blocks
-from kymograph.engine.rules import outcome
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -13,30 +14,61 @@ class CompiledRule:
     """One rule, as written or as rewritten for the controllers of Pods.
 
     Attributes:
+        policy: Key of the policy.
         name: Name of the rule, `autogen-...` for a rewritten one.
         base_name: Name of the rule as written.
-        type: `validate`.
+        type: `validate`, `mutate` or `generate`.
         match: Which objects and users the rule is about, and what webhook rules it needs.
+        context: The entries of its context, `images` among them if it names that; empty for most rules.
         preconditions: What must hold for the rule to apply; None for nothing.
-        body: What the rule demands.
+        body: What the rule demands or does, as its type compiles it: an `outcome.Body` for `validate`.
         fixed_action: What a failure leads to, `Enforce` or `Audit`; empty where it depends on the namespace.
         action: Resolves that for a target.
         tolerates_existing: On UPDATE a violation that the old object had too is skipped.
-        properties: Templates of the rule's `reportProperties`; None where it has none.
+        properties: Templates of the rule's `reportProperties`; None where they have no variables.
+        plain_properties: Those properties as written.
+        skips_background: Requests that the background controller itself makes are not for this rule.
         needs_roles: It looks at the roles of the user.
+        heeds_controls: Exceptions that name controls of the Pod Security Standards take only these out of it.
+        is_plain: It has no entries, preconditions or variable properties: only its match comes before its body.
     """
 
+    policy: str
     name: str
     base_name: str
     type: str
     match: blocks.Match
+    context: tuple[contexts.Entry, ...]
     preconditions: conditions.Conditions | None
-    body: outcome.Body
+    body: Any
     fixed_action: str
     action: actions.Resolver
     tolerates_existing: bool
     properties: variables.Template | None
+    plain_properties: Mapping[str, str]
+    skips_background: bool
     needs_roles: bool
+    heeds_controls: bool
+    is_plain: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class RuleTable:
+    """The rules of one policy and one type, in the order of their evaluation.
+
+    Attributes:
+        written: The rules for kinds that are not in `by_kind`: those written in the policy.
+        by_kind: The rules for controllers of Pods, by kind: those written that may select it and those rewritten.
+        every: All of them, each once.
+    """
+
+    written: tuple[CompiledRule, ...] = ()
+    by_kind: Mapping[str, tuple[CompiledRule, ...]] = dataclasses.field(default_factory=dict)
+    every: tuple[CompiledRule, ...] = ()
+
+    def of(self, kind: str) -> tuple[CompiledRule, ...]:
+        """The rules to be evaluated for objects of a kind."""
+        return self.by_kind.get(kind, self.written)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -69,9 +101,14 @@ class CompiledPolicy:
         may_enforce: Some rule may block some request; errors of other policies never block.
         needs_namespace_labels: Some rule looks at the labels of the object's namespace.
         needs_roles: Some rule looks at the roles of the user.
-        rules: All rules: those written and those rewritten.
-        written_rules: The rules for kinds that are not in `rules_by_kind`.
-        rules_by_kind: The rules for controllers of Pods, by kind.
+        rules: All rules: those written and those rewritten, of every type.
+        validate: The rules that judge objects.
+        mutate: The rules that change objects.
+        generate: The rules that make other objects.
+        mutates_existing: `mutateExistingOnPolicyUpdate`: rules with targets run when the policy is written.
+        generates_existing: `generateExisting`: generate rules run for objects that exist when the policy is written.
+        server_side_apply: `useServerSideApply`: what is generated is applied, not replaced.
+        document: The policy as applied; not to be changed.
     """
 
     key: str
@@ -100,5 +137,19 @@ class CompiledPolicy:
     needs_namespace_labels: bool
     needs_roles: bool
     rules: tuple[CompiledRule, ...]
-    written_rules: tuple[CompiledRule, ...]
-    rules_by_kind: Mapping[str, tuple[CompiledRule, ...]]
+    validate: RuleTable
+    mutate: RuleTable
+    generate: RuleTable
+    mutates_existing: bool
+    generates_existing: bool
+    server_side_apply: bool
+    document: Mapping[str, Any]
+
+    def table(self, type_: str) -> RuleTable:
+        """The rules of a type: `validate`, `mutate` or `generate`."""
+        match type_:
+            case "validate":
+                return self.validate
+            case "mutate":
+                return self.mutate
+        return self.generate

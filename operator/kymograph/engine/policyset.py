@@ -18,7 +18,7 @@ SAME_KIND = frozenset({"", "status", "ephemeralcontainers"})
 
 _REMEMBERED = 4096
 
-_Key: TypeAlias = tuple[str, str, str, str, str, str | None]
+_Key: TypeAlias = tuple[str, str, str, str, str, str | None, str]
 
 
 class _Selection:
@@ -67,13 +67,16 @@ class PolicySet:
             return self
         return PolicySet((each for each in self.policies if each.key != key), self.generation + 1)
 
-    def lookup(self, request: Mapping[str, Any], failure_policy: str | None) -> tuple[policy.CompiledPolicy, ...]:
+    def lookup(
+        self, request: Mapping[str, Any], failure_policy: str | None, type_: str = "validate"
+    ) -> tuple[policy.CompiledPolicy, ...]:
         """The policies that may concern a request, in the order of their evaluation.
 
         Args:
             request: An AdmissionRequest; `kind`, `subResource`, `operation` and `namespace` are looked at.
             failure_policy: `Fail` or `Ignore` for admission: only policies with that failure policy which are for
                 admission at all. None for every policy, as background work wants it.
+            type_: The type of the rules that may concern it: `validate`, `mutate` or `generate`.
         """
         if not self.policies:
             return ()
@@ -85,6 +88,7 @@ class PolicySet:
             request.get("subResource") or "",
             request.get("operation") or "",
             failure_policy,
+            type_,
         )
         selection = self._remembered.get(key)
         if selection is None:
@@ -101,7 +105,7 @@ class PolicySet:
         return found
 
     def _select(self, key: _Key) -> _Selection:
-        failure_policy = key[-1]
+        failure_policy = key[5]
         chosen = tuple(
             each
             for each in self.policies
@@ -128,7 +132,8 @@ def _may_concern(each: policy.CompiledPolicy, key: _Key, namespace: str | None) 
     kind = key[2]
     if namespace is not None and each.namespace and (each.namespace != namespace or kind == "Namespace"):
         return False
-    for rule in each.rules_by_kind.get(kind, each.written_rules) if key[3] in SAME_KIND else each.rules:
+    table = each.table(key[6])
+    for rule in table.of(kind) if key[3] in SAME_KIND else table.every:
         combine = all if rule.match.conjunction else any
         if combine(_may_cover(scope, key, namespace) for scope in rule.match.scopes):
             return True
@@ -136,7 +141,7 @@ def _may_concern(each: policy.CompiledPolicy, key: _Key, namespace: str | None) 
 
 
 def _may_cover(scope: filters.Scope, key: _Key, namespace: str | None) -> bool:
-    group, version, kind, subresource, operation, _ = key
+    group, version, kind, subresource, operation, *_ = key
     if operation and operation not in scope.operations:
         return False
     if namespace and kind != "Namespace" and not _covers(scope.namespaces, namespace):

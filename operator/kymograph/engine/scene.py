@@ -1,17 +1,32 @@
 """What all rules of one evaluation look at: the target of filters, the object, and the context of expressions."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from kymograph.apimachinery import gvk
-from kymograph.engine import errors, needs, policy, policyset
+from kymograph.engine import errors, exceptions, needs, policy, policyset
 from kymograph.engine.match import target as targets
 from kymograph.engine.rules import outcome
+
+Values: TypeAlias = Callable[[policy.CompiledRule], Mapping[str, Any]]
+"""From a rule to values by their dotted names, for `context.laid_over`: a command line sets them, no cluster does."""
 
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 _ROLES = ("roles", "clusterRoles")
 _NOBODY_OF_TODAY = targets.User("kymograph:whoever-made-the-old-object", ("kymograph:unknown",))
 """Stands in for the user of an old object: rules about users must not match it by the user of today's request."""
+
+
+class Entered(NamedTuple):
+    """What the body of a rule is evaluated with, once everything before it has been gone through.
+
+    Attributes:
+        context: What its expressions see.
+        excused: The exceptions that matched and leave it to a `podSecurity` body what they exclude.
+    """
+
+    context: dict[str, Any]
+    excused: tuple[exceptions.CompiledException, ...] = ()
 
 
 class _Unknown(Mapping[str, str]):
@@ -56,9 +71,25 @@ class Scene:
         context: What expressions see: `request`, `serviceAccountName` and `serviceAccountNamespace`.
         deleting: The operation is DELETE.
         exhausted: Why nothing more may be spent; empty while something is left.
+        exceptions: The PolicyExceptions that count; None for none.
+        values: The values that are laid over the context of a rule; None for none.
+        entered: What the body of a rule with nothing before it but its match is evaluated with.
+        is_plain: There are neither exceptions nor values.
     """
 
-    __slots__ = ("_prior", "_request", "context", "deleting", "exhausted", "resource", "target")
+    __slots__ = (
+        "_prior",
+        "_request",
+        "context",
+        "deleting",
+        "entered",
+        "exceptions",
+        "exhausted",
+        "is_plain",
+        "resource",
+        "target",
+        "values",
+    )
 
     def __init__(
         self,
@@ -68,12 +99,18 @@ class Scene:
         request: Mapping[str, Any],
         *,
         deleting: bool,
+        excepted: exceptions.Exceptions | None = None,
+        values: Values | None = None,
     ) -> None:
         self.target = target
         self.resource = resource
         self.context = context
+        self.entered = Entered(context)
         self.deleting = deleting
         self.exhausted = ""
+        self.exceptions = excepted
+        self.values = values
+        self.is_plain = excepted is None and values is None
         self._request = request
         self._prior: Scene | None = None
 
@@ -81,17 +118,32 @@ class Scene:
         """The old object of an UPDATE as if it were being created by nobody in particular; None for others."""
         old = self._request.get("oldObject")
         if self._prior is None and old is not None and self.target.operation == "UPDATE":
-            group, version = gvk.split_api_version(old.get("apiVersion") or "")
-            kind = (group, version, old.get("kind") or "", "")
+            api_version, name = old.get("apiVersion"), old.get("kind")
+            group, version = gvk.split_api_version(api_version if isinstance(api_version, str) else "")
+            kind = (group, version, name if isinstance(name, str) else "", "")
             labels = self.target.namespace_labels
             target = targets.of(old, kind, "CREATE", self._request.get("namespace") or "", labels, _NOBODY_OF_TODAY)
             request = {**self._request, "object": old, "oldObject": None, "operation": "CREATE"}
-            self._prior = Scene(target, old, {**self.context, "request": request}, request, deleting=False)
+            context = {**self.context, "request": request}
+            self._prior = Scene(target, old, context, request, deleting=False, values=self.values)
         return self._prior
 
 
-def of(policies: Sequence[policy.CompiledPolicy], request: Mapping[str, Any], facts: needs.Facts) -> Scene | None:
+def of(
+    policies: Sequence[policy.CompiledPolicy],
+    request: Mapping[str, Any],
+    facts: needs.Facts,
+    excepted: exceptions.Exceptions | None = None,
+    values: Values | None = None,
+) -> Scene | None:
     """Set the scene for the evaluation of some policies; None where there is no object to evaluate.
+
+    Args:
+        policies: The policies; what they look at is looked up.
+        request: An AdmissionRequest, or one made up for an existing object.
+        facts: What has been fetched for it.
+        excepted: The PolicyExceptions that count.
+        values: The values that are laid over the context of a rule.
 
     Raises:
         Needed: The labels of the namespace or the roles of the user are looked at and not known, or the kind behind a
@@ -104,21 +156,21 @@ def of(policies: Sequence[policy.CompiledPolicy], request: Mapping[str, Any], fa
         return None
     namespace = request.get("namespace") or ""
     kind = _kind(request, facts)
+    excepted = excepted or None
     namespace_labels: Mapping[str, str] = {}
-    if namespace and kind[2] != "Namespace":
-        for each in policies:
-            if each.needs_namespace_labels:
-                namespace_labels = _namespace_labels(namespace, facts)
-                break
+    if (
+        namespace
+        and kind[2] != "Namespace"
+        and ((excepted is not None and excepted.needs_namespace_labels) or _any_needs_labels(policies))
+    ):
+        namespace_labels = _namespace_labels(namespace, facts)
     operation = request.get("operation") or ""
     account = request.get("userInfo")
     user = None
     if account:
         user = targets.User(account.get("username") or "", tuple(account.get("groups") or ()))
-        for each in policies:
-            if each.needs_roles:
-                user, request = _with_roles(user, request, facts)
-                break
+        if (excepted is not None and excepted.needs_roles) or _any_needs_roles(policies):
+            user, request = _with_roles(user, request, facts)
     target = targets.of(resource, kind, operation, namespace, namespace_labels, user)
     name = user.name if user is not None else ""
     account_namespace = account_name = ""
@@ -129,7 +181,21 @@ def of(policies: Sequence[policy.CompiledPolicy], request: Mapping[str, Any], fa
         "serviceAccountName": account_name,
         "serviceAccountNamespace": account_namespace,
     }
-    return Scene(target, resource, context, request, deleting=operation == "DELETE")
+    return Scene(target, resource, context, request, deleting=operation == "DELETE", excepted=excepted, values=values)
+
+
+def _any_needs_labels(policies: Sequence[policy.CompiledPolicy]) -> bool:
+    for each in policies:  # noqa: SIM110 - a generator costs three times the loop on the hot path
+        if each.needs_namespace_labels:
+            return True
+    return False
+
+
+def _any_needs_roles(policies: Sequence[policy.CompiledPolicy]) -> bool:
+    for each in policies:  # noqa: SIM110 - a generator costs three times the loop on the hot path
+        if each.needs_roles:
+            return True
+    return False
 
 
 def _kind(request: Mapping[str, Any], facts: needs.Facts) -> tuple[str, str, str, str]:

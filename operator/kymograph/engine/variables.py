@@ -10,7 +10,7 @@ Expressions that stand in the document are compiled once. Text spliced out of an
 Kyverno: an annotation holding `{{ ... }}` is evaluated. It can read only the context that the policy's own expressions
 read, and each look and each expression is paid from the budget, so text that reproduces itself ends as an error.
 
-References within the document (`$(./../key)`) are refused.
+References within the document (`$(./../key)`) are replaced when it is compiled (`references`).
 """
 
 import functools
@@ -19,12 +19,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from kymograph.engine import errors, jmespath, values
+from kymograph.engine import errors, jmespath, references, values
 from kymograph.engine.budget import Budget
 
 _VARIABLE = re.compile(r"(^|[^\\])(\{\{(?:\{[^{}]*+\}|[^{}]++)*+\}\})")
-_REFERENCE = re.compile(r"(?:^|[^\\])\$\(.[^ ]*\)")
-_ESCAPED_REFERENCE = re.compile(r"\\(\$\(.[^ )]*\))")
 _ANCHOR = re.compile(r"[+<=X^]?\((.+)\)")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _COMPILE_COST = 50  # steps that compiling an expression at run time takes, and
@@ -79,9 +77,9 @@ def compile(value: values.JSON, path: str) -> Template:  # noqa: A001 - the fiel
         path: Where it stands in the policy, for problems: `spec.rules[0].validate.message`.
 
     Raises:
-        PolicyInvalid: Expressions that do not compile, empty variables, references: all of them.
+        PolicyInvalid: Expressions that do not compile, empty variables, references that lead nowhere: all of them.
     """
-    compiler = _Compiler()
+    compiler = _Compiler(value)
     try:
         known, resolve = compiler.document(value, path, "")
     except RecursionError:
@@ -94,9 +92,10 @@ def compile(value: values.JSON, path: str) -> Template:  # noqa: A001 - the fiel
 class _Compiler:
     """Walks one document; collects problems and expressions."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: values.JSON) -> None:
         self.problems: list[errors.Problem] = []
         self.expressions: list[str] = []
+        self._references = references.References(root)
 
     def document(self, value: values.JSON, path: str, pointer: str) -> tuple[values.JSON, _Resolve | None]:
         """The value where it is known, and how to resolve it where it is not."""
@@ -164,9 +163,11 @@ class _Compiler:
 
     def text(self, text: str, path: str, pointer: str) -> tuple[str | None, _Resolve | None]:
         if "$(" in text:
-            if _REFERENCE.search(text) is not None:
-                self._problem(path, "references such as $(./../key) are not supported: write the value, or a variable")
-            text = _ESCAPED_REFERENCE.sub(r"\1", text)
+            try:
+                text = self._references.replaced(text, pointer)
+            except errors.EvaluationError as problem:
+                self._problem(path, str(problem))
+                return text, None
         if "{{" not in text:
             return text, None
         found = list(_VARIABLE.finditer(text))
@@ -225,8 +226,8 @@ class _Variable:
         except errors.BudgetExhausted:
             raise
         except errors.EvaluationError as cause:
-            problem = f"failed to resolve {expression.text} at path {self._pointer}: JMESPath query failed: {cause}"
-            raise type(cause)(problem) from cause
+            reason = str(cause) if isinstance(cause, errors.LoadFailed) else f"JMESPath query failed: {cause}"
+            raise type(cause)(f"failed to resolve {expression.text} at path {self._pointer}: {reason}") from cause
 
 
 class _Splice:
@@ -283,6 +284,24 @@ def _resolve_again(
             text = text.replace(prefix + braces, prefix + _spliced(value, shallow, budget), 1)
         if shallow or not found:
             return text.replace("\\{{", "{{")
+
+
+def expression(text: str, budget: Budget) -> jmespath.Expression:
+    """Compile an expression that is known only at run time, because variables in it had to be replaced.
+
+    Raises:
+        EvaluationError: It is no valid expression, or the budget is exhausted.
+    """
+    budget.spend(_COMPILE_COST + _COMPILE_COST_PER_CHARACTER * len(text))
+    try:
+        return _compiled(text) if len(text) <= _LONGEST_CACHED else jmespath.compile(text)
+    except jmespath.ExpressionInvalid as problem:
+        raise errors.EvaluationError(f"failed to compile JMESPath: {text}, error: {problem}") from problem
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(text: str) -> jmespath.Expression:
+    return jmespath.compile(text)
 
 
 @functools.lru_cache(maxsize=256)

@@ -32,7 +32,8 @@ class Verdict(NamedTuple):
     warnings: tuple[str, ...]
 
 
-_ALLOWED = Verdict(blocked=False, message="", warnings=())
+ALLOWED = Verdict(blocked=False, message="", warnings=())
+"""Nothing to object to and nothing to say."""
 
 
 def of(results: Sequence[evaluate.PolicyResult], request: Mapping[str, Any]) -> Verdict:
@@ -44,7 +45,7 @@ def of(results: Sequence[evaluate.PolicyResult], request: Mapping[str, Any]) -> 
     """
     troubled = [result for result in results if _is_troubled(result)]
     if not troubled:
-        return _ALLOWED
+        return ALLOWED
     if any(_blocks(result) for result in troubled):
         return Verdict(blocked=True, message=_denial(troubled, request), warnings=())
     warnings = [
@@ -56,6 +57,26 @@ def of(results: Sequence[evaluate.PolicyResult], request: Mapping[str, Any]) -> 
         if rule.status not in _UNTROUBLED
     ]
     return Verdict(blocked=False, message="", warnings=tuple(warnings))
+
+
+def of_mutations(results: Sequence[evaluate.PolicyResult]) -> Verdict:
+    """Judge a request by what became of the policies that change it.
+
+    A rule that could not be applied denies the request if its policy's failure policy is Fail; with Ignore the user is
+    warned. A policy with `emitWarning` tells of what it changed, too.
+    """
+    warnings: list[str] = []
+    for result in results:
+        failed = [rule for rule in result.rules if rule.status not in _UNTROUBLED]
+        if failed and result.policy.failure_policy == "Fail":
+            name, reasons = result.policy.name, " ".join(f"{rule.rule.name}: {rule.message}" for rule in failed)
+            message = f"mutation policy {name} error: failed to apply policy {name} rules [{reasons}]"
+            return Verdict(blocked=True, message=message, warnings=())
+        told = (
+            [rule for rule in result.rules if rule.status != outcome.SKIP] if result.policy.emits_warnings else failed
+        )
+        warnings += [f"policy {result.policy.name}.{rule.rule.name}: {rule.message}" for rule in told]
+    return Verdict(blocked=False, message="", warnings=tuple(warnings)) if warnings else ALLOWED
 
 
 def _is_troubled(result: evaluate.PolicyResult) -> bool:

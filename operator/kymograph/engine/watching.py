@@ -5,8 +5,8 @@ The engine knows neither spans nor metrics. It logs steps for a `Watcher`; the r
 """
 
 import enum
-from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 
 class Step(enum.IntEnum):
@@ -20,7 +20,7 @@ class Step(enum.IntEnum):
     NEED = 5
 
 
-Entry: TypeAlias = tuple[int | str, object, int]
+Entry: TypeAlias = tuple[Any, ...]
 """One of a log of steps, which are strictly nested.
 
 A step begins with (its `Step`, its subject, now). The subject is the compiled policy or rule (for MATCH and
@@ -28,19 +28,120 @@ PRECONDITIONS the rule), the name of a context entry, or the need; held by refer
 only when somebody will look at them.
 
 The step begun last ends with (its outcome, its detail, now). The outcome is `pass`, `fail`, `skip`, `error` or `warn`
-for a policy or rule; `matched`, `excluded` or `unmatched` for MATCH; `true`, `false` or `error` for PRECONDITIONS; `ok`
-or `error` otherwise. The detail is the message of the outcome, or an empty string.
+for a policy or rule; `matched`, `excluded` or `unmatched` for MATCH; `true`, `false` or `error` for PRECONDITIONS;
+`ok`, `skip` or `error` otherwise. The detail is the message of the outcome, or an empty string.
+
+A rule with nothing to tell but its match is one entry, (the rule, its outcome, its detail, when it began, when its
+match was decided, when it ended, the outcome of the match): the steps RULE and MATCH in short. Most rules are such,
+and one tuple costs a fraction of four.
 
 `now` is nanoseconds of the clock that was passed to the evaluation.
 """
+
+SHORT = 7
+"""How long the entry of a rule in short is; the others have three parts."""
+
+OK = "ok"
+
+_POLICY = Step.POLICY
+
+
+def written_out(steps: Sequence[Entry]) -> list[Entry]:
+    """The same steps, each rule in short as the four entries that it stands for."""
+    log: list[Entry] = []
+    for step in steps:
+        if len(step) == SHORT:
+            rule, outcome, detail, began, decided, ended, match = step
+            log += (
+                (Step.RULE, rule, began),
+                (Step.MATCH, rule, began),
+                (match, "", decided),
+                (outcome, detail, ended),
+            )
+        else:
+            log.append(step)
+    return log
+
+
+Log: TypeAlias = list[Entry]
+"""The steps of one policy, while it is evaluated."""
+
+
+class WrittenOut(Log):
+    """A log in which no rule is noted in short. Not a flag of every log: a plain list is copied faster."""
+
+    __slots__ = ()
 
 
 class Watcher(Protocol):
     """Is told the steps of an evaluation."""
 
     def extend(self, steps: Sequence[Entry]) -> None:
-        """One policy has been evaluated, in these steps.
+        """One policy has been evaluated, in these steps; or part of it, if it waits for a fact (`Step.NEED`).
 
         A call a policy and not one a step: with 17 policies that is 118 calls fewer, and watching them takes a fifth
         of the time.
         """
+
+
+class Steps:
+    """Tells a watcher the steps of an evaluation, each once, although a policy that lacks a fact is evaluated anew.
+
+    What has been told of such a policy is compared with what it does the second time. That is the same again, unless
+    its budget ends before; then the steps that were told and are open are ended.
+
+    Args:
+        watcher: Is told.
+        clock: A monotonic clock in nanoseconds.
+    """
+
+    __slots__ = ("_clock", "_log", "_told", "_waiting", "_watcher")
+
+    def __init__(self, watcher: Watcher, clock: Callable[[], int]) -> None:
+        self._watcher = watcher
+        self._clock = clock
+        self._log: Log = []
+        self._told: list[Entry] = []
+        self._waiting = False
+
+    def begin(self, subject: object, now: int) -> Log:
+        """A policy begins."""
+        log = self._log
+        log.clear()
+        log.append((_POLICY, subject, now))
+        return log
+
+    def end(self, outcome: str, now: int) -> None:
+        """The policy begun last ends."""
+        log = self._log
+        log.append((outcome, "", now))
+        if self._told:
+            self._watcher.extend(self._untold(log, now))
+            self._told, self._log = [], []
+        else:
+            self._watcher.extend(log)
+
+    def wait(self, need: object) -> None:
+        """The policy begun last cannot go on without a fact."""
+        now = self._clock()
+        log = written_out(self._log)
+        self._watcher.extend([*self._untold(log, now), (Step.NEED, need, now)])
+        self._told = log
+        self._log = WrittenOut()
+        self._waiting = True
+
+    def resume(self) -> None:
+        """The fact is there."""
+        if self._waiting:
+            self._waiting = False
+            self._watcher.extend([(OK, "", self._clock())])
+
+    def _untold(self, log: Sequence[Entry], now: int) -> list[Entry]:
+        told = self._told
+        if len(told) <= len(log) and all(
+            before[0] == again[0] and (before[1] is again[1] or before[1] == again[1])
+            for before, again in zip(told, log, strict=False)
+        ):
+            return list(log[len(told) :])
+        open_steps = sum(-1 if type(step[0]) is str else 1 for step in told)
+        return [("error", "", now)] * open_steps

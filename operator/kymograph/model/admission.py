@@ -4,11 +4,13 @@ A review is untrusted input: API servers show no client certificate to webhooks 
 shape is checked once, here, so that nobody after has to.
 """
 
+import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 API_VERSION = "admission.k8s.io/v1"
 KIND = "AdmissionReview"
+PATCH_TYPE = "JSONPatch"
 OPERATIONS = frozenset(("CREATE", "UPDATE", "DELETE", "CONNECT"))
 
 _STRING = frozenset({str})
@@ -69,6 +71,7 @@ def response(
     code: int = 403,
     warnings: tuple[str, ...] = (),
     audit_annotations: Mapping[str, str] | None = None,
+    patch: bytes = b"",
 ) -> dict[str, Any]:
     """The AdmissionReview that answers a request.
 
@@ -79,10 +82,14 @@ def response(
         code: The HTTP status the user gets when denied.
         warnings: Shown to the user as warnings.
         audit_annotations: Written to the audit event as `<webhook name>/<key>`; values are at most 10 kB.
+        patch: The JSON patch (RFC 6902) to apply to the object, encoded; empty for none.
     """
     answer: dict[str, Any] = {"uid": uid, "allowed": allowed}
     if not allowed:
         answer["status"] = {"message": message, "code": code, "reason": "Forbidden", "status": "Failure"}
+    if patch:
+        answer["patchType"] = PATCH_TYPE
+        answer["patch"] = base64.b64encode(patch).decode()
     if warnings:
         answer["warnings"] = list(warnings)
     if audit_annotations:

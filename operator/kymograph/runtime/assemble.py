@@ -23,13 +23,14 @@ from kymograph import __version__
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, discovery, informer, resources
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.controllers import policies, policymetrics
+from kymograph.controllers import exceptions, policies, policymetrics
 from kymograph.controllers.admission import facts, handlers, registration, review, rolebindings, server, spans
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.background import status
 from kymograph.controllers.cleanup import clock
 from kymograph.controllers.cleanup import controller as cleanup
 from kymograph.controllers.reports import controller as reports
+from kymograph.model import exception, globalcontext
 from kymograph.runtime import (
     certificates,
     errors,
@@ -39,6 +40,7 @@ from kymograph.runtime import (
     lifecycle,
     logs,
     metricserver,
+    outside,
     secretstore,
     telemetrysecrets,
     tracing,
@@ -118,6 +120,7 @@ class _Process:
         self.connected = connected
         self.health = health.Health()
         self.store = policies.PolicyStore()
+        self.exceptions = exceptions.ExceptionStore(client, _excepted(settings, namespace))
         self.catalogues = discovery.Catalogues(client)
         self.on_kinds_changed: list[Callable[[], None]] = []
         self.registry = kopf.OperatorRegistry()
@@ -149,10 +152,17 @@ class _Process:
         self.tasks += [self.tracing.follow_secrets(), self.tracing.make_up()]
         if "reports" in self.settings.controllers:
             self.reports = reports.Reports(
-                self.client, self.catalogues, self.store, self.telemetry, time.monotonic_ns, time.time_ns
+                self.client,
+                self.catalogues,
+                self.store,
+                self.telemetry,
+                time.monotonic_ns,
+                time.time_ns,
+                lambda: self.exceptions.current,
             )
             self.tasks += [self.reports.run(), self.leader.lead(self.reports.sweep)]
-        https = await self._admission() if "admission" in self.settings.controllers else None
+        self.tasks.append(self.exceptions.run())
+        https = await self._admission(stack) if "admission" in self.settings.controllers else None
         if "background" in self.settings.controllers:
             writer = status.PolicyStatusWriter(self.client, self.store, self.telemetry, self.covers, _now)
             self.tasks += [self.leader.lead(writer.run), self.leader.lead(self.tracing.report)]
@@ -175,24 +185,32 @@ class _Process:
         for task in self.tasks:
             task.close()
 
-    async def _admission(self) -> server.Server:
+    async def _admission(self, stack: contextlib.AsyncExitStack) -> server.Server:
         """Everything that a review needs; serving once it is there."""
         client, telemetry = self.client, self.telemetry
+        reached = outside.Outside(self.settings, self.namespace, client, self.catalogues, telemetry, _now)
+        stack.push_async_callback(reached.close)
+        self.tasks += [*reached.tasks, self.leader.lead(reached.status.run)]
         registered = registration.Registration(client, self.store, self.catalogues, telemetry)
         self.on_kinds_changed.append(registered.kinds_changed)
         self.covers = registered.covers
         labels = facts.namespaces(client, lambda name: telemetry.cells.forget({"resource_namespace": name}))
-        bindings = rolebindings.RoleBindings(client, self.store)
+        bindings = rolebindings.RoleBindings(client, self.store, self.exceptions)
         metrics = ReviewMetrics(telemetry.instruments, self.store)
         reviews = review.Reviews(
             self.store,
-            facts.ClusterFacts(client, labels, self.catalogues, bindings),
+            facts.Facts(facts.ClusterFacts(client, labels, self.catalogues, bindings), reached.facts),
             telemetry,
             metrics,
             time.monotonic_ns,
             self.reports.decided if self.reports is not None else None,
+            lambda: self.exceptions.current,
         )
-        handlers.register(self.registry, reviews, self.catalogues)
+        checks: dict[tuple[str, str], handlers.Check] = {
+            (exception.VERSION, exception.PLURAL): self.exceptions.check,
+            (globalcontext.VERSION, globalcontext.PLURAL): outside.check_entry,
+        }
+        handlers.register(self.registry, reviews, self.catalogues, checks)
         registration.register(self.registry, registered)
         self.seam = handlers.Seam()
         tls = server.TLS()
@@ -230,8 +248,9 @@ class _Process:
         await definitions.run()
 
     async def _serve(self, https: server.Server, serving: asyncio.Event) -> None:
-        """Serve once the policies are known: before, an answer would let pass what they forbid."""
+        """Serve once the policies are known: before, an answer would let pass what they forbid; likewise exceptions."""
         await self.store.complete.wait()
+        await self.exceptions.listed()
         try:
             await https.start(self.settings.webhook_host, self.settings.webhook_port)
         except OSError as error:
@@ -311,6 +330,11 @@ def _facts(namespace: str, environ: Mapping[str, str]) -> dict[str, str]:
         "k8s.node.name": environ.get("NODE_NAME"),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _excepted(settings: Settings, namespace: str) -> str | None:
+    """Where PolicyExceptions count."""
+    return (settings.exception_namespace or namespace) if settings.enable_policy_exception else None
 
 
 def _lease(controllers: frozenset[str]) -> str:

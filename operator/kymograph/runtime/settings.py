@@ -21,6 +21,12 @@ class Settings:
         webhook_client_ca: PEM file of the CA whose client certificates the webhook server demands; None demands none.
         health_port: The port of /livez and /readyz.
         shutdown_delay: Seconds between failing readiness and refusing connections, for endpoints to be withdrawn.
+        enable_policy_exception: Whether PolicyExceptions count at all.
+        exception_namespace: Where they count: a namespace, `*` for all; None for the operator's own.
+        service_call_trusted: Hosts, addresses and networks that policies may call whatever they are.
+        service_call_token_file: The token that calls on behalf of the following policies carry.
+        service_call_token_namespaces: Namespaces of these policies; see `clients.http.token`.
+        max_api_call_response_length: Bytes that an answer to a policy's call may have.
         log_format: `text` or `json`.
         log_level: A level of the standard library's logging, in lower case.
     """
@@ -35,5 +41,11 @@ class Settings:
     webhook_client_ca: pathlib.Path | None = None
     health_port: int = 8081
     shutdown_delay: float = 5.0
+    enable_policy_exception: bool = True
+    exception_namespace: str | None = None
+    service_call_trusted: tuple[str, ...] = ()
+    service_call_token_file: pathlib.Path = pathlib.Path("/var/run/secrets/kymograph/service-calls/token")
+    service_call_token_namespaces: frozenset[str] = frozenset()
+    max_api_call_response_length: int = 10_000_000
     log_format: str = "text"
     log_level: str = "info"

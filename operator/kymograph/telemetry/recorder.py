@@ -5,8 +5,8 @@ tuples a step; one that is kept is handed as it is to the export thread, which r
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kymograph.telemetry import propagation
 
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from kymograph.telemetry.sampling import Decision
 
 MAX_ENTRIES = 8_192
-"""Entries of one request's log, two a step. A policy can loop over as many elements as its budget allows; its trace
-stops growing here, and the server span says how many steps are missing."""
+"""Entries of one request's log, two a step or one for a rule that only matched. A policy can loop over as many elements
+as its budget allows; its trace stops growing here, and the server span says how many steps are missing."""
 
 CLIENT_BEGIN = -1
 CLIENT_END = -2
+
+_RULE, _MATCH = 1, 2
+_SHORT = 7
 
 
 class Event(NamedTuple):
@@ -82,7 +85,7 @@ class Recorder:
         self.decision = decision
         self.started_ns = started_ns
         self.wall_ns = wall_ns
-        self.log: list[tuple[int | str, object, int]] = []
+        self.log: list[tuple[Any, ...]] = []
         self.dropped = 0
         self.kept_by = ""
         self.server: Server | None = None
@@ -122,12 +125,12 @@ class Recorder:
             tracestate=decision.tracestate,
         )
 
-    def extend(self, steps: Sequence[tuple[int | str, object, int]]) -> None:
+    def extend(self, steps: Sequence[tuple[Any, ...]]) -> None:
         """Take in a log of steps; see `kymograph.engine.watching.Watcher`."""
         if len(self.log) + len(steps) <= MAX_ENTRIES:
             self.log += steps
             return
-        for head, body, now in steps:
+        for head, body, now in written_out(steps):
             if isinstance(head, str):
                 self.end(head, str(body), now)
             else:
@@ -195,4 +198,18 @@ class Recorder:
     @property
     def span_count(self) -> int:
         """How many spans rendering will make, at most."""
-        return 1 + (len(self.log) + 1) // 2
+        return 1 + (sum(4 if len(entry) == _SHORT else 1 for entry in self.log) + 1) // 2
+
+
+def written_out(log: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Any, int]]:
+    """The entries of a log, each rule in short as the four that it stands for; see `kymograph.engine.watching`."""
+    for entry in log:
+        if len(entry) == _SHORT:
+            rule, outcome, detail, began, decided, ended, match = entry
+            yield _RULE, rule, began
+            yield _MATCH, rule, began
+            yield match, "", decided
+            yield outcome, detail, ended
+        else:
+            head, body, now = entry
+            yield head, body, now

@@ -113,7 +113,7 @@ class Renderer:
         steps: list[_Step] = []
         calls: dict[int, _Call] = {}
 
-        for head, body, now in record.log:
+        for head, body, now in recorder.written_out(record.log):
             if isinstance(head, str):
                 step = steps.pop()
                 spans.append(self._step(step, head, str(body), now + offset))

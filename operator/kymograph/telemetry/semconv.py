@@ -98,6 +98,10 @@ CLEANUP_DUE = "kymograph.cleanup.due"
 CLEANUP_PROPAGATION = "kymograph.cleanup.propagation_policy"
 CLEANUP_RESULT = "kymograph.cleanup.result"
 
+# Kymograph: the lookup of an image
+REGISTRY_REPOSITORY = "kymograph.registry.repository"
+REGISTRY_REFERENCE = "kymograph.registry.reference"
+
 # Kymograph: the writing of a report
 REPORT_OUTCOME = "kymograph.report.outcome"
 

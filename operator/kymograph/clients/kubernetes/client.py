@@ -17,7 +17,7 @@ import orjson
 import yarl
 
 from kymograph.clients.kubernetes import connection as connections
-from kymograph.clients.kubernetes import errors, resources
+from kymograph.clients.kubernetes import errors, paths, resources
 from kymograph.telemetry import semconv
 from kymograph.telemetry.current import ClientSpan, ClientSpans
 
@@ -195,6 +195,43 @@ class KubernetesClient:
         """A document at a path that is no resource, such as discovery."""
         return await self._call("GET", path, "get", None, "", accept=accept)
 
+    async def request(self, path: str, *, limit: int, method: str = "GET", body: bytes = b"") -> Any:
+        """What the API server answers to a path that somebody else wrote: any JSON.
+
+        Args:
+            path: An absolute path with its query.
+            limit: The most bytes, decompressed, that the answer may have.
+            method: `GET` or `POST`.
+            body: The JSON to post; empty for none.
+
+        Raises:
+            PathInvalid: The path is none.
+            AnswerTooLarge: The answer is larger than the limit.
+            KubernetesError: Anything else went wrong.
+        """
+        relative, target = paths.read(path)
+        url = self._base.with_path(self._base.raw_path.rstrip("/") + relative.raw_path, encoded=True)
+        if relative.raw_query_string:
+            url = yarl.URL(f"{url}?{relative.raw_query_string}", encoded=True)
+        verb = "create" if method == "POST" else "get" if target.name else "list"
+        attributes = self._attributes(method, target.group, target.plural, target.namespace, verb)
+        with self._spans.start(f"KUBE {verb} {target.plural or 'path'}", attributes) as span:
+            headers = {"Accept": _JSON, **span.headers}
+            if body:
+                headers["Content-Type"] = _JSON
+            with _translated():
+                async with self._session.request(
+                    method, url, data=body or None, headers=headers, timeout=CALL_TIMEOUT, allow_redirects=False
+                ) as response:
+                    content = await _bounded(response, limit)
+            span.set_status(response.status)
+            document = _decoded(content)
+            if response.status >= 300:
+                raise errors.from_status(response.status, document)
+            if document is None and content.strip() != b"null":
+                raise errors.AnswerInvalid(f"the answer to {method} {path} is no JSON")
+            return document
+
     async def watch(
         self,
         resource: resources.Resource,
@@ -295,16 +332,20 @@ class KubernetesClient:
     def _span(
         self, method: str, path: str, verb: str, resource: resources.Resource | None, namespace: str
     ) -> AbstractContextManager[ClientSpan]:
-        attributes: Mapping[str, str | int] = {
-            semconv.KUBE_CLIENT_GROUP: resource.group if resource else "",
-            semconv.KUBE_CLIENT_KIND: resource.kind if resource else "",
+        group, kind = (resource.group, resource.kind) if resource else ("", "")
+        attributes = self._attributes(method, group, kind, namespace, verb)
+        return self._spans.start(f"KUBE {verb} {resource.plural if resource else path}", attributes)
+
+    def _attributes(self, method: str, group: str, kind: str, namespace: str, verb: str) -> Mapping[str, str | int]:
+        return {
+            semconv.KUBE_CLIENT_GROUP: group,
+            semconv.KUBE_CLIENT_KIND: kind,
             semconv.KUBE_CLIENT_NAMESPACE: namespace,
             semconv.KUBE_CLIENT_OPERATION: verb,
             semconv.HTTP_REQUEST_METHOD: method,
             semconv.SERVER_ADDRESS: self._base.host or "",
             semconv.SERVER_PORT: self._base.port or 0,
         }
-        return self._spans.start(f"KUBE {verb} {resource.plural if resource else path}", attributes)
 
 
 def session(connection: connections.Connection) -> aiohttp.ClientSession:
@@ -335,6 +376,16 @@ def _decoded(content: bytes) -> Any:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
+
+
+async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > limit:
+            raise errors.AnswerTooLarge(f"response length must be less than max allowed response length of {limit}")
+        parts.append(part)
+    return b"".join(parts)
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

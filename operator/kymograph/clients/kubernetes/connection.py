@@ -72,8 +72,12 @@ def in_cluster(host: str, port: str, directory: pathlib.Path = SERVICE_ACCOUNT) 
     return Connection(server=f"https://{bracketed}:{port}", tls=tls, token=token, namespace=namespace)
 
 
-def from_kubeconfig(path: pathlib.Path) -> Connection:
-    """The connection of a kubeconfig's current context.
+def from_kubeconfig(path: pathlib.Path, context: str = "") -> Connection:
+    """The connection of a context of a kubeconfig.
+
+    Args:
+        path: The file.
+        context: The name of the context; empty for the current one.
 
     Raises:
         ConnectionInvalid: The file is missing, malformed, names something it does not hold or that cannot be read, or
@@ -84,16 +88,17 @@ def from_kubeconfig(path: pathlib.Path) -> Connection:
     except OSError as error:
         raise errors.ConnectionInvalid(f"kubeconfig {path}: {error.strerror}") from error
     try:
-        return _of_current_context(content, path)
+        return _of_context(content, path, context)
     except (OSError, ValueError, yaml.YAMLError) as error:  # SSLError is an OSError
         raise errors.ConnectionInvalid(f"kubeconfig {path}: {error}") from error
 
 
-def _of_current_context(content: bytes, path: pathlib.Path) -> Connection:
+def _of_context(content: bytes, path: pathlib.Path, chosen: str) -> Connection:
     document = yaml.safe_load(content)
     if not isinstance(document, dict):
         raise ValueError("it is no YAML object")  # noqa: TRY004  # malformed like everything else here
-    context = _named(document, "contexts", "context", document.get("current-context"), "current-context")
+    current = chosen or document.get("current-context")
+    context = _named(document, "contexts", "context", current, "the context" if chosen else "current-context")
     cluster = _named(document, "clusters", "cluster", context.get("cluster"), "the context's cluster")
     user = _named(document, "users", "user", context["user"], "the context's user") if context.get("user") else {}
     _refuse(cluster, _REFUSED_OF_CLUSTERS, "cluster")
@@ -103,7 +108,7 @@ def _of_current_context(content: bytes, path: pathlib.Path) -> Connection:
         raise ValueError(f"the cluster's server must be an http or https URL, not {server!r}")
     namespace = str(context.get("namespace") or "default")
     if "exec" in user or "auth-provider" in user:
-        return _from_library(path, namespace)
+        return _from_library(path, chosen or None, namespace)
     tls = _tls(cluster, user, path.parent) if server.startswith("https://") else None
     token = _user_token(user, path.parent)
     token()
@@ -178,12 +183,13 @@ def _token_file(path: pathlib.Path) -> Callable[[], str | None]:
     return token
 
 
-def _from_library(path: pathlib.Path, namespace: str) -> Connection:
+def _from_library(path: pathlib.Path, chosen: str | None, namespace: str) -> Connection:
     """What the library makes of a kubeconfig. It runs an exec plugin again, and waits for it, when a token expires."""
     from kubernetes.config import kube_config  # noqa: PLC0415  # see the module's docstring
 
     try:
-        configuration = kube_config.new_client_from_config(config_file=str(path)).configuration  # type: ignore[no-untyped-call]  # ships no types
+        client = kube_config.new_client_from_config(config_file=str(path), context=chosen)  # type: ignore[no-untyped-call]  # ships no types
+        configuration = client.configuration
         tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
         if not configuration.verify_ssl:
             tls.check_hostname = False

@@ -3,6 +3,8 @@
 KubernetesError
   x ConnectionInvalid     whoever started the operator: the kubeconfig or the service account cannot be used
   x Unreachable           nobody at first: no answer (refused, reset, timed out); worth another try
+  x PathInvalid           whoever wrote the path: it is none, or means another one than it seems to
+  x AnswerTooLarge        whoever asks: for less, or with a higher limit
   x AnswerInvalid         whoever runs what answered: no API server would (a proxy between, a login page)
   x StatusError           the API server answered with an error status
     + NotFound            404
@@ -24,6 +26,14 @@ class ConnectionInvalid(KubernetesError):
 
 class Unreachable(KubernetesError):
     """The API server gave no answer."""
+
+
+class PathInvalid(KubernetesError):
+    """The path cannot be called as it is written."""
+
+
+class AnswerTooLarge(KubernetesError):
+    """What came back is larger than whoever asked can take."""
 
 
 class AnswerInvalid(KubernetesError):

@@ -42,6 +42,7 @@ class Resource:
 
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", namespaced=True)
 SECRETS = Resource("", "v1", "secrets", "Secret", namespaced=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
@@ -68,6 +69,9 @@ CUSTOM_RESOURCE_DEFINITIONS = Resource(
 )
 CLUSTER_POLICIES = Resource("kyverno.io", "v1", "clusterpolicies", "ClusterPolicy", namespaced=False)
 POLICIES = Resource("kyverno.io", "v1", "policies", "Policy", namespaced=True)
+POLICY_EXCEPTIONS = Resource("kyverno.io", "v2", "policyexceptions", "PolicyException", namespaced=True)
+GLOBAL_CONTEXT_ENTRIES = Resource("kyverno.io", "v2", "globalcontextentries", "GlobalContextEntry", namespaced=False)
+UPDATE_REQUESTS = Resource("kyverno.io", "v2", "updaterequests", "UpdateRequest", namespaced=True)
 TRACING_CONFIGURATIONS = Resource(
     "kymograph.dev", "v1alpha1", "tracingconfigurations", "TracingConfiguration", namespaced=False
 )

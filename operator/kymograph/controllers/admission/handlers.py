@@ -8,17 +8,17 @@ registry once, and called directly. A path that names no handler is refused, nev
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, cast
 
 import kopf
 import orjson
 
 from kymograph.clients.kubernetes import discovery
+from kymograph.controllers import policies
 from kymograph.controllers.admission import policyadvice, review, server, webhooks
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.admission.spans import server_span
-from kymograph.engine import compile as compiler
 from kymograph.engine import errors
 from kymograph.model import admission
 from kymograph.model import policy as model
@@ -26,17 +26,32 @@ from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
 
-_RESOURCE_HANDLERS = {webhooks.FAIL_PATH: "fail", webhooks.IGNORE_PATH: "ignore"}
+_RESOURCE_HANDLERS = {
+    webhooks.FAIL_PATH: "fail",
+    webhooks.IGNORE_PATH: "ignore",
+    webhooks.MUTATE_FAIL_PATH: "mutate-fail",
+    webhooks.MUTATE_IGNORE_PATH: "mutate-ignore",
+}
 _POLICY_HANDLER = "policies"
 
 
-def register(registry: kopf.OperatorRegistry, reviews: review.Reviews, catalogues: discovery.Catalogues) -> None:
+Check = Callable[[Mapping[str, Any]], Iterable[str]]
+"""Looks at an object before it is written: gives what its author is to be warned of, or raises PolicyInvalid."""
+
+
+def register(
+    registry: kopf.OperatorRegistry,
+    reviews: review.Reviews,
+    catalogues: discovery.Catalogues,
+    checks: Mapping[tuple[str, str], Check],
+) -> None:
     """Register every admission entry point.
 
     Args:
         registry: Where.
         reviews: Judges resources.
         catalogues: What the API server serves, which policies are compared with.
+        checks: Who looks at what goes with policies, by version and plural of the group `kyverno.io`.
     """
 
     @kopf.on.validate(kopf.EVERYTHING, id="fail", registry=registry)
@@ -47,24 +62,46 @@ def register(registry: kopf.OperatorRegistry, reviews: review.Reviews, catalogue
     def ignore(**given: Any) -> Any:
         return reviews.validate(given["http"], "Ignore")
 
-    async def check_policy(body: kopf.Body, warnings: list[str], **_: Any) -> None:
+    @kopf.on.mutate(kopf.EVERYTHING, id="mutate-fail", registry=registry)
+    def mutate_fail(**given: Any) -> Any:
+        return reviews.mutate(given["http"], "Fail")
+
+    @kopf.on.mutate(kopf.EVERYTHING, id="mutate-ignore", registry=registry)
+    def mutate_ignore(**given: Any) -> Any:
+        return reviews.mutate(given["http"], "Ignore")
+
+    async def check_policy(body: kopf.Body, warnings: list[str], **given: Any) -> None:
         document = dict(body)
         try:
-            compiler.compile_policy(document)
+            policies.compile_policy(document)
         except errors.PolicyInvalid as invalid:
-            raise _refusal(invalid.problems) from invalid
-        advice = await policyadvice.of(document, catalogues)
+            raise _refusal("policy", invalid.problems) from invalid
+        old = given.get("old")
+        advice = await policyadvice.of(document, catalogues, None if old is None else dict(old))
         warnings += advice.warnings
         if advice.problems:
-            raise _refusal(advice.problems)
+            raise _refusal("policy", advice.problems)
 
     for plural in model.PLURALS.values():
         kopf.on.validate(model.GROUP, model.VERSION, plural, id=_POLICY_HANDLER, registry=registry)(check_policy)
 
+    for (version, plural), check in checks.items():
+        kopf.on.validate(model.GROUP, version, plural, id=_POLICY_HANDLER, registry=registry)(_checking(check))
 
-def _refusal(problems: Iterable[errors.Problem]) -> kopf.AdmissionError:
+
+def _checking(check: Check) -> Callable[..., Coroutine[Any, Any, None]]:
+    async def check_object(body: kopf.Body, warnings: list[str], **_: Any) -> None:
+        try:
+            warnings += check(dict(body))
+        except errors.PolicyInvalid as invalid:
+            raise _refusal(body["kind"], invalid.problems) from invalid
+
+    return check_object
+
+
+def _refusal(kind: str, problems: Iterable[errors.Problem]) -> kopf.AdmissionError:
     listed = "".join(f"\n  {problem}" for problem in problems)
-    return kopf.AdmissionError(f"the policy cannot be enforced as written:{listed}", code=422)
+    return kopf.AdmissionError(f"the {kind} cannot be enforced as written:{listed}", code=422)
 
 
 class Seam:

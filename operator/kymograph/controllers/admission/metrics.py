@@ -10,8 +10,8 @@ from kymograph.telemetry.cells import CounterCell, HistogramCell, Mark
 from kymograph.telemetry.instruments import Instruments
 from kymograph.telemetry.recorder import Recorder
 
-WEBHOOK = "ValidatingWebhookConfiguration"
-"""The value of `request_webhook`, Kyverno's label for the kind of webhook."""
+VALIDATING, MUTATING = "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"
+"""The values of `request_webhook`, Kyverno's label for the kind of webhook."""
 
 MOST_BOUND = 20_000
 """Sets of labels kept bound; past that all are bound anew, so that the look-up cannot grow without end."""
@@ -47,12 +47,13 @@ class ReviewMetrics:
         results: tuple[PolicyResult, ...],
         duration: int,
         kept: Recorder | None = None,
+        webhook: str = VALIDATING,
     ) -> None:
         """A review was answered after so many nanoseconds; `kept` is its record if its trace is kept."""
         kind, namespace, operation = request["kind"]["kind"], request.get("namespace") or "", request["operation"]
-        cells = self._requests.get((kind, namespace, operation, allowed))
+        cells = self._requests.get((kind, namespace, operation, allowed, webhook))
         if cells is None:
-            cells = self._bind_request(kind, namespace, operation, allowed=allowed)
+            cells = self._bind_request(kind, namespace, operation, webhook, allowed=allowed)
         cells[0].add(1)
         cells[1].record(duration / 1e9)
         if kept is not None:
@@ -78,15 +79,17 @@ class ReviewMetrics:
                     counter.exemplify(one)
                     histogram.exemplify(Mark((ended - started) / 1e9, when, trace_id, span_id))
 
-    def _bind_request(self, kind: str, namespace: str, operation: str, *, allowed: bool) -> tuple[Any, Any]:
+    def _bind_request(
+        self, kind: str, namespace: str, operation: str, webhook: str, *, allowed: bool
+    ) -> tuple[Any, Any]:
         if len(self._requests) >= MOST_BOUND:
             self._requests.clear()
-        labels = (kind, namespace, _OPERATIONS[operation], "true" if allowed else "false", WEBHOOK)
+        labels = (kind, namespace, _OPERATIONS[operation], "true" if allowed else "false", webhook)
         cells = (
             self._instruments.admission_requests.bind(labels),
             self._instruments.admission_review_duration.bind(labels),
         )
-        self._requests[(kind, namespace, operation, allowed)] = cells
+        self._requests[(kind, namespace, operation, allowed, webhook)] = cells
         return cells
 
     def _bind_rule(

@@ -11,25 +11,8 @@ from typing import Any, NamedTuple
 from kymograph.apimachinery import gvk
 from kymograph.clients.kubernetes import discovery
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.engine import errors
-from kymograph.engine.rules import checks
-
-_MOVED = {
-    "validationFailureAction": "spec.rules[*].validate.failureAction",
-    "validationFailureActionOverrides": "spec.rules[*].validate.failureActionOverrides",
-    "failurePolicy": "spec.webhookConfiguration.failurePolicy",
-    "webhookTimeoutSeconds": "spec.webhookConfiguration.timeoutSeconds",
-}
-_OPERATORS = {
-    "In": ("AllIn", "AnyIn"),
-    "NotIn": ("AllNotIn", "AnyNotIn"),
-    "DurationGreaterThan": ("GreaterThan",),
-    "DurationGreaterThanOrEquals": ("GreaterThanOrEquals",),
-    "DurationLessThan": ("LessThan",),
-    "DurationLessThanOrEquals": ("LessThanOrEquals",),
-}
-_OPERATORS_BY_LOWER_CASE = {name.lower(): instead for name, instead in _OPERATORS.items()}
-_LOWER_CASE = "Validation failure actions enforce/audit are deprecated, use Enforce/Audit instead."
+from kymograph.engine import errors, validation
+from kymograph.engine.validation import scopes, subject, updates
 
 
 class Advice(NamedTuple):
@@ -44,14 +27,22 @@ class Advice(NamedTuple):
     warnings: tuple[str, ...]
 
 
-async def of(document: Mapping[str, Any], catalogues: discovery.Catalogues) -> Advice:
+async def of(
+    document: Mapping[str, Any], catalogues: discovery.Catalogues, old: Mapping[str, Any] | None = None
+) -> Advice:
     """Look at a policy that compiles.
 
     Args:
         document: The policy.
         catalogues: What the API server serves; asked again before anything is said about a kind.
+        old: The policy that it replaces; None where it is new.
     """
-    warnings = tuple(dict.fromkeys(_deprecations(document["spec"])))
+    warnings = validation.warnings(document)
+    if old is not None:
+        disallowed = updates.problems(old, document)
+        if disallowed:
+            return Advice(disallowed, warnings)
+        warnings += updates.warnings(old, document)
     if _of_kinds(document, catalogues.current) == _NOTHING:
         return Advice((), warnings)
     try:
@@ -76,51 +67,25 @@ def _of_kinds(document: Mapping[str, Any], catalogue: discovery.Catalogue) -> Ad
         elif document["kind"] == "Policy" and not any(each.namespaced for each in served):
             reason = f"Cluster wide resource '{text}' not allowed in namespaced policy"
             problems.append(errors.Problem(path, reason))
-    return Advice(tuple(problems), tuple(unknown))
+    problems += validation.problems(document, _scope(catalogue))
+    return Advice(tuple(dict.fromkeys(problems)), tuple(unknown))
+
+
+def _scope(catalogue: discovery.Catalogue) -> scopes.Scope:
+    """Whether kinds are namespaced, as the API server says, and of those it does not serve as Kubernetes has them."""
+
+    def is_namespaced(api_version: str, kind: str) -> bool | None:
+        group, version = gvk.split_api_version(api_version) if api_version else ("*", "*")
+        served = list(catalogue.find(group, version, kind, ""))
+        return any(each.namespaced for each in served) if served else scopes.builtin(api_version, kind)
+
+    return is_namespaced
 
 
 def _kinds(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The kinds of a policy as they are written, with their paths."""
     for index, rule in enumerate(spec["rules"]):
         for block in ("match", "exclude"):
-            for resources, path in checks.descriptions(rule.get(block), f"spec.rules[{index}].{block}"):
+            for resources, path in subject.descriptions(rule.get(block), f"spec.rules[{index}].{block}"):
                 for position, text in enumerate(resources.get("kinds") or ()):
                     yield text, f"{path}.kinds[{position}]"
-
-
-def _deprecations(spec: Mapping[str, Any]) -> Iterator[str]:
-    for name, instead in _MOVED.items():
-        if spec.get(name) is not None:
-            yield f"spec.{name} is deprecated, use {instead} instead."
-    yield from _actions(spec, "validationFailureAction")
-    for rule in spec["rules"]:
-        validate = rule.get("validate") or {}
-        yield from _actions(validate, "failureAction")
-        for conditions in (rule.get("preconditions"), (validate.get("deny") or {}).get("conditions")):
-            for operator in _operators(conditions):
-                instead = " ".join(f'"{each}"' for each in _OPERATORS_BY_LOWER_CASE.get(operator.lower(), ()))
-                if instead:
-                    yield (
-                        f"Operator {operator} has been deprecated and will be removed soon. "
-                        f"Use these instead: [{instead}]"
-                    )
-
-
-def _actions(holder: Mapping[str, Any], name: str) -> Iterator[str]:
-    """A warning where an action, or one of its overrides, is spelled as it used to be."""
-    said = [holder.get(name), *(each.get("action") for each in holder.get(f"{name}Overrides") or ())]
-    if any(action in ("audit", "enforce") for action in said):
-        yield _LOWER_CASE
-
-
-def _operators(conditions: Any) -> Iterator[str]:
-    """The operators of conditions in any of their forms."""
-    if isinstance(conditions, list):
-        for each in conditions:
-            yield from _operators(each)
-    elif isinstance(conditions, Mapping):
-        if "operator" in conditions:
-            yield conditions["operator"]
-        else:
-            yield from _operators(conditions.get("any"))
-            yield from _operators(conditions.get("all"))

@@ -2,20 +2,25 @@
 
 One decode, a look-up of the policies that may match, an evaluation that copies nothing, one encode. All of it happens
 in the call that brought the bytes; only a policy that needs something from outside makes a task of the request.
+
+A review either validates or mutates. The mutating one comes first and sees the object as it was sent; the validating
+one sees what became of it, and only then are name and uid known, so it is the one that reports and annotates.
 """
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import orjson
 
+from kymograph.apimachinery import duration, jsonpatch
 from kymograph.controllers import policies as stores
 from kymograph.controllers.admission import server
-from kymograph.controllers.admission.metrics import ReviewMetrics
+from kymograph.controllers.admission.metrics import MUTATING, VALIDATING, ReviewMetrics
 from kymograph.controllers.admission.spans import server_span
-from kymograph.engine import budget, evaluate, needs, verdict
+from kymograph.engine import budget, evaluate, exceptions, mutate, needs, verdict
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.engine.rules import outcome
 from kymograph.model import admission
@@ -27,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 STEPS = 2_000_000
 """Steps one review may take: about two seconds of work."""
+
+ANSWERING = 0.2
+"""Seconds of a review's time that are kept for saying what was not answered."""
 
 Failure = Literal["Fail", "Ignore"]
 
@@ -64,6 +72,7 @@ class Reviews:
         metrics: What is counted.
         clock: Monotonic nanoseconds, the clock of request deadlines and of telemetry.
         decided: Is told of reviews that were allowed; None for nobody.
+        excepted: Gives the PolicyExceptions of the moment.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class Reviews:
         metrics: ReviewMetrics,
         clock: Callable[[], int],
         decided: Decided | None = None,
+        excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
     ) -> None:
         self._store = store
         self._facts = facts
@@ -81,6 +91,7 @@ class Reviews:
         self.metrics = metrics
         self.clock = clock
         self.decided = decided
+        self.excepted = excepted
 
     def validate(self, http: server.Request, failure: Failure) -> server.Answer | Awaitable[server.Answer]:
         """Judge a review by the policies with one failure policy.
@@ -89,6 +100,15 @@ class Reviews:
             The answer; an awaitable of it where a policy needs something from outside; 400 with the reason where the
             body is no AdmissionReview.
         """
+        return self._answer(http, failure, _Validation)
+
+    def mutate(self, http: server.Request, failure: Failure) -> server.Answer | Awaitable[server.Answer]:
+        """Have the policies with one failure policy change the object of a review; returns as `validate` does."""
+        return self._answer(http, failure, _Mutation)
+
+    def _answer(
+        self, http: server.Request, failure: Failure, sort: "type[_Validation | _Mutation]"
+    ) -> server.Answer | Awaitable[server.Answer]:
         started = self.clock()
         try:
             request = admission.request_of(orjson.loads(http.body))
@@ -96,63 +116,94 @@ class Reviews:
             return self._malformed(f"the body is not JSON: {error}")
         except admission.MalformedReview as error:
             return self._malformed(str(error))
-        held = self._store.policies.lookup(request, failure)
-        review = _Review(self, http, request, started)
+        held = self._store.policies.lookup(request, failure, sort.rules)
+        review = sort(self, http, request, started, held)
         if not held:
-            return review.answer(())
+            return review.unconcerned()
         facts = needs.Facts()
         while True:
             try:
-                return review.answer(review.judge(held, facts), held)
+                return review.answer(facts)
             except needs.Needed as needed:
                 if not self._facts.at_hand(needed.need, facts):
-                    return self._with_needs(review, held, facts, needed.need)
+                    return self._with_needs(review, facts, needed.need)
 
-    async def _with_needs(
-        self, review: "_Review", held: tuple[CompiledPolicy, ...], facts: needs.Facts, need: needs.Need
-    ) -> bytes:
+    async def _with_needs(self, review: "_Validation | _Mutation", facts: needs.Facts, need: needs.Need) -> bytes:
         with current.serving(review.recorder):
             while True:
-                await self._facts.fetch(need, facts)
+                await self._in_time(need, facts, review.deadline)
                 try:
-                    return review.answer(review.judge(held, facts), held)
+                    return review.answer(facts)
                 except needs.Needed as needed:
                     need = needed.need
+
+    async def _in_time(self, need: needs.Need, facts: needs.Facts, deadline: int) -> None:
+        """Fetch what is needed, or note that it takes too long: the answer that says so has to be in time, too."""
+        left = (deadline - self.clock()) / duration.SECOND - ANSWERING
+        try:
+            async with asyncio.timeout(max(left, 0)):
+                await self._facts.fetch(need, facts)
+        except TimeoutError:
+            facts.fail(need, "there was no answer in the time that the review has")
 
     def _malformed(self, reason: str) -> server.Response:
         self.metrics.refused("malformed_review")
         return server.Response(400, orjson.dumps({"error": f"malformed_review: {reason}"}))
 
 
-class _Review:
+_Work = TypeVar("_Work", evaluate.Evaluation, mutate.Mutation)
+
+
+class _Review(Generic[_Work]):
     """What belongs to one review."""
 
-    __slots__ = ("_http", "_owner", "_request", "_started", "recorder")
+    __slots__ = (
+        "_evaluation",
+        "_held",
+        "_http",
+        "_owner",
+        "_request",
+        "_started",
+        "deadline",
+        "exceptions",
+        "recorder",
+    )
+    verb: ClassVar[str]
+    webhook: ClassVar[str]
 
-    def __init__(self, owner: Reviews, http: server.Request, request: dict[str, Any], started: int) -> None:
+    def __init__(
+        self,
+        owner: Reviews,
+        http: server.Request,
+        request: dict[str, Any],
+        started: int,
+        held: tuple[CompiledPolicy, ...],
+    ) -> None:
+        self._evaluation: _Work | None = None
         self._owner = owner
         self._http = http
         self._request = request
         self._started = started
+        self._held = held
+        self.deadline = http.deadline
+        self.exceptions = owner.excepted()
         self.recorder = owner.telemetry.begin(http.traceparent, http.tracestate, started)
 
-    def judge(self, held: tuple[CompiledPolicy, ...], facts: needs.Facts) -> tuple[evaluate.PolicyResult, ...]:
-        clock = self._owner.clock
-        return evaluate.evaluate(
-            held,
-            self._request,
-            facts,
-            budget.Budget(steps=STEPS, deadline=self._http.deadline, clock=clock),
-            clock,
-            self.recorder if self.recorder.recording else None,
-        )
+    def _budget(self) -> budget.Budget:
+        return budget.Budget(steps=STEPS, deadline=self.deadline, clock=self._owner.clock)
 
-    def answer(self, results: tuple[evaluate.PolicyResult, ...], evaluated: tuple[CompiledPolicy, ...] = ()) -> bytes:
-        request, owner = self._request, self._owner
-        judged = verdict.of(results, request)
-        if self.recorder.recording:
+    def _finish(
+        self,
+        results: tuple[evaluate.PolicyResult, ...],
+        judged: verdict.Verdict,
+        annotations: Callable[[], dict[str, str]],
+        patch: bytes = b"",
+    ) -> bytes:
+        """The answer; what happened is recorded and counted, once it is known whether that is to be kept."""
+        request, owner, recorder = self._request, self._owner, self.recorder
+        if recorder.recording:
             owner.telemetry.judge(
-                self.recorder,
+                recorder,
                 owner.clock(),
                 denied=judged.blocked,
                 failed=lambda: _any_error(results),
@@ -164,28 +215,67 @@ class _Review:
             allowed=not judged.blocked,
             message=judged.message,
             warnings=judged.warnings,
-            audit_annotations=self._annotations(),
+            audit_annotations=annotations(),
+            patch=patch,
         )
         answer = orjson.dumps(document)
         ended = owner.clock()
         kept = None
-        if self.recorder.decision.recorded:
+        if recorder.decision.recorded:
             name, attributes, events = server_span(
                 request,
                 judged.message if judged.blocked else None,
                 judged.warnings,
                 ended,
                 user=owner.telemetry.tells_users,
+                verb=self.verb,
+                patch_type=admission.PATCH_TYPE if patch else "",
             )
-            self.recorder.finish(name, attributes, ended, events=events)
-            kept = self.recorder if owner.telemetry.keep(self.recorder) else None
-        owner.metrics.reviewed(request, not judged.blocked, results, ended - self._started, kept)
-        if evaluated and not judged.blocked and owner.decided is not None:
-            owner.decided(request, evaluated, results, self.recorder.decision)
+            recorder.finish(name, attributes, ended, events=events)
+            kept = recorder if owner.telemetry.keep(recorder) else None
+        owner.metrics.reviewed(request, not judged.blocked, results, ended - self._started, kept, self.webhook)
         for result in results:
             for rule in result.rules:
                 if rule.exception is not None:
-                    _log_defect(result, rule)
+                    with current.serving(recorder):
+                        _log_defect(result, rule)
+        return answer
+
+
+class _Validation(_Review[evaluate.Evaluation]):
+    """A review that says whether an object may be."""
+
+    __slots__ = ()
+    rules: ClassVar[str] = "validate"
+    verb = "validate"
+    webhook = VALIDATING
+
+    def unconcerned(self) -> bytes:
+        """The answer where no policy may concern the request."""
+        return self._finish((), verdict.ALLOWED, self._annotations)
+
+    def answer(self, facts: needs.Facts) -> bytes:
+        """The answer; asked again when a missing fact is there, this goes on where it stopped.
+
+        Raises:
+            Needed: A fact is missing.
+        """
+        owner = self._owner
+        if self._evaluation is None:
+            self._evaluation = evaluate.Evaluation(
+                self._held,
+                self._request,
+                facts,
+                self._budget(),
+                owner.clock,
+                self.recorder if self.recorder.recording else None,
+                self.exceptions,
+            )
+        results = self._evaluation.run()
+        judged = verdict.of(results, self._request)
+        answer = self._finish(results, judged, self._annotations)
+        if not judged.blocked and owner.decided is not None:
+            owner.decided(self._request, self._held, results, self.recorder.decision)
         return answer
 
     def _annotations(self) -> dict[str, str]:
@@ -202,6 +292,49 @@ class _Review:
         if self.recorder.decision.recorded or self.recorder.decision.parent is not None:
             annotations["traceparent"] = self.recorder.traceparent
         return annotations
+
+
+class _Mutation(_Review[mutate.Mutation]):
+    """A review that changes an object."""
+
+    __slots__ = ()
+    rules: ClassVar[str] = "mutate"
+    verb = "mutate"
+    webhook = MUTATING
+
+    def unconcerned(self) -> bytes:
+        """The answer where no policy may concern the request."""
+        return self._finish((), verdict.ALLOWED, self._annotations)
+
+    def answer(self, facts: needs.Facts) -> bytes:
+        """The answer with the patch; see `_Validation.answer`."""
+        if self._evaluation is None:
+            self._evaluation = mutate.Mutation(
+                self._held,
+                self._request,
+                facts,
+                self._budget(),
+                self._owner.clock,
+                self.recorder if self.recorder.recording else None,
+                self.exceptions,
+            )
+        results, resource = self._evaluation.run()
+        judged = verdict.of_mutations(results)
+        before = self._request.get("object")
+        patch = b""
+        if not judged.blocked and resource is not None and resource is not before:
+            operations = jsonpatch.make(before, resource)
+            patch = orjson.dumps(operations) if operations else b""
+        return self._finish(results, judged, self._annotations, patch)
+
+    def _annotations(self) -> dict[str, str]:
+        """The trace of the review, where it is the request's own.
+
+        The API server calls again after other webhooks changed the object, and refuses a second value for a key; so
+        nothing is said that differs from call to call: neither our span nor, without a caller's trace, the trace id.
+        """
+        parent = self.recorder.decision.parent
+        return {} if parent is None else {"mutate-trace": f"{parent.trace_id:032x}"}
 
 
 def _any_error(results: Sequence[evaluate.PolicyResult]) -> bool:

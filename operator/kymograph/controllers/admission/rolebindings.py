@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from kymograph.clients.kubernetes import informer, resources
-from kymograph.controllers import policies
+from kymograph.controllers import exceptions, policies
 from kymograph.engine import needs
 
 PATIENCE = 8.0
@@ -117,17 +117,26 @@ class RoleBindings:
     Args:
         client: Lists and watches.
         store: The policies.
+        excepted: The PolicyExceptions, which may look at roles, too; None for none.
     """
 
-    def __init__(self, client: informer.Source, store: policies.PolicyStore) -> None:
+    def __init__(
+        self,
+        client: informer.Source,
+        store: policies.PolicyStore,
+        excepted: exceptions.ExceptionStore | None = None,
+    ) -> None:
         self._client = client
         self._store = store
+        self._excepted = excepted
         self._wanted = asyncio.Event()
         self._unwanted = asyncio.Event()
         self._since = 0.0
         self._index: Index | None = None
         self._synced = asyncio.Event()
         store.listen(lambda _key, _held: self._look())
+        if excepted is not None:
+            excepted.listen(self._look)
         self._look()
 
     def at_hand(self, asked: needs.UserRoles) -> needs.Roles | None:
@@ -184,8 +193,9 @@ class RoleBindings:
                 return
 
     def _look(self) -> None:
-        """See whether a policy for admission looks at roles."""
-        if any(each.needs_roles and each.admission for each in self._store.policies.policies):
+        """See whether a policy for admission, or an exception, looks at roles."""
+        by_exception = self._excepted is not None and self._excepted.current.needs_roles
+        if by_exception or any(each.needs_roles and each.admission for each in self._store.policies.policies):
             if not self._wanted.is_set():
                 self._since = asyncio.get_running_loop().time()
             self._wanted.set()

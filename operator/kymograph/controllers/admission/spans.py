@@ -41,7 +41,14 @@ def describe(step: int, subject: object) -> tuple[str, Attributes]:
 
 
 def server_span(
-    request: Mapping[str, Any], denial: str | None, warnings: Sequence[str], now: int, *, user: bool = False
+    request: Mapping[str, Any],
+    denial: str | None,
+    warnings: Sequence[str],
+    now: int,
+    *,
+    user: bool = False,
+    verb: str = "validate",
+    patch_type: str = "",
 ) -> tuple[str, Attributes, Sequence[Event]]:
     """The name, attributes and events of the span of a whole review.
 
@@ -51,6 +58,8 @@ def server_span(
         warnings: What the user is warned of.
         now: When the review ended, in monotonic nanoseconds.
         user: Whether to say who made the request.
+        verb: `validate` or `mutate`.
+        patch_type: `JSONPatch` where the object is changed.
     """
     kind, resource = request["kind"], request["resource"]
     requested_kind = request.get("requestKind") or kind
@@ -84,6 +93,8 @@ def server_span(
         attributes[semconv.REQUEST_USER_NAME] = str(info.get("username") or "")
         attributes[semconv.REQUEST_USER_UID] = str(info.get("uid") or "")
         attributes[semconv.REQUEST_USER_GROUPS] = tuple(str(group) for group in info.get("groups") or ())
+    if patch_type:
+        attributes[semconv.RESPONSE_PATCH_TYPE] = patch_type
     if warnings:
         attributes[semconv.RESPONSE_WARNINGS] = tuple(warnings)
     events: tuple[Event, ...] = ()
@@ -94,4 +105,4 @@ def server_span(
         attributes[semconv.RESPONSE_RESULT_MESSAGE] = denial
         events = (Event(semconv.EVENT_DENIED, {semconv.MESSAGE: denial}, now),)
     group = f"{kind['group']}/" if kind["group"] else ""
-    return f"admission validate {request['operation']} {group}{kind['kind']}", attributes, events
+    return f"admission {verb} {request['operation']} {group}{kind['kind']}", attributes, events

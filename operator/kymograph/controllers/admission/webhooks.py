@@ -17,6 +17,7 @@ from kymograph.apimachinery import wildcard
 from kymograph.clients.kubernetes import discovery
 from kymograph.engine.match import filters
 from kymograph.engine.policy import CompiledPolicy, CompiledRule
+from kymograph.model import exception, globalcontext
 from kymograph.model import policy as model
 
 RESOURCE_CONFIGURATION = "kymograph-resource-validation"
@@ -107,7 +108,7 @@ def mutation_configuration(
 
 
 def _mutates_its_object(rule: CompiledRule) -> bool:
-    return rule.type == "mutate"
+    return rule.type == "mutate" and not rule.body.targets
 
 
 def _resource_webhooks(
@@ -133,18 +134,20 @@ def _resource_webhooks(
 
 
 def policy_configuration(address: Address) -> dict[str, Any]:
-    """The ValidatingWebhookConfiguration that has policies checked when they are written.
+    """The ValidatingWebhookConfiguration that has policies, and what goes with them, checked when they are written.
 
     It fails closed: a policy that nobody checked could use what is not enforced, and nobody would notice.
     """
+    checked = {model.VERSION: model.PLURALS.values(), exception.VERSION: (exception.PLURAL, globalcontext.PLURAL)}
     rules = [
         {
             "apiGroups": [model.GROUP],
-            "apiVersions": [model.VERSION],  # the others come converted: Kopf knows the preferred version only
+            "apiVersions": [version],  # the others come converted: Kopf knows the preferred version only
             "operations": ["CREATE", "UPDATE"],
-            "resources": sorted(model.PLURALS.values()),
+            "resources": sorted(plurals),
             "scope": "*",
         }
+        for version, plurals in checked.items()
     ]
     webhook = _webhook("policies.validate.kymograph.dev", address, POLICIES_PATH, rules, failure_policy="Fail")
     return _configuration(VALIDATING, POLICY_CONFIGURATION, [webhook], address)

@@ -7,6 +7,7 @@ Both cases end alike: the policies are asked again, about the stored object, as 
 `background: false` may look at the user, whom nobody knows then: their earlier results stand.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ import orjson
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import policies
 from kymograph.controllers.reports.findings import ByPolicy, Subject
-from kymograph.engine import budget, evaluate, needs
+from kymograph.engine import budget, evaluate, exceptions, needs
 
 STEPS = 200_000
 """What the policies of one object may spend when they are asked again; where that is too little, nothing changes."""
@@ -68,15 +69,25 @@ class Confirmation:
         client: Reads the labels of namespaces.
         store: The policies.
         clock: Monotonic nanoseconds.
+        excepted: Gives the PolicyExceptions of the moment.
     """
 
-    def __init__(self, client: Cluster, store: policies.PolicyStore, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        client: Cluster,
+        store: policies.PolicyStore,
+        clock: Callable[[], int],
+        excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
+    ) -> None:
         self._client = client
         self._store = store
         self._clock = clock
+        self._excepted = excepted
 
     async def confirmed(self, subject: Subject, plural: str, stored: Mapping[str, Any], found: ByPolicy) -> ByPolicy:
         """Findings that are true of an object as it is stored; those that cannot be made true are left out.
+
+        Among the latter are those of policies whose contexts ask for more than the labels of the namespace.
 
         Args:
             subject: The object.
@@ -102,14 +113,14 @@ class Confirmation:
             facts.add(needs.NamespaceLabels(subject.namespace), labels)
         request = _request(subject, plural, stored)
         spendable = budget.Budget(steps=STEPS)
-        results = evaluate.evaluate(again, request, facts, spendable, self._clock)
+        excepted, confirmed = self._excepted(), {}
+        for policy in again:
+            with contextlib.suppress(needs.Needed):
+                results = evaluate.evaluate((policy,), request, facts, spendable, self._clock, None, excepted)
+                confirmed[policy.key] = found[policy.key]._replace(result=results[0] if results else None)
         if spendable.steps < 0:
-            again = ()
-        by_policy = {result.policy.key: result for result in results}
-        return {
-            **{key: each for key, each in found.items() if key not in doubtful},
-            **{policy.key: found[policy.key]._replace(result=by_policy.get(policy.key)) for policy in again},
-        }
+            confirmed = {}
+        return {**{key: each for key, each in found.items() if key not in doubtful}, **confirmed}
 
     async def _namespace_labels(self, namespace: str) -> Mapping[str, str]:
         if not namespace:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from kymograph.controllers import policies
 from kymograph.controllers.reports import confirmation, intake, kinds, permissions, queue, reported, writer
 from kymograph.controllers.reports.findings import Findings
+from kymograph.engine import exceptions
 from kymograph.engine.evaluate import PolicyResult
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.telemetry.providers import Telemetry
@@ -30,6 +31,7 @@ class Reports:
         telemetry: Where each write is traced and counted.
         clock: Monotonic nanoseconds.
         wall_clock: Nanoseconds since the epoch.
+        excepted: Gives the PolicyExceptions of the moment.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Reports:
         telemetry: Telemetry,
         clock: Callable[[], int],
         wall_clock: Callable[[], int],
+        excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
     ) -> None:
         instruments = telemetry.instruments
 
@@ -55,7 +58,7 @@ class Reports:
             permissions.Permissions(seconds),
             self._work,
             self._reported,
-            confirmation.Confirmation(client, store, clock),
+            confirmation.Confirmation(client, store, clock, excepted),
             telemetry.tracer_for("reports"),
             lambda outcome: instruments.report_updates.bind((outcome.value,)).add(),
         )

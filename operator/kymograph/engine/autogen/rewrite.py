@@ -52,6 +52,8 @@ def _for_template(rule: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, An
         return None
     if excluded and not controllers.selects_pods(excluded):
         return None
+    if not _changes_the_object(rule):
+        return None
     full = [controllers.KINDS.get(kind, kind) for kind in kinds]
 
     def with_kinds(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,6 +77,9 @@ def _wrap(
     exclude = rule.get("exclude")
     if exclude and (exclude.get("any") or exclude.get("all") or _kinds_of(exclude)):
         wrapped["exclude"] = _with_kinds(exclude, kinds, with_kinds)
+    mutation = rule.get("mutate")
+    if isinstance(mutation, dict):
+        wrapped["mutate"] = _wrap_mutation(mutation, key)
     validation = rule.get("validate")
     if isinstance(validation, dict):
         body = {field: validation[field] for field in _BODY if field in validation}
@@ -86,6 +91,31 @@ def _wrap(
             patterns = [{"spec": {key: pattern}} for pattern in validation["anyPattern"]]
             wrapped["validate"] = {**body, "anyPattern": patterns}
     return wrapped
+
+
+def _wrap_mutation(mutation: Mapping[str, Any], key: str) -> dict[str, Any]:
+    if mutation.get("patchStrategicMerge") is not None:
+        return {"patchStrategicMerge": {"spec": {key: mutation["patchStrategicMerge"]}}}
+    loops = [
+        {**loop, "patchStrategicMerge": {"spec": {key: loop.get("patchStrategicMerge")}}}
+        for loop in mutation.get("foreach") or ()
+    ]
+    return {"foreach": loops}
+
+
+def _changes_the_object(rule: Mapping[str, Any]) -> bool:
+    """Whether a mutate rule is one that a rewritten one can be made from.
+
+    One with targets changes other objects, whose shape does not depend on who triggered it; Kyverno drops the targets
+    and changes the controller instead. Of nested loops it makes rules that remove the template.
+    """
+    mutation = rule.get("mutate")
+    if not isinstance(mutation, dict):
+        return True
+    loops = mutation.get("foreach") or ()
+    if mutation.get("targets") or not (loops or mutation.get("patchStrategicMerge") is not None):
+        return False
+    return all(isinstance(loop, dict) and loop.get("patchStrategicMerge") is not None for loop in loops)
 
 
 def _with_kinds(

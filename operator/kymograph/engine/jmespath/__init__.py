@@ -9,10 +9,19 @@ dict that loads its entries when asked (`__missing__`).
 
 from kymograph.engine import errors, values
 from kymograph.engine.budget import Budget
-from kymograph.engine.jmespath import (
+from kymograph.engine.jmespath import (  # the modules of functions enter them into the table
+    arithmetic,  # noqa: F401
     closures,
+    encodings,  # noqa: F401
     grammar,
-    standard,  # noqa: F401 - enters the standard functions into the table
+    images,  # noqa: F401
+    mappings,  # noqa: F401
+    networks,  # noqa: F401
+    regular,  # noqa: F401
+    sampling,  # noqa: F401
+    standard,  # noqa: F401
+    texts,  # noqa: F401
+    times,  # noqa: F401
 )
 from kymograph.engine.jmespath.grammar import ExpressionInvalid
 
@@ -46,6 +55,8 @@ class Expression:
             return self._search(data, budget)
         except RecursionError:
             raise errors.EvaluationError("the value is nested too deeply") from None
+        except OverflowError:
+            raise errors.EvaluationError("a number is too large to compute with") from None
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"

@@ -202,8 +202,6 @@ class Compiler:
     def _call(self, name: str, arguments: list[grammar.Node]) -> Search:
         function = functions.TABLE.get(name)
         if function is None:
-            if name in functions.KYVERNOS:
-                raise self._invalid(name, f"{name}() is a function of Kyverno's that is not built yet")
             raise self._invalid(name, f"there is no function {name}()")
         if (problem := function.arity_problem(len(arguments))) is not None:
             raise self._invalid(name, problem)
@@ -339,7 +337,7 @@ def _swallow(node: grammar.Node, search: Search) -> Search:
     def swallowed(value: values.JSON, budget: Budget) -> values.JSON:
         try:
             return search(value, budget)
-        except errors.BudgetExhausted:
+        except (errors.BudgetExhausted, errors.LoadFailed):
             raise
         except errors.EvaluationError:
             return None

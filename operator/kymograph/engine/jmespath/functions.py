@@ -1,8 +1,7 @@
 """What a JMESPath function is: a name, typed parameters and an implementation; and the table of all of them.
 
 Arguments are checked before an implementation sees them, so implementations say nothing about types. Arity and names
-are checked when an expression is compiled. Kyverno's own functions join the table with `register`; those it names but
-that are not registered are refused with a message that says so.
+are checked when an expression is compiled. Modules enter their functions into the table with `register`.
 """
 
 import dataclasses
@@ -20,6 +19,7 @@ Search: TypeAlias = Callable[[values.JSON, Budget], values.JSON]
 class Type(enum.Enum):
     """The types that JMESPath checks arguments for."""
 
+    BOOLEAN = "boolean"
     NUMBER = "number"
     STRING = "string"
     ARRAY = "array"
@@ -27,8 +27,11 @@ class Type(enum.Enum):
     NUMBERS = "array[number]"
     STRINGS = "array[string]"
     EXPRESSION = "expref"
+    NULL = "null"
     ANY = "any"
 
+
+_EXACT = float(1 << 53)  # beyond it not every integer is a float
 
 _PLAIN_TYPES: dict[Type, tuple[type, ...]] = {
     Type.NUMBER: (int, float),
@@ -81,13 +84,23 @@ class Function:
         parameters: What it takes.
         implementation: Called with the budget and the checked arguments; a loop over an argument spends, text that
             is made is allocated. It raises `EvaluationError` with the message of `failure`.
+        returns: The types of what it gives.
+        note: What it does, in a line.
         variadic: Whether the last parameter may be given more than once.
+        standard: Whether it is JMESPath's; else Kyverno's.
     """
 
     name: str
     parameters: tuple[Parameter, ...]
     implementation: Callable[..., Any]
+    returns: Parameter
+    note: str
     variadic: bool = False
+    standard: bool = False
+
+    def __str__(self) -> str:
+        names = ", ".join(map(str, self.parameters)) + ("..." if self.variadic else "")
+        return f"{self.name}({names}) -> {self.returns}"
 
     def arity_problem(self, given: int) -> str | None:
         """What is wrong with a number of arguments, or None."""
@@ -103,79 +116,48 @@ def failure(function: str, reason: str) -> errors.EvaluationError:
     return errors.EvaluationError(f"JMESPath function '{function}': {reason}")
 
 
+NUMBER = Parameter(Type.NUMBER)
+STRING = Parameter(Type.STRING)
+BOOLEAN = Parameter(Type.BOOLEAN)
+ARRAY = Parameter(Type.ARRAY)
+OBJECT = Parameter(Type.OBJECT)
+STRINGS = Parameter(Type.STRINGS)
+ANY = Parameter(Type.ANY)
+TEXT = Parameter(Type.STRING, Type.NUMBER)
+
+
 TABLE: dict[str, Function] = {}
 """All functions by name."""
 
-# fmt: off - one name a line would be half this module
-KYVERNOS = frozenset(
-    {
-        "add",
-        "base64_decode",
-        "base64_encode",
-        "compare",
-        "divide",
-        "equal_fold",
-        "image_normalize",
-        "is_external_url",
-        "items",
-        "label_match",
-        "lookup",
-        "md5",
-        "modulo",
-        "multiply",
-        "object_from_lists",
-        "parse_json",
-        "parse_yaml",
-        "path_canonicalize",
-        "pattern_match",
-        "random",
-        "regex_match",
-        "regex_replace_all",
-        "regex_replace_all_literal",
-        "replace",
-        "replace_all",
-        "round",
-        "semver_compare",
-        "sha1",
-        "sha256",
-        "split",
-        "subtract",
-        "sum",
-        "time_add",
-        "time_after",
-        "time_before",
-        "time_between",
-        "time_diff",
-        "time_now",
-        "time_now_utc",
-        "time_parse",
-        "time_since",
-        "time_to_cron",
-        "time_truncate",
-        "time_utc",
-        "to_boolean",
-        "to_lower",
-        "to_upper",
-        "trim",
-        "trim_prefix",
-        "truncate",
-        "x509_decode",
-    }
-)
-# fmt: on
-"""The functions that Kyverno adds to the standard ones, or replaces (`sum`)."""
-
 
 def register(
-    name: str, *parameters: Parameter, variadic: bool = False
+    name: str,
+    *parameters: Parameter,
+    returns: Parameter,
+    note: str,
+    variadic: bool = False,
+    standard: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function into the table; the later of two of one name stands (Kyverno replaces `sum`)."""
+    """Enter a function into the table."""
 
     def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
-        TABLE[name] = Function(name, parameters, implementation, variadic)
+        TABLE[name] = Function(name, parameters, implementation, returns, note, variadic, standard)
         return implementation
 
     return enter
+
+
+def catalogue() -> tuple[Function, ...]:
+    """All functions by name, for those who want to know what expressions may call.
+
+    `str(function)` is its signature, `function.note` says what it does, `function.standard` whose it is.
+    """
+    return tuple(TABLE[name] for name in sorted(TABLE))
+
+
+def from_float(value: float) -> float:
+    """A result as JSON has it: whole numbers are integers, as Go writes them."""
+    return int(value) if abs(value) < _EXACT and value.is_integer() else value
 
 
 def close(function: Function, arguments: tuple[Search, ...]) -> Search:

@@ -1,44 +1,61 @@
-"""The 26 functions of the JMESPath specification, as Kyverno's fork implements them.
+"""The functions of the JMESPath specification, as Kyverno's fork implements them; `sum` is Kyverno's own.
 
 Differences from the specification are the fork's: `avg` of nothing has no value here (Go divides zero by zero),
 and `to_string` writes JSON with sorted keys and escaped `<`, `>`, `&`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 from kymograph.engine import values
 from kymograph.engine.budget import Budget
-from kymograph.engine.jmespath.functions import Parameter, Search, Type, failure, register
+from kymograph.engine.jmespath.functions import (
+    ANY,
+    ARRAY,
+    BOOLEAN,
+    NUMBER,
+    OBJECT,
+    STRING,
+    STRINGS,
+    Parameter,
+    Search,
+    Type,
+    failure,
+    from_float,
+    register,
+)
 
-_NUMBER = Parameter(Type.NUMBER)
-_STRING = Parameter(Type.STRING)
-_ARRAY = Parameter(Type.ARRAY)
-_OBJECT = Parameter(Type.OBJECT)
+_standard = functools.partial(register, standard=True)
+
 _NUMBERS = Parameter(Type.NUMBERS)
-_STRINGS = Parameter(Type.STRINGS)
 _SORTABLE = Parameter(Type.NUMBERS, Type.STRINGS)
 _EXPRESSION = Parameter(Type.EXPRESSION)
-_ANY = Parameter(Type.ANY)
 
 
-@register("abs", _NUMBER)
+@_standard("abs", NUMBER, returns=NUMBER, note="the distance of a number from zero")
 def _abs(_: Budget, number: float) -> float:
     return abs(number)
 
 
-@register("avg", _NUMBERS)
+@_standard("avg", _NUMBERS, returns=Parameter(Type.NUMBER, Type.NULL), note="the mean of numbers; null for none")
 def _avg(_: Budget, numbers: list[float]) -> float | None:
-    return sum(numbers) / len(numbers) if numbers else None
+    return from_float(sum(map(float, numbers)) / len(numbers)) if numbers else None
 
 
-@register("ceil", _NUMBER)
-def _ceil(_: Budget, number: float) -> int:
-    return math.ceil(number)
+@_standard("ceil", NUMBER, returns=NUMBER, note="the number rounded up to a whole one")
+def _ceil(_: Budget, number: float) -> float:
+    return math.ceil(number) if math.isfinite(number) else number
 
 
-@register("contains", Parameter(Type.ARRAY, Type.STRING), _ANY)
+@_standard(
+    "contains",
+    Parameter(Type.ARRAY, Type.STRING),
+    ANY,
+    returns=BOOLEAN,
+    note="whether a list holds a value, or a text another text",
+)
 def _contains(budget: Budget, whole: list[Any] | str, part: values.JSON) -> bool:
     if isinstance(whole, str):
         return isinstance(part, str) and part in whole
@@ -48,50 +65,60 @@ def _contains(budget: Budget, whole: list[Any] | str, part: values.JSON) -> bool
     return any(values.equal(item, part, budget) for item in whole)
 
 
-@register("ends_with", _STRING, _STRING)
+@_standard("ends_with", STRING, STRING, returns=BOOLEAN, note="whether a text ends with another")
 def _ends_with(_: Budget, text: str, suffix: str) -> bool:
     return text.endswith(suffix)
 
 
-@register("floor", _NUMBER)
-def _floor(_: Budget, number: float) -> int:
-    return math.floor(number)
+@_standard("floor", NUMBER, returns=NUMBER, note="the number rounded down to a whole one")
+def _floor(_: Budget, number: float) -> float:
+    return math.floor(number) if math.isfinite(number) else number
 
 
-@register("join", _STRING, _STRINGS)
+@_standard("join", STRING, STRINGS, returns=STRING, note="the texts of a list with a separator between them")
 def _join(budget: Budget, separator: str, texts: list[str]) -> str:
     budget.allocate(sum(map(len, texts)) + len(separator) * len(texts))
     return separator.join(texts)
 
 
-@register("keys", _OBJECT)
+@_standard("keys", OBJECT, returns=STRINGS, note="the keys of a map")
 def _keys(budget: Budget, mapping: dict[str, Any]) -> list[str]:
     budget.spend(len(mapping))
     return list(mapping)
 
 
-@register("length", Parameter(Type.STRING, Type.ARRAY, Type.OBJECT))
+@_standard(
+    "length",
+    Parameter(Type.STRING, Type.ARRAY, Type.OBJECT),
+    returns=NUMBER,
+    note="how many characters, items or keys there are",
+)
 def _length(_: Budget, value: str | list[Any] | dict[str, Any]) -> int:
     return len(value)
 
 
-@register("map", _EXPRESSION, _ARRAY)
+@_standard("map", _EXPRESSION, ARRAY, returns=ARRAY, note="what the expression gives for each item, nulls included")
 def _map(budget: Budget, expression: Search, items: list[Any]) -> list[Any]:
     budget.spend(len(items))
     return [expression(item, budget) for item in items]
 
 
-@register("max", _SORTABLE)
+@_standard(
+    "max",
+    _SORTABLE,
+    returns=Parameter(Type.NUMBER, Type.STRING, Type.NULL),
+    note="the largest number, or the last text in order; null for none",
+)
 def _max(_: Budget, items: list[Any]) -> values.JSON:
     return max(items, default=None)
 
 
-@register("max_by", _ARRAY, _EXPRESSION)
+@_standard("max_by", ARRAY, _EXPRESSION, returns=ANY, note="the item for which the expression is largest")
 def _max_by(budget: Budget, items: list[Any], expression: Search) -> values.JSON:
     return _best("max_by", budget, items, expression, max)
 
 
-@register("merge", _OBJECT, variadic=True)
+@_standard("merge", OBJECT, variadic=True, returns=OBJECT, note="one map of all keys; later maps win")
 def _merge(budget: Budget, *mappings: dict[str, Any]) -> dict[str, Any]:
     budget.spend(sum(map(len, mappings)))
     merged: dict[str, Any] = {}
@@ -100,22 +127,32 @@ def _merge(budget: Budget, *mappings: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-@register("min", _SORTABLE)
+@_standard(
+    "min",
+    _SORTABLE,
+    returns=Parameter(Type.NUMBER, Type.STRING, Type.NULL),
+    note="the smallest number, or the first text in order; null for none",
+)
 def _min(_: Budget, items: list[Any]) -> values.JSON:
     return min(items, default=None)
 
 
-@register("min_by", _ARRAY, _EXPRESSION)
+@_standard("min_by", ARRAY, _EXPRESSION, returns=ANY, note="the item for which the expression is smallest")
 def _min_by(budget: Budget, items: list[Any], expression: Search) -> values.JSON:
     return _best("min_by", budget, items, expression, min)
 
 
-@register("not_null", _ANY, variadic=True)
+@_standard("not_null", ANY, variadic=True, returns=ANY, note="the first argument that is not null")
 def _not_null(_: Budget, *arguments: values.JSON) -> values.JSON:
     return next((argument for argument in arguments if argument is not None), None)
 
 
-@register("reverse", Parameter(Type.ARRAY, Type.STRING))
+@_standard(
+    "reverse",
+    Parameter(Type.ARRAY, Type.STRING),
+    returns=Parameter(Type.ARRAY, Type.STRING),
+    note="the items or characters from last to first",
+)
 def _reverse(budget: Budget, value: list[Any] | str) -> list[Any] | str:
     if isinstance(value, str):
         budget.allocate(len(value))
@@ -124,13 +161,15 @@ def _reverse(budget: Budget, value: list[Any] | str) -> list[Any] | str:
     return value[::-1]
 
 
-@register("sort", _SORTABLE)
+@_standard("sort", _SORTABLE, returns=ARRAY, note="the numbers or texts in ascending order")
 def _sort(budget: Budget, items: list[Any]) -> list[Any]:
     budget.spend(len(items) * len(items).bit_length())
     return sorted(items)
 
 
-@register("sort_by", _ARRAY, _EXPRESSION)
+@_standard(
+    "sort_by", ARRAY, _EXPRESSION, returns=ARRAY, note="the items in ascending order of what the expression gives"
+)
 def _sort_by(budget: Budget, items: list[Any], expression: Search) -> list[Any]:
     if len(items) < 2:
         return items
@@ -139,34 +178,34 @@ def _sort_by(budget: Budget, items: list[Any], expression: Search) -> list[Any]:
     return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__)]
 
 
-@register("starts_with", _STRING, _STRING)
+@_standard("starts_with", STRING, STRING, returns=BOOLEAN, note="whether a text starts with another")
 def _starts_with(_: Budget, text: str, prefix: str) -> bool:
     return text.startswith(prefix)
 
 
-@register("sum", _NUMBERS)
-def _sum(_: Budget, numbers: list[float]) -> float:
-    return sum(numbers)
-
-
-@register("to_array", _ANY)
+@_standard("to_array", ANY, returns=ARRAY, note="the list itself, or a list of the one value")
 def _to_array(_: Budget, value: values.JSON) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-@register("to_number", _ANY)
+@_standard(
+    "to_number",
+    ANY,
+    returns=Parameter(Type.NUMBER, Type.NULL),
+    note="the number that a text writes; null if it is none",
+)
 def _to_number(_: Budget, value: values.JSON) -> float | None:
     if type(value) is str:
         return values.number(value)
     return value if values.is_number(value) else None
 
 
-@register("to_string", _ANY)
+@_standard("to_string", ANY, returns=STRING, note="the text itself, or the value as JSON")
 def _to_string(budget: Budget, value: values.JSON) -> str:
     return value if type(value) is str else values.to_json(value, budget)
 
 
-@register("type", _ANY)
+@_standard("type", ANY, returns=STRING, note="the name of a value's type")
 def _type(_: Budget, value: values.JSON) -> str:
     match value:
         case None:
@@ -182,7 +221,7 @@ def _type(_: Budget, value: values.JSON) -> str:
     return "number"
 
 
-@register("values", _OBJECT)
+@_standard("values", OBJECT, returns=ARRAY, note="the values of a map")
 def _values(budget: Budget, mapping: dict[str, Any]) -> list[Any]:
     budget.spend(len(mapping))
     return list(mapping.values())

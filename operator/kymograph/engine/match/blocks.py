@@ -31,7 +31,6 @@ class Match:
         exclusions: What `exclude` certainly takes away: filters of its `any` that look only at kinds and operations.
         needs_namespace_labels: The decision looks at the labels of the object's namespace.
         needs_roles: The decision looks at the roles of the user.
-        mentions_user: The path of the first user info in the blocks, as `match/any[0]/subjects`; empty for none.
     """
 
     decide: Decision
@@ -40,7 +39,6 @@ class Match:
     exclusions: tuple[filters.Scope, ...]
     needs_namespace_labels: bool
     needs_roles: bool
-    mentions_user: str
 
     def may_select(self, kind: str) -> bool:
         """Whether objects of a kind can match, whatever their group and version; no promise that one does."""
@@ -51,7 +49,6 @@ class Match:
 class _Block:
     filters: tuple[filters.Filter, ...]
     form: str  # any, all or resources
-    mentions_user: str
 
 
 def read(rule: Mapping[str, Any], path: str, problems: fields.Problems) -> Match:
@@ -74,8 +71,6 @@ def read(rule: Mapping[str, Any], path: str, problems: fields.Problems) -> Match
                 "at least one element must be specified in a kind block, "
                 "the kind attribute is mandatory when working with the resources element",
             )
-    if _is_same(rule.get("match"), rule.get("exclude")):
-        problems.add(path, "Rule is matching an empty set")
     includes = _includes(matched)
     excludes = _excludes(excluded)
     return Match(
@@ -89,7 +84,6 @@ def read(rule: Mapping[str, Any], path: str, problems: fields.Problems) -> Match
         ),
         needs_namespace_labels=any(each.needs_namespace_labels for each in (*matched.filters, *excluded.filters)),
         needs_roles=any(each.needs_roles for each in (*matched.filters, *excluded.filters)),
-        mentions_user=matched.mentions_user or excluded.mentions_user,
     )
 
 
@@ -97,10 +91,10 @@ def _block(document: Any, path: str, name: str, problems: fields.Problems) -> _B
     if document is None:
         if name == "match":
             problems.add(path, "match resources not specified")
-        return _Block((), "any", "")
+        return _Block((), "any")
     if not isinstance(document, dict):
         problems.add(path, f"must be an object with any, all or resources, not {document!r}")
-        return _Block((), "any", "")
+        return _Block((), "any")
     if document.get("any") and document.get("all"):
         problems.add(path, "Can't specify any and all together")
     form = "any" if document.get("any") else "all" if document.get("all") else "resources"
@@ -109,21 +103,10 @@ def _block(document: Any, path: str, name: str, problems: fields.Problems) -> _B
     extra = ("any", "all")
     if form == "resources":
         alone = filters.read(document, path, problems, extra)
-        return _Block((alone,), form, f"{name}/{alone.mentions_user}" if alone.user else "")
+        return _Block((alone,), form)
     entries = fields.Fields(document, path, problems, (*filters.FIELDS, *extra)).items(form)
     found = tuple(filters.read(entry, where, problems) for entry, where in entries)
-    users = (f"{name}/{form}[{index}]/{each.mentions_user}" for index, each in enumerate(found) if each.user)
-    return _Block(found, form, next(users, ""))
-
-
-def _is_same(match: Any, exclude: Any) -> bool:
-    """Whether a rule excludes just what it matches. Only literal repetition is found, never implication."""
-    if not isinstance(match, dict) or not isinstance(exclude, dict) or not exclude:
-        return False
-    if match.get("any") and exclude.get("any"):
-        excluded = exclude["any"] if isinstance(exclude["any"], list) else []
-        return any(each in excluded for each in match["any"])
-    return match == exclude and not match.get("all")
+    return _Block(found, form)
 
 
 def _includes(block: _Block) -> filters.Test:

@@ -57,7 +57,6 @@ class Filter:
     Attributes:
         resource: Whether the object satisfies the `resources`; holds if there are none.
         user: Whether the user satisfies the user info; None where the filter has none.
-        mentions_user: The first attribute of the user info it has: `roles`, `clusterRoles`, `subjects`; empty for none.
         describes_resource: The filter has a `resources` that says anything.
         scope: What is known of it without an object.
         needs_namespace_labels: It looks at the labels of the object's namespace.
@@ -66,7 +65,6 @@ class Filter:
 
     resource: Test
     user: Test | None
-    mentions_user: str
     describes_resource: bool
     scope: Scope
     needs_namespace_labels: bool
@@ -114,7 +112,6 @@ def read(document: Any, path: str, problems: fields.Problems, extra: Sequence[st
     return Filter(
         resource=every(tests),
         user=user,
-        mentions_user=min((each.name for each in who), key=users.ATTRIBUTES.index, default=""),
         describes_resource=bool(tests),
         scope=Scope(selectors, operations or OPERATIONS, namespaces, only_kinds=plain),
         needs_namespace_labels=namespace_selector is not None,

@@ -72,10 +72,28 @@ def of(
         kind=kind,
         operation=operation,
         is_namespace=is_namespace,
-        namespace="" if is_namespace else namespace or metadata.get("namespace") or "",
-        name=metadata.get("name") or metadata.get("generateName") or "",
-        labels=metadata.get("labels") or {},
-        annotations=metadata.get("annotations") or {},
+        namespace="" if is_namespace else namespace or _text(metadata.get("namespace")),
+        name=_text(metadata.get("name")) or _text(metadata.get("generateName")),
+        labels=_texts(metadata.get("labels")),
+        annotations=_texts(metadata.get("annotations")),
         namespace_labels=namespace_labels,
         user=user,
     )
+
+
+_NO_TEXTS: Mapping[str, str] = {}
+
+
+def _text(value: Any) -> str:
+    """A text; what is none counts as absent, as in Kyverno."""
+    return value if isinstance(value, str) else ""
+
+
+def _texts(table: Any) -> Mapping[str, str]:
+    """A map of texts; one that holds anything else counts as empty, as in Kyverno."""
+    if not isinstance(table, Mapping):
+        return _NO_TEXTS
+    for value in table.values():
+        if type(value) is not str:
+            return _NO_TEXTS
+    return table

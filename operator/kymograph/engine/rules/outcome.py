@@ -1,5 +1,6 @@
 """What became of one rule on one object."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from kymograph.engine import budget as budgets
@@ -19,10 +20,12 @@ class Outcome(NamedTuple):
     Attributes:
         status: `pass`, `fail`, `skip`, `error` or `warn`.
         message: For the user; in Kyverno's wording.
+        properties: What reports say of it in addition; None for nothing.
     """
 
     status: str
     message: str
+    properties: Mapping[str, str] | None = None
 
 
 class Body(Protocol):
@@ -34,8 +37,8 @@ class Body(Protocol):
 
     looks_at_deleted: bool
 
-    def check(self, resource: dict[str, Any], context: Context, budget: budgets.Budget) -> Outcome:
-        """Check an object.
+    def check(self, resource: dict[str, Any], context: Context, budget: budgets.Budget) -> Outcome | None:
+        """Check an object; None where the body has nothing to say of it.
 
         Args:
             resource: The object; never changed.

@@ -5,28 +5,40 @@ from collections.abc import Mapping
 from typing import Any
 
 from kymograph.engine import actions, conditions, errors, fields, policy, variables
+from kymograph.engine import context as contexts
+from kymograph.engine.generate import body as generation
 from kymograph.engine.match import blocks
-from kymograph.engine.rules import checks, deny, message, outcome, patterns
+from kymograph.engine.mutate import body as mutation
+from kymograph.engine.rules import checks, foreach, message, outcome, podsecurity
 
 _OPERATIONS = ("mutate", "validate", "generate", "verifyImages")
 _REFUSED_IN_RULE = {
-    "mutate": "mutate rules are",
-    "generate": "generate rules are",
     "verifyImages": "verifyImages rules are",
     "imageExtractors": "imageExtractors are",
-    "context": "context entries are",
     "celPreconditions": "celPreconditions are",
 }
-_RULE = ("name", "match", "exclude", "preconditions", "validate", "skipBackgroundRequests", "reportProperties")
-_BODIES = ("pattern", "anyPattern", "deny")
-_REFUSED_IN_VALIDATE = {
-    "foreach": "validate.foreach is",
-    "cel": "validate.cel is",
-    "podSecurity": "validate.podSecurity is",
-    "manifests": "validate.manifests is",
-    "assert": "validate.assert is",
-}
-_VALIDATE = (*_BODIES, "message", "failureAction", "failureActionOverrides", "allowExistingViolations")
+_RULE = (
+    "name",
+    "match",
+    "exclude",
+    "context",
+    "preconditions",
+    "validate",
+    "mutate",
+    "generate",
+    "skipBackgroundRequests",
+    "reportProperties",
+)
+_BODIES = ("pattern", "anyPattern", "deny", "foreach", "podSecurity")
+_REFUSED_IN_VALIDATE = {"cel": "validate.cel is", "manifests": "validate.manifests is"}
+_VALIDATE = (
+    *_BODIES,
+    "assert",  # accepted and never looked at, as in Kyverno
+    "message",
+    "failureAction",
+    "failureActionOverrides",
+    "allowExistingViolations",
+)
 _LONGEST_NAME = 63
 
 
@@ -43,18 +55,18 @@ class Reader:
 
     Args:
         declared: What the policy says about the action.
-        background: The policy is also for existing objects, where there is no user.
-        namespaced: The policy is a Policy.
         problems: Where to note what is wrong.
+        policy: Key of the policy.
+        namespace: Namespace of the policy, beyond which its rules may not look; empty for a policy of the cluster.
     """
 
     def __init__(
-        self, declared: actions.Declared, *, background: bool, namespaced: bool, problems: fields.Problems
+        self, declared: actions.Declared, problems: fields.Problems, *, policy: str = "", namespace: str = ""
     ) -> None:
         self._declared = declared
-        self._background = background
-        self._namespaced = namespaced
         self._problems = problems
+        self._policy = policy
+        self._namespace = namespace
 
     def read(self, document: Any, path: str, base_name: str = "") -> ReadRule | None:
         """Compile a rule; None if anything is wrong with it.
@@ -74,35 +86,53 @@ class Reader:
         if not isinstance(document, Mapping):
             return None
         self._check_operations(rule, name)
-        rule.boolean("skipBackgroundRequests", default=True)
+        skips_background = rule.boolean("skipBackgroundRequests", default=True)
         match = blocks.read(document, path, self._problems)
-        checks.selection(rule, match, name, background=self._background, namespaced=self._namespaced)
+        entries = contexts.compile(rule.items("context"), self._problems, namespace=self._namespace)
+        if checks.mentions_images(document):
+            entries = (contexts.IMAGES, *entries)
         preconditions = self._preconditions(rule)
         validate = fields.Fields(
             rule.raw("validate"), rule.at("validate"), self._problems, _VALIDATE, _REFUSED_IN_VALIDATE
         )
         declared = actions.read(validate, "failureAction", "failureActionOverrides")
         tolerates = validate.boolean("allowExistingViolations", default=True)
-        body = self._body(validate, name) if "validate" in rule else None
+        kind, body = self._compiled(rule, validate, name)
         properties = self._properties(rule)
-        checks.expressions(rule, validate, name, background=self._background)
-        checks.shape(rule, match, validate)
         if body is None or len(self._problems) > before:
             return None
         compiled = policy.CompiledRule(
+            policy=self._policy,
             name=name,
             base_name=base_name or name,
-            type="validate",
+            type=kind,
             match=match,
+            context=entries,
             preconditions=preconditions,
             body=body,
             fixed_action=actions.fixed((declared, self._declared)),
             action=actions.resolver((declared, self._declared)),
             tolerates_existing=tolerates and (declared.action or self._declared.action) == actions.ENFORCE,
             properties=properties,
-            needs_roles=match.needs_roles or checks.mentions_roles(rule, validate),
+            plain_properties=rule.table("reportProperties"),
+            skips_background=skips_background,
+            needs_roles=match.needs_roles or checks.mentions_roles(document),
+            heeds_controls="podSecurity" in validate,
+            is_plain=not entries and preconditions is None and properties is None,
         )
         return ReadRule(compiled, declared)
+
+    def _compiled(self, rule: fields.Fields, validate: fields.Fields, name: str) -> tuple[str, Any]:
+        """The type of a rule and its compiled body; None for the body if anything is wrong with it."""
+        if "mutate" in rule:
+            return "mutate", mutation.compile(
+                rule.raw("mutate"), name, rule.at("mutate"), self._problems, namespace=self._namespace
+            )
+        if "generate" in rule:
+            return "generate", generation.compile(
+                rule.raw("generate"), name, rule.at("generate"), self._problems, namespace=self._namespace
+            )
+        return "validate", self._body(validate, name) if "validate" in rule else None
 
     def _check_operations(self, rule: fields.Fields, name: str) -> None:
         count = sum(operation in rule for operation in _OPERATIONS)
@@ -137,29 +167,24 @@ class Reader:
             self._problems.add(validate.path, "only one of pattern, anyPattern, deny, foreach, cel can be specified")
             return None
         body = bodies[0]
-        document, path = validate.raw(body), validate.at(body)
+        if body == "podSecurity":
+            return podsecurity.PodSecurity(validate.raw(body), name, validate.at(body), self._problems)
         try:
             text = message.Message(validate.text("message"), name, validate.at("message"))
-            match body:
-                case "pattern":
-                    return patterns.OnePattern(document, name, text, path)
-                case "anyPattern" if isinstance(document, list) and document:
-                    return patterns.AnyPattern(document, name, text, path)
-                case "anyPattern":
-                    self._problems.add(path, "must be a list of patterns")
-                case "deny":
-                    block = fields.Fields(document, path, self._problems, ("conditions",))
-                    return deny.Deny(block.raw("conditions"), name, text, block.at("conditions"))
         except errors.PolicyInvalid as invalid:
             self._problems.absorb(invalid)
-        return None
+            return None
+        if body == "foreach":
+            return foreach.ForEach(validate, name, text, namespace=self._namespace)
+        return foreach.demand(validate, body, name, text)
 
     def _properties(self, rule: fields.Fields) -> variables.Template | None:
         properties = rule.table("reportProperties")
         if not properties:
             return None
         try:
-            return variables.compile(properties, rule.at("reportProperties"))
+            template = variables.compile(properties, rule.at("reportProperties"))
         except errors.PolicyInvalid as invalid:
             self._problems.absorb(invalid)
             return None
+        return None if template.static else template

@@ -1,4 +1,4 @@
-"""What policies may need to know of the cluster beyond the request: labels of namespaces, kinds of resources, roles.
+"""Labels of namespaces, kinds of resources and roles of users: what policies ask about the request's surroundings.
 
 Informers keep it at hand for nearly every review. A namespace that the informer has not seen yet (made a moment ago)
 is read from the API server; roles are waited for while their bindings are being listed.

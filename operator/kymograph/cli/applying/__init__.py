@@ -1,0 +1,1 @@
+"""`kymograph apply`: reading objects as a stream, judging them in several processes, and writing what came of it."""

@@ -1,0 +1,97 @@
+"""Where the objects come from, and what of them stands in for the cluster.
+
+Files are read as a stream, unless a policy may look at other objects than the one it is applied to (ConfigMaps, API
+calls, sources of clones, targets), or exceptions are among them: then they are all kept, as Kyverno always does.
+"""
+
+import contextlib
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from kymograph.apimachinery import gvk, yamls
+from kymograph.cli import sources
+from kymograph.cli.applying import inputs, stream, work
+from kymograph.cli.offline import errors, files, policies, resources, simulated
+from kymograph.engine import exceptions, policy
+
+
+class Objects(NamedTuple):
+    """The objects to apply policies to.
+
+    Attributes:
+        parts: The objects, to be read once.
+        size: How many bytes they have; 0 where that is not known.
+        cluster: What stands in for the cluster; None for nothing.
+        excepted: The PolicyExceptions among them, if these count.
+    """
+
+    parts: Iterable[stream.Part]
+    size: int
+    cluster: simulated.Cluster | None = None
+    excepted: Sequence[exceptions.CompiledException] = ()
+
+
+def from_files(
+    arguments: Iterable[str],
+    targets: Iterable[str],
+    compiled: Iterable[policy.CompiledPolicy],
+    *,
+    with_exceptions: bool,
+) -> Objects:
+    """Objects from files.
+
+    Args:
+        arguments: Files, folders, globs, or `-`.
+        targets: Files with what rules for existing objects may change.
+        compiled: The policies.
+        with_exceptions: PolicyExceptions among the objects count.
+
+    Raises:
+        InputInvalid: A file is missing, or cannot be used where it is read at once.
+    """
+    names = [name for argument in arguments for name in _names(argument)]
+    size = sum(path.stat().st_size for path, _ in names if path is not None)
+    outside = any(inputs.looks_outside(each.document) for each in compiled)
+    if not outside and not with_exceptions:
+        return Objects(_parts(names), size)
+    parts = list(_parts(names))
+    held = [resource for part in parts for resource in _loaded(part)]
+    existing = [resource for argument in targets for part in _parts(_names(argument)) for resource in _loaded(part)]
+    cluster = simulated.Cluster([*held, *existing]) if outside else None
+    return Objects(parts, size, cluster, _exceptions(held) if with_exceptions else ())
+
+
+def _names(argument: str) -> list[tuple[pathlib.Path | None, str]]:
+    """The files behind an argument with the names they are shown under; None is standard input."""
+    if argument == sources.STDIN:
+        return [(None, "<stdin>")]
+    return [(path, str(path)) for path in sources.expand(argument)]
+
+
+def _parts(names: Iterable[tuple[pathlib.Path | None, str]]) -> Iterator[stream.Part]:
+    for path, name in names:
+        try:
+            with contextlib.ExitStack() as stack:
+                file = sys.stdin.buffer if path is None else stack.enter_context(path.open("rb"))
+                yield from stream.parts(file, name)
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror or error}"
+            raise errors.InputInvalid((errors.InputProblem(name, 0, "", reason),)) from error
+        except yamls.YAMLInvalid as invalid:
+            problem = errors.InputProblem(name, invalid.line, "", invalid.reason)
+            raise errors.InputInvalid((problem,)) from invalid
+
+
+def _loaded(part: stream.Part) -> Iterator[dict[str, Any]]:
+    return work.loaded(part, yamls.Reader(), resources.CLUSTER_SCOPED)
+
+
+def _exceptions(held: Iterable[dict[str, Any]]) -> list[exceptions.CompiledException]:
+    found = []
+    for value in held:
+        group, _ = gvk.split_api_version(str(value.get("apiVersion") or ""))
+        if (group, value["kind"]) == (exceptions.GROUP, exceptions.KIND):
+            found.append(files.Document("resources", value, yamls.Loaded(value, "resources", 1, "")))
+    return list(policies.exceptions(found))

@@ -1,0 +1,1 @@
+"""`kymograph explain`: a policy in words, without a cluster."""

@@ -1,0 +1,1 @@
+"""How the reports of tests are written: a table for people, one document for programs."""

@@ -1,0 +1,234 @@
+"""Where the data of entries come from: collections that are watched, and calls that are made again and again.
+
+A source holds its data as they are and never more than it may: a collection that outgrows its limit is let go, and who
+asks is told so, instead of policies taking the memory of the operator.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import orjson
+
+from kymograph.clients.http import errors as http_errors
+from kymograph.clients.kubernetes import discovery, errors, informer, resources
+from kymograph.controllers.globalcontext import definition
+
+logger = logging.getLogger(__name__)
+
+COLLECTION_SIZE = 64 * 1024 * 1024
+"""Bytes of JSON that one collection may have."""
+
+CALL_TIMEOUT = 30.0
+"""Seconds for one call."""
+
+LOOK_AGAIN = 10.0
+"""Seconds until a kind that is not served, or a collection that was too large, is tried again."""
+
+FIRST_PAUSE = 0.01
+PAUSE_FACTOR = 5
+"""Seconds before a failed call is tried again, and how much longer each further pause is: as client-go's backoff."""
+
+MOST_PAUSE = 10.0
+
+Caller = Callable[[Any], Awaitable[Any]]
+"""Answers an APICall or ServiceCall need; raises KubernetesError or CallError."""
+
+
+class NotKnown(LookupError):
+    """A source has no data; the text says why. Later it may have."""
+
+
+class Source(Protocol):
+    """Where data come from.
+
+    Attributes:
+        version: Another number after each change of the data, or of the reason why there are none.
+        settled: Set once there are data, or a reason why there are none.
+    """
+
+    version: int
+    settled: asyncio.Event
+
+    def value(self) -> Any:
+        """The data.
+
+        Raises:
+            NotKnown: There are none.
+        """
+
+    async def run(self) -> None:
+        """Keep the data up to date until cancelled."""
+
+
+class Watched:
+    """A collection of the cluster, as a list of whole objects.
+
+    Args:
+        collection: Which.
+        client: Lists and watches it.
+        catalogues: Knows whether it is served, and of what kind its objects are.
+        changed: Is told of each change.
+        limit: The most bytes of JSON that it may have.
+    """
+
+    def __init__(
+        self,
+        collection: definition.Collection,
+        client: informer.Source,
+        catalogues: discovery.Catalogues,
+        changed: Callable[[], None],
+        limit: int = COLLECTION_SIZE,
+    ) -> None:
+        self.version = 0
+        self.settled = asyncio.Event()
+        self._collection = collection
+        self._client = client
+        self._catalogues = catalogues
+        self._changed = changed
+        self._limit = limit
+        self._sizes: dict[informer.Key, int] = {}
+        self._size = 0
+        self._informer: informer.Informer | None = None
+        self._list: list[Any] | None = None
+        self._problem = "it has not been listed yet"
+        self._grown = asyncio.Event()
+
+    def value(self) -> list[Any]:
+        """The objects, sorted by namespace and name."""
+        if self._informer is None or not self._informer.synced.is_set():
+            raise NotKnown(self._problem)
+        if self._list is None:
+            self._list = [document for _, document in sorted(self._informer.objects.items())]
+        return self._list
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            resource = await self._resource()
+            if resource is not None:
+                await self._follow(resource)
+            self.settled.set()
+            self._tell()
+            await asyncio.sleep(LOOK_AGAIN)
+
+    async def _resource(self) -> resources.Resource | None:
+        wanted = self._collection
+        try:
+            kind = self._catalogues.current.kind_of(wanted.group, wanted.version, wanted.resource)
+            if kind is None:
+                catalogue = await self._catalogues.refresh()
+                kind = catalogue.kind_of(wanted.group, wanted.version, wanted.resource)
+        except errors.KubernetesError as error:
+            self._problem = f"whether {wanted} is served is not known: {error}"
+            return None
+        if kind is None:
+            self._problem = f"the API server does not serve {wanted}"
+            return None
+        return resources.Resource(wanted.group, wanted.version, wanted.resource, kind, namespaced=True)
+
+    async def _follow(self, resource: resources.Resource) -> None:
+        """Watch until the collection has outgrown its limit."""
+        self._sizes, self._size = {}, 0
+        self._grown.clear()
+        followed = informer.Informer(
+            self._client,
+            resource,
+            namespace=self._collection.namespace,
+            project=lambda document: _whole(resource, document),
+            changed=self._kept,
+        )
+        self._problem = f"{self._collection} has not been listed yet; the operator's log says why"
+        self._informer = followed
+        running = asyncio.create_task(followed.run())
+        listed = asyncio.create_task(self._when_listed(followed))
+        try:
+            await self._grown.wait()
+        finally:
+            self._informer, self._list = None, None
+            for task in (running, listed):
+                task.cancel()
+            await asyncio.gather(running, listed, return_exceptions=True)
+        self._problem = f"{self._collection} has more than {self._limit} bytes, which are not kept"
+        logger.warning("A global context entry cannot be kept: %s", self._problem)
+
+    async def _when_listed(self, followed: informer.Informer) -> None:
+        await followed.synced.wait()
+        self.settled.set()
+        self._tell()
+
+    def _kept(self, key: informer.Key, document: Any) -> None:
+        self._size -= self._sizes.pop(key, 0)
+        if document is not None:
+            self._sizes[key] = len(orjson.dumps(document))
+            self._size += self._sizes[key]
+        if self._size > self._limit:
+            self._grown.set()
+        self._list = None
+        if self.settled.is_set():
+            self._tell()
+
+    def _tell(self) -> None:
+        self.version += 1
+        self._changed()
+
+
+class Called:
+    """The answer to a call, renewed at intervals. While a round has failed there are no data, as with Kyverno.
+
+    Args:
+        call: What is called, and how often.
+        caller: Makes the call.
+        changed: Is told of each answer and each failed round.
+    """
+
+    def __init__(self, call: definition.Call, caller: Caller, changed: Callable[[], None]) -> None:
+        self.version = 0
+        self.settled = asyncio.Event()
+        self._call = call
+        self._caller = caller
+        self._changed = changed
+        self._value: Any = None
+        self._problem = "it has not been called yet"
+
+    def value(self) -> Any:
+        """The latest answer."""
+        if self._problem:
+            raise NotKnown(self._problem)
+        return self._value
+
+    async def run(self) -> None:
+        """Call until cancelled."""
+        while True:
+            await self._round()
+            self.version += 1
+            self.settled.set()
+            self._changed()
+            await asyncio.sleep(self._call.interval)
+
+    async def _round(self) -> None:
+        pause = FIRST_PAUSE
+        for left in range(self._call.tries - 1, -1, -1):
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT):
+                    answer = await self._caller(self._call.need)
+            except TimeoutError:
+                self._problem = f"there was no answer in {CALL_TIMEOUT:.0f} s"
+            except (errors.KubernetesError, http_errors.CallError) as error:
+                self._problem = str(error)
+            else:
+                self._value = answer
+                self._problem = "" if answer is not None else "no data available"
+                return
+            if left:
+                await asyncio.sleep(pause * random.uniform(1.0, 1.1))  # noqa: S311  # jitter, no secret
+                pause = min(pause * PAUSE_FACTOR, MOST_PAUSE)
+        self._value = None
+
+
+def _whole(resource: resources.Resource, document: dict[str, Any]) -> dict[str, Any]:
+    """An object as a single read gives it: lists leave out of what kind it is. Who manages its fields is left out."""
+    metadata = {name: value for name, value in document["metadata"].items() if name != "managedFields"}
+    return {**document, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}

@@ -1,0 +1,140 @@
+"""Tells the author of a GlobalContextEntry what became of it: the Ready condition, and when a call was last answered.
+
+Every replica keeps the data; the leader tells of its own.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from opentelemetry.trace import SpanKind
+
+from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers.globalcontext import definition, store
+from kymograph.telemetry import semconv
+from kymograph.telemetry.providers import Telemetry
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 1.0
+"""Seconds between two rounds of writing: a watched collection may change many times in that."""
+
+MOST_MESSAGE = 32_768
+
+
+class Merger(Protocol):
+    """What the writer asks of a Kubernetes client."""
+
+    async def merge(
+        self, resource: resources.Resource, name: str, patch: Mapping[str, Any], *, subresource: str
+    ) -> dict[str, Any]:
+        """Patch an object by a JSON merge patch."""
+
+
+class StatusWriter:
+    """Writes the status of entries, one unit of work (and one trace) per entry.
+
+    Args:
+        client: Writes.
+        context: Whose entries.
+        telemetry: Where each write is traced.
+        now: The time of a condition's transition and of a refresh.
+    """
+
+    def __init__(
+        self, client: Merger, context: store.GlobalContext, telemetry: Telemetry, now: Callable[[], dt.datetime]
+    ) -> None:
+        self._client = client
+        self._context = context
+        self._telemetry = telemetry
+        self._now = now
+        self._versions: dict[str, int] = {}
+        self._pending: set[str] = set()
+        self._work = asyncio.Event()
+        context.listen(self._changed)
+
+    async def run(self) -> None:
+        """Write until cancelled, beginning with every entry there is."""
+        for name in self._context.entries:
+            self._changed(name)
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            pending, self._pending = self._pending, set()
+            for name in sorted(pending):
+                entry = self._context.entries.get(name)
+                if entry is None or (entry.source is not None and not entry.source.settled.is_set()):
+                    continue
+                try:
+                    await self._write(name, entry)
+                except errors.NotFound:
+                    continue
+                except errors.KubernetesError as error:
+                    logger.warning("The status of GlobalContextEntry %s cannot be written: %s", name, error)
+                    self._changed(name)
+            await asyncio.sleep(PAUSE)
+
+    def _changed(self, name: str) -> None:
+        self._pending.add(name)
+        self._work.set()
+
+    async def _write(self, name: str, entry: store.Entry) -> None:
+        before = entry.document.get("status") or {}
+        version = entry.source.version if entry.source is not None else 0
+        status = render(entry, self._now(), refreshed=self._versions.get(name) != version)
+        self._versions[name] = version
+        if all(before.get(field) == value for field, value in status.items()):
+            return
+        with self._telemetry.tracer_for("background").start_as_current_span(
+            "BACKGROUND global context status",
+            kind=SpanKind.INTERNAL,
+            attributes={semconv.OBJECT_KIND: "GlobalContextEntry", semconv.OBJECT_NAME: name},
+        ):
+            patch = {"metadata": {"uid": entry.document["metadata"]["uid"]}, "status": status}
+            await self._client.merge(resources.GLOBAL_CONTEXT_ENTRIES, name, patch, subresource="status")
+
+
+def render(entry: store.Entry, now: dt.datetime, *, refreshed: bool) -> dict[str, Any]:
+    """The status of an entry, with Kyverno's reasons.
+
+    Args:
+        entry: The entry.
+        now: The time.
+        refreshed: The data are other ones than when its status was last looked at.
+    """
+    problem = _problem(entry)
+    written = entry.document.get("status") or {}
+    before: Mapping[str, Any] = next(
+        (each for each in written.get("conditions") or () if each.get("type") == "Ready"), {}
+    )
+    state = "False" if problem else "True"
+    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    status: dict[str, Any] = {
+        "conditions": [
+            {
+                "type": "Ready",
+                "status": state,
+                "reason": "Failed" if problem else "Succeeded",
+                "message": problem[:MOST_MESSAGE],
+                "lastTransitionTime": (before.get("status") == state and before.get("lastTransitionTime")) or moment,
+                "observedGeneration": int(entry.document["metadata"].get("generation") or 0),
+            }
+        ]
+    }
+    read = entry.definition
+    if not problem and refreshed and read is not None and isinstance(read.source, definition.Call):
+        status["lastRefreshTime"] = moment
+    return status
+
+
+def _problem(entry: store.Entry) -> str:
+    """Why an entry, or one of its projections, has no data; empty where all have."""
+    found = []
+    for projection in ("", *(entry.definition.projections if entry.definition is not None else ())):
+        try:
+            store.value(entry, projection)
+        except LookupError as error:
+            found.append(str(error))
+    return "; ".join(dict.fromkeys(found))

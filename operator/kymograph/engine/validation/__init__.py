@@ -1,0 +1,57 @@
+"""What is wrong with a policy beyond what compiling its parts finds: what contradicts, misleads, or cannot be.
+
+A check says everything it finds, each with the path of its field, in Kyverno's words where Kyverno has any, because
+users search for them. Nothing here evaluates, compiles for later, or asks a cluster; what a cluster knows of a kind
+comes in as a `Scope`. Fields that no version of Kyverno has are the business of `engine.fields`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kymograph.engine import errors, fields
+from kymograph.engine.validation import (
+    advice,
+    generation,
+    images,
+    kinds,
+    matching,
+    mutation,
+    names,
+    overrides,
+    scopes,
+    structure,
+    subject,
+)
+
+__all__ = ["check", "problems", "warnings"]
+
+
+def check(document: Mapping[str, Any], found: fields.Problems, scope: scopes.Scope = scopes.builtin) -> None:
+    """Note what is wrong with a policy.
+
+    Args:
+        document: The policy as applied; any JSON object.
+        found: Where to note it.
+        scope: Whether kinds are namespaced, as far as that is known.
+    """
+    policy = subject.of(document)
+    structure.check(policy, found)
+    matching.check(policy, found)
+    kinds.check(policy, found, scope)
+    names.check(policy, found)
+    mutation.check(policy, found)
+    generation.check(policy, found, scope)
+    images.check(policy, found)
+    overrides.check(policy, found)
+
+
+def problems(document: Mapping[str, Any], scope: scopes.Scope = scopes.builtin) -> tuple[errors.Problem, ...]:
+    """What is wrong with a policy, as `check` notes it."""
+    found = fields.Problems()
+    check(document, found, scope)
+    return tuple(found)
+
+
+def warnings(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the author of a policy should know of it, each once."""
+    return tuple(dict.fromkeys(advice.warnings(subject.of(document))))

@@ -1,0 +1,3 @@
+"""Words that several checks share."""
+
+SET_BACKGROUND = "Set spec.background=false to disable background mode for this policy rule"
