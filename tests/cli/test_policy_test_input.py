@@ -33,6 +33,13 @@ from support import offline
             },
             "user.yaml:3: role: unknown field; did you mean 'roles'?",
         ),
+        (
+            {
+                "manifest": offline.MANIFEST + "context: context.yaml\n",
+                "context": "apiVersion: a\nkind: Context\nspec:\n  image: []\n",
+            },
+            "context.yaml:4: spec.image: unknown field; did you mean 'images'?",
+        ),
         ({"pods": "a: b: c\n"}, "pods.yaml:1: mapping values are not allowed"),
         ({"pods": "kind: Pod\nmetadata: []\n"}, "pods.yaml:2: metadata: must be an object"),
         ({"pods": "apiVersion: v1\nkind: Pod\nmetadata:\n  name: 1\n"}, "pods.yaml:4: metadata.name: must be text"),

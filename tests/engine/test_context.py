@@ -7,6 +7,7 @@ from kymograph.engine import context, errors, fields, jmespath, needs, watching
 
 REQUEST = {"request": {"operation": "CREATE", "object": {"metadata": {"name": "web", "namespace": "shop"}}}}
 UNKNOWN = 'Unknown key "nosuch" in path'
+UNRESOLVED = f"failed to resolve request.nosuch at path : JMESPath query failed: {UNKNOWN}"
 
 
 def compiled(*entries, namespace=""):
@@ -70,8 +71,7 @@ def test_a_variable_is_a_value_or_a_search_or_a_default(described, found):
         ),
         (
             {"value": "{{request.nosuch}}"},
-            "context entry v {{request.nosuch}}: failed to resolve request.nosuch at path : JMESPath query failed: "
-            + UNKNOWN,
+            "failed to substitute variables in context entry v {{request.nosuch}}: " + UNRESOLVED,
         ),
         (
             {"jmesPath": "{{ request.object.metadata }}"},

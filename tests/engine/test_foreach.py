@@ -51,6 +51,7 @@ def denies(key, value, **more):
     return {"list": "request.object.spec.containers", "deny": {"conditions": conditions}, **more}
 
 
+NO_MAP = "cannot use elementScope=true foreach rules for elements that are not maps, expected type=map got type=string"
 PASSED = ("pass", "rule passed")
 
 
@@ -80,8 +81,7 @@ PASSED = ("pass", "rule passed")
             {"list": "request.object.spec.containers[].image", "elementScope": True, "pattern": {"a": "b"}},
             (
                 "error",
-                "failed to process foreach: cannot use elementScope=true foreach rules for elements that are not maps,"
-                 " expected type=map got type=string",
+                "failed to process foreach: " + NO_MAP,
             ),
         ),
         (

@@ -12,6 +12,17 @@ from kymograph.engine import errors as engine_errors
 from kymograph.engine import fields, needs, policy
 
 _HEADER = ("apiVersion", "kind", "metadata")
+_IMAGE = (
+    "image",
+    "resolvedImage",
+    "registry",
+    "repository",
+    "tag",
+    "digest",
+    "imageIndex",
+    "manifest",
+    "config",
+)
 _PAYLOADS = ("jsonPayloads", "httpPayloads", "envoyPayloads")
 
 
@@ -67,6 +78,7 @@ class Case:
         self.targets = self._unique(self._listed("targetResources"))
         self.payloads = tuple(name for field in _PAYLOADS for name in self.manifest.files[field])
         self.world = dataclasses.replace(self._world(cluster, now), images=images)
+        self._check_context()
         count = len(self.policies) + len(self.refused)
         self.notes.append(
             f"Applying {count} {'policy' if count == 1 else 'policies'} to {len(self.resources)} "
@@ -198,6 +210,19 @@ class Case:
         found = userinfo.read(top)
         document.raise_if_any(top.problems)
         return found
+
+    def _check_context(self) -> None:
+        """Read what the libraries of CEL would see: policies with CEL are refused, but a wrong file is wrong."""
+        top, document = self._single(self.manifest.context_file, ("spec",), "Context")
+        if top is None or document is None:
+            return
+        spec = fields.Fields(top.raw("spec"), "spec", top.problems, ("resources", "images"))
+        for entry, path in spec.items("resources"):
+            for field, reason in resources.problems(entry):
+                top.problems.add(f"{path}.{field}" if field else path, reason)
+        for entry, path in spec.items("images"):
+            fields.Fields(entry, path, top.problems, _IMAGE)
+        document.raise_if_any(top.problems)
 
     def _single(self, name: str, known: Sequence[str], kind: str) -> tuple[fields.Fields | None, files.Document | None]:
         """The first document of a file whose kind is ours, opened for reading; None for no file."""

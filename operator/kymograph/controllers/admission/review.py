@@ -17,10 +17,10 @@ import orjson
 
 from kymograph.apimachinery import duration, jsonpatch
 from kymograph.controllers import policies as stores
-from kymograph.controllers.admission import server
+from kymograph.controllers.admission import server, updaterequests
 from kymograph.controllers.admission.metrics import MUTATING, VALIDATING, ReviewMetrics
 from kymograph.controllers.admission.spans import server_span
-from kymograph.engine import budget, evaluate, exceptions, mutate, needs, verdict
+from kymograph.engine import budget, errors, evaluate, exceptions, mutate, needs, policyset, verdict
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.engine.rules import outcome
 from kymograph.model import admission
@@ -73,6 +73,7 @@ class Reviews:
         clock: Monotonic nanoseconds, the clock of request deadlines and of telemetry.
         decided: Is told of reviews that were allowed; None for nobody.
         excepted: Gives the PolicyExceptions of the moment.
+        afterwards: Notes what requests set off; None where nothing does.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Reviews:
         clock: Callable[[], int],
         decided: Decided | None = None,
         excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
+        afterwards: updaterequests.UpdateRequests | None = None,
     ) -> None:
         self._store = store
         self._facts = facts
@@ -92,6 +94,7 @@ class Reviews:
         self.clock = clock
         self.decided = decided
         self.excepted = excepted
+        self.afterwards = afterwards
 
     def validate(self, http: server.Request, failure: Failure) -> server.Answer | Awaitable[server.Answer]:
         """Judge a review by the policies with one failure policy.
@@ -116,9 +119,11 @@ class Reviews:
             return self._malformed(f"the body is not JSON: {error}")
         except admission.MalformedReview as error:
             return self._malformed(str(error))
-        held = self._store.policies.lookup(request, failure, sort.rules)
+        policies = self._store.policies
+        held = policies.lookup(request, failure, sort.rules)
         review = sort(self, http, request, started, held)
-        if not held:
+        sets_off = review.sets_off(policies, failure)
+        if not held and not sets_off:
             return review.unconcerned()
         facts = needs.Facts()
         while True:
@@ -133,7 +138,8 @@ class Reviews:
             while True:
                 await self._in_time(need, facts, review.deadline)
                 try:
-                    return review.answer(facts)
+                    answer = review.answer(facts)
+                    return answer if isinstance(answer, bytes) else await answer
                 except needs.Needed as needed:
                     need = needed.need
 
@@ -189,6 +195,11 @@ class _Review(Generic[_Work]):
         self.exceptions = owner.excepted()
         self.recorder = owner.telemetry.begin(http.traceparent, http.tracestate, started)
 
+    def sets_off(self, policies: policyset.PolicySet, failure: Failure) -> bool:
+        """Whether something may have to be done after the request besides answering it."""
+        del policies, failure
+        return False
+
     def _budget(self) -> budget.Budget:
         return budget.Budget(steps=STEPS, deadline=self.deadline, clock=self._owner.clock)
 
@@ -243,19 +254,30 @@ class _Review(Generic[_Work]):
 
 
 class _Validation(_Review[evaluate.Evaluation]):
-    """A review that says whether an object may be."""
+    """A review that says whether an object may be, and has noted what follows from it."""
 
-    __slots__ = ()
+    __slots__ = ("_concerned", "_consequences", "_failure")
     rules: ClassVar[str] = "validate"
     verb = "validate"
     webhook = VALIDATING
+
+    def sets_off(self, policies: policyset.PolicySet, failure: Failure) -> bool:
+        """Whether something may have to be done after the request besides answering it."""
+        afterwards = self._owner.afterwards
+        self._failure = failure
+        self._consequences: updaterequests.Consequences | None = None
+        self._concerned = None if afterwards is None else afterwards.concerned(policies, self._request, failure)
+        return self._concerned is not None
 
     def unconcerned(self) -> bytes:
         """The answer where no policy may concern the request."""
         return self._finish((), verdict.ALLOWED, self._annotations)
 
-    def answer(self, facts: needs.Facts) -> bytes:
+    def answer(self, facts: needs.Facts) -> bytes | Awaitable[bytes]:
         """The answer; asked again when a missing fact is there, this goes on where it stopped.
+
+        Returns:
+            The answer; an awaitable of it where something has to be noted first.
 
         Raises:
             Needed: A fact is missing.
@@ -273,10 +295,76 @@ class _Validation(_Review[evaluate.Evaluation]):
             )
         results = self._evaluation.run()
         judged = verdict.of(results, self._request)
-        answer = self._finish(results, judged, self._annotations)
+        if self._concerned is None or judged.blocked:
+            return self._concluded(results, judged)
+        return self._with_consequences(self._concerned, facts, results, judged)
+
+    def _concluded(
+        self,
+        results: tuple[evaluate.PolicyResult, ...],
+        judged: verdict.Verdict,
+        more: tuple[evaluate.PolicyResult, ...] = (),
+    ) -> bytes:
+        owner = self._owner
+        answer = self._finish((*results, *more) if more else results, judged, self._annotations)
         if not judged.blocked and owner.decided is not None:
             owner.decided(self._request, self._held, results, self.recorder.decision)
         return answer
+
+    def _with_consequences(
+        self,
+        concerned: updaterequests.Concerned,
+        facts: needs.Facts,
+        results: tuple[evaluate.PolicyResult, ...],
+        judged: verdict.Verdict,
+    ) -> bytes | Awaitable[bytes]:
+        owner, found = self._owner, self._consequences
+        if owner.afterwards is None:
+            return self._concluded(results, judged)
+        if found is None:
+            found = self._consequences = updaterequests.Consequences(
+                owner.afterwards,
+                concerned,
+                self._request,
+                facts,
+                self._budget(),
+                owner.clock,
+                self.recorder if self.recorder.recording else None,
+                self.exceptions,
+            )
+        try:
+            found.run()
+        except errors.EvaluationError as error:
+            return self._concluded(results, self._unnoted(judged, str(error)), found.results)
+        documents = found.documents(self.recorder.traceparent)
+        if not documents:
+            return self._concluded(results, judged, found.results)
+        return self._noted(owner.afterwards, documents, results, judged, found.results)
+
+    async def _noted(
+        self,
+        afterwards: updaterequests.UpdateRequests,
+        documents: list[dict[str, Any]],
+        results: tuple[evaluate.PolicyResult, ...],
+        judged: verdict.Verdict,
+        more: tuple[evaluate.PolicyResult, ...],
+    ) -> bytes:
+        """The answer, once what follows from it has been noted; where it cannot be, the failure policy decides."""
+        left = (self.deadline - self._owner.clock()) / duration.SECOND - ANSWERING
+        try:
+            with current.serving(self.recorder):
+                async with asyncio.timeout(max(left, 0)):
+                    await afterwards.write(documents)
+        except updaterequests.NotWritten as error:
+            judged = self._unnoted(judged, str(error))
+        except TimeoutError:
+            judged = self._unnoted(judged, "what follows from the request could not be noted in the time that it has")
+        return self._concluded(results, judged, more)
+
+    def _unnoted(self, judged: verdict.Verdict, reason: str) -> verdict.Verdict:
+        if self._failure == "Fail":
+            return verdict.Verdict(blocked=True, message=reason, warnings=())
+        return judged._replace(warnings=(*judged.warnings, reason))
 
     def _annotations(self) -> dict[str, str]:
         """What the audit event of this request is to say: which object, which trace, which change."""

@@ -89,7 +89,9 @@ class UpdateRequests:
         Raises:
             NotWritten: Not all of them could be.
         """
-        written = [self._client.create(resources.UPDATE_REQUESTS, each, namespace=self._namespace) for each in documents]
+        written = [
+            self._client.create(resources.UPDATE_REQUESTS, each, namespace=self._namespace) for each in documents
+        ]
         for document, done in zip(documents, await asyncio.gather(*written, return_exceptions=True), strict=True):
             if isinstance(done, errors.Conflict):
                 continue
@@ -135,9 +137,7 @@ class Consequences:
         self._planning = planning.Planning(
             concerned.generating, request, facts, budget, clock, watcher, excepted, describes=False
         )
-        self._mutate = lambda: existing.triggered(
-            concerned.mutating, request, facts, budget, clock, watcher, excepted
-        )
+        self._mutate = lambda: existing.triggered(concerned.mutating, request, facts, budget, clock, watcher, excepted)
 
     def run(self) -> None:
         """Find out.
@@ -178,6 +178,4 @@ class Consequences:
     def _document(self, type_: str, rule: CompiledRule, traceparent: str, *, deletes: bool) -> dict[str, Any]:
         part = updaterequests.Part(rule.name, updaterequests.trigger_of(self._request), deletes)
         name = updaterequests.named(self._request["uid"], rule.policy, rule.name)
-        return updaterequests.document(
-            name, type_, rule.policy, part, request=self._request, traceparent=traceparent
-        )
+        return updaterequests.document(name, type_, rule.policy, part, request=self._request, traceparent=traceparent)
