@@ -12,7 +12,6 @@ from typing import Any
 
 from kymograph.clients.kubernetes import resources
 from kymograph.engine import policyset
-from kymograph.model import updaterequest as model
 
 GENERATE, MUTATE = "generate", "mutate"
 
@@ -26,7 +25,7 @@ UNCHANGED = "kymograph.dev/unchanged"
 """Annotation: the request updates an object to what it is already; the API server will not store it anew."""
 
 KINDS = "kymograph.dev/downstream-kinds"
-"""Annotation: kinds (`v1/ConfigMap,...`) of which everything that a rule generated is to be deleted, the rule is gone."""
+"""Annotation: kinds (`v1/ConfigMap,...`) of which everything is to be deleted that a rule generated which is gone."""
 
 _DIGITS = 40
 """Hexadecimal digits of a name: 160 bits of SHA-256."""

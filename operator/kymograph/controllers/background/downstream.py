@@ -1,0 +1,272 @@
+"""Generated objects in the cluster: written, found again by their labels, deleted.
+
+They are applied server-side under our field manager. Where the operator's roles have no `patch` (those made for
+Kyverno do not) they are created and replaced instead, in the version that was read. A delete names uid and
+resourceVersion of what was seen, so that a leader that lost its Lease without knowing deletes nothing new.
+"""
+
+import collections
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Protocol
+
+from kymograph.apimachinery import gvk
+from kymograph.clients.kubernetes import errors as kubernetes_errors
+from kymograph.clients.kubernetes import resources
+from kymograph.controllers import updaterequests
+from kymograph.controllers.background import errors
+from kymograph.engine.generate import labels, wanted
+
+logger = logging.getLogger(__name__)
+
+TRIGGER_NAME = "kymograph.dev/trigger-name"
+"""Annotation on a generated object: the name of its trigger, which a label could not always hold."""
+
+MOST_REMEMBERED = 10_000
+"""Own writes that are remembered, so that what a watch tells of them is no news."""
+
+
+class Cluster(Protocol):
+    """What is asked of a Kubernetes client."""
+
+    async def get(self, resource: resources.Resource, name: str, *, namespace: str = "") -> dict[str, Any]:
+        """One object."""
+
+    async def create(
+        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = ""
+    ) -> dict[str, Any]:
+        """Create an object."""
+
+    async def update(
+        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = ""
+    ) -> dict[str, Any]:
+        """Replace an object in the version that the document names."""
+
+    async def apply(
+        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = ""
+    ) -> dict[str, Any]:
+        """Apply the fields of a document."""
+
+    async def merge(
+        self, resource: resources.Resource, name: str, patch: Mapping[str, Any], *, namespace: str = ""
+    ) -> dict[str, Any]:
+        """Patch an object."""
+
+    async def delete(
+        self,
+        resource: resources.Resource,
+        name: str,
+        *,
+        namespace: str = "",
+        uid: str | None = None,
+        resource_version: str | None = None,
+    ) -> None:
+        """Delete the object if it has that uid and version."""
+
+    def pages(
+        self,
+        resource: resources.Resource,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        metadata_only: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The objects of a collection in pages."""
+
+
+class Downstream:
+    """Writes generated objects.
+
+    Args:
+        client: Calls the API server.
+    """
+
+    def __init__(self, client: Cluster) -> None:
+        self._client = client
+        self._unpatchable: set[tuple[str, str]] = set()
+        self._written: collections.OrderedDict[tuple[str, str], None] = collections.OrderedDict()
+
+    def wrote(self, uid: str, version: str) -> bool:
+        """Whether that version of an object, or its deletion (an empty version), is our own doing."""
+        return (uid, version) in self._written
+
+    async def ensure(
+        self, resource: resources.Resource, each: wanted.Wanted, trigger: str, *, synchronize: bool
+    ) -> None:
+        """Have a wanted object exist; if it exists, it is brought in line only where it is to be kept in step.
+
+        Raises:
+            Forbidden: The operator's roles do not grant it.
+            Failing: It cannot be written as it is wanted.
+            KubernetesError: The API server did not answer.
+        """
+        target = each.target
+        if resource.namespaced and not target.namespace:
+            raise errors.Failing(f"the rule names no namespace for the {target.kind} {target.name}")
+        if not target.name:
+            raise errors.Failing(f"the rule names no {target.kind}")
+        manifest = _manifest(each, trigger)
+        namespace = target.namespace if resource.namespaced else ""
+        try:
+            existing: dict[str, Any] | None = await self._client.get(resource, target.name, namespace=namespace)
+        except kubernetes_errors.NotFound:
+            existing = None
+        except kubernetes_errors.Forbidden as error:
+            raise errors.Forbidden(str(error)) from error
+        if existing is not None and not synchronize:
+            return
+        try:
+            stored = await self._write(resource, manifest, existing, namespace)
+        except kubernetes_errors.Forbidden as error:
+            raise errors.Forbidden(str(error)) from error
+        if stored is not None:
+            self._remember(stored["metadata"]["uid"], stored["metadata"]["resourceVersion"])
+
+    async def _write(
+        self,
+        resource: resources.Resource,
+        manifest: dict[str, Any],
+        existing: dict[str, Any] | None,
+        namespace: str,
+    ) -> dict[str, Any] | None:
+        place = (resource.group, resource.plural)
+        if place not in self._unpatchable:
+            try:
+                return await self._client.apply(resource, manifest, namespace=namespace)
+            except kubernetes_errors.Forbidden as error:
+                if "cannot patch resource" not in error.message:
+                    raise
+                self._unpatchable.add(place)
+                logger.info("The operator's roles do not grant patch on %s: replacing instead", resource.plural)
+        if existing is None:
+            return await self._client.create(resource, manifest, namespace=namespace)
+        replaced = _replaced(existing, manifest)
+        if replaced == existing:
+            return None
+        return await self._client.update(resource, replaced, namespace=namespace)
+
+    async def mark_source(self, resource: resources.Resource, source: wanted.Reference) -> None:
+        """Label an object as one that others are cloned from, as Kyverno does, so that its changes are seen."""
+        namespace = source.namespace if resource.namespaced else ""
+        try:
+            document = await self._client.get(resource, source.name, namespace=namespace)
+            metadata = document["metadata"]
+            if labels.CLONE_SOURCE in (metadata.get("labels") or {}):
+                return
+            marked = {**metadata, "labels": {**(metadata.get("labels") or {}), labels.CLONE_SOURCE: ""}}
+            if (resource.group, resource.plural) in self._unpatchable:
+                await self._client.update(resource, {**document, "metadata": marked}, namespace=namespace)
+            else:
+                patch = {"metadata": {"uid": metadata["uid"], "labels": {labels.CLONE_SOURCE: ""}}}
+                await self._client.merge(resource, source.name, patch, namespace=namespace)
+        except kubernetes_errors.StatusError as error:
+            logger.info("%s %s cannot be labelled as a source, its changes go unseen: %s", *_named(source), error)
+
+    async def of(
+        self, resource: resources.Resource, policy: str, rule: str, trigger: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The metadata of what a rule generated, because of the trigger of a uid or (None) of any.
+
+        Raises:
+            Forbidden: The operator's roles do not grant listing them.
+            KubernetesError: The API server did not answer.
+        """
+        namespace, _, name = policy.rpartition("/")
+        sought = labels.of_rule(name, namespace, rule)
+        if trigger is not None:
+            sought[labels.TRIGGER_UID] = trigger
+        query = ",".join(f"{key}={value}" for key, value in sought.items())
+        found = []
+        try:
+            async for page in self._client.pages(resource, label_selector=query, metadata_only=True):
+                found += page.get("items") or []
+        except kubernetes_errors.Forbidden as error:
+            raise errors.Forbidden(str(error)) from error
+        return found
+
+    async def delete(self, resource: resources.Resource, document: Mapping[str, Any]) -> updaterequests.Reference:
+        """Delete a generated object as it was seen; one that is gone is as good.
+
+        Raises:
+            Forbidden: The operator's roles do not grant it.
+            KubernetesError: It has changed meanwhile, or the API server did not answer.
+        """
+        metadata = document["metadata"]
+        self._remember(metadata["uid"], "")
+        try:
+            await self._client.delete(
+                resource,
+                metadata["name"],
+                namespace=metadata.get("namespace") or "",
+                uid=metadata["uid"],
+                resource_version=metadata["resourceVersion"],
+            )
+        except kubernetes_errors.NotFound:
+            pass
+        except kubernetes_errors.Forbidden as error:
+            raise errors.Forbidden(str(error)) from error
+        return reference(resource, metadata)
+
+    def _remember(self, uid: str, version: str) -> None:
+        self._written[uid, version] = None
+        while len(self._written) > MOST_REMEMBERED:
+            self._written.popitem(last=False)
+
+
+def reference(resource: resources.Resource, metadata: Mapping[str, Any]) -> updaterequests.Reference:
+    """An object by its metadata."""
+    return updaterequests.Reference(
+        resource.api_version, resource.kind, metadata.get("namespace") or "", metadata["name"], metadata["uid"]
+    )
+
+
+def trigger_of(metadata: Mapping[str, Any]) -> updaterequests.Reference:
+    """The trigger that a generated object says it exists because of."""
+    told = metadata.get("labels") or {}
+    group, version = told.get(labels.TRIGGER_GROUP) or "", told.get(labels.TRIGGER_VERSION) or ""
+    return updaterequests.Reference(
+        f"{group}/{version}" if group else version,
+        told.get(labels.TRIGGER_KIND) or "",
+        told.get(labels.TRIGGER_NAMESPACE) or "",
+        (metadata.get("annotations") or {}).get(TRIGGER_NAME) or "",
+        told.get(labels.TRIGGER_UID) or "",
+    )
+
+
+def kinds_of(generate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """API version and kind of what a `generate` makes, as far as they are written without variables or wildcards."""
+    for pattern in (generate, *(generate.get("foreach") or ())):
+        if pattern.get("kind"):
+            named = [(pattern.get("apiVersion") or "", pattern["kind"])]
+        else:
+            selectors = (gvk.parse_kind_selector(str(each)) for each in (pattern.get("cloneList") or {}).get("kinds") or ())
+            named = [
+                ("" if "*" in (each.version, each.group) and each.version == "*" else _api_version(each), each.kind)
+                for each in selectors
+            ]
+        for api_version, kind in named:
+            if not any(mark in f"{api_version}{kind}" for mark in ("{{", "*", "?")):
+                yield api_version, kind
+
+
+def _api_version(selector: gvk.KindSelector) -> str:
+    return selector.version if selector.group in ("", "*") else f"{selector.group}/{selector.version}"
+
+
+def _manifest(each: wanted.Wanted, trigger: str) -> dict[str, Any]:
+    metadata = each.manifest["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), TRIGGER_NAME: trigger}
+    return {**each.manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _replaced(existing: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """An object with the content of a manifest; what else its metadata say, and its status, stay."""
+    before, after = existing["metadata"], manifest["metadata"]
+    metadata = {**before, "labels": {**(before.get("labels") or {}), **after["labels"]}}
+    metadata["annotations"] = {**(before.get("annotations") or {}), **after["annotations"]}
+    kept = {"status": existing["status"]} if "status" in existing else {}
+    return {**manifest, "metadata": metadata, **kept}
+
+
+def _named(source: wanted.Reference) -> tuple[str, str]:
+    return source.kind, f"{source.namespace}/{source.name}" if source.namespace else source.name

@@ -1,0 +1,28 @@
+"""Errors of background work, by what becomes of the UpdateRequest.
+
+BackgroundError
+  x NotYet       it is looked at again soon: what asked for the work may still be stored
+  x Needless     it ends as `Skip`: there is nothing to do, and will not be
+  x Failing      it is tried again, ever more rarely, and ends as `Failed`
+    + Forbidden  whoever grants the operator's roles has to act
+"""
+
+
+class BackgroundError(Exception):
+    """The root of what background work raises."""
+
+
+class NotYet(BackgroundError):
+    """What asked for the work is not in the cluster (yet)."""
+
+
+class Needless(BackgroundError):
+    """There is nothing to do."""
+
+
+class Failing(BackgroundError):
+    """The work could not be done this time."""
+
+
+class Forbidden(Failing):
+    """The operator's roles do not grant the work."""

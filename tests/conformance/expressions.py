@@ -1,0 +1,72 @@
+"""Expressions of chainsaw's files: text wholly in parentheses, with `$name` for what is bound.
+
+Chainsaw speaks the community edition of JMESPath with functions of kyverno-json. Here the engine's own compiler does
+it. What differs: there is no `let`, functions are those that policies may call, and `$name` stands for the value
+itself wherever it is written, as if it had been spelled out there.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kymograph.engine import budget, errors, jmespath
+
+_WHOLE = re.compile(r"^\((.+)\)$", re.DOTALL)
+_PARTS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`|\$(?P<name>\w+)""", re.DOTALL)
+
+Bindings = Mapping[str, Any]
+
+
+class ExpressionFailed(Exception):
+    """An expression cannot be evaluated: syntax, a name that nothing is bound to, or a function's refusal."""
+
+
+def inner(text: str) -> str | None:
+    """What stands in the parentheses of an expression; None for text that is none."""
+    found = _WHOLE.match(text)
+    return found[1].strip() if found else None
+
+
+def evaluate(expression: str, value: Any, bindings: Bindings) -> Any:
+    """Evaluate an expression, given without its parentheses.
+
+    Args:
+        expression: JMESPath.
+        value: What `@` is.
+        bindings: What `$name` is.
+
+    Raises:
+        ExpressionFailed: See there.
+    """
+
+    def spelled(part: re.Match[str]) -> str:
+        name = part["name"]
+        if name is None:
+            return part[0]
+        if name not in bindings:
+            raise ExpressionFailed(f"{expression}: nothing is bound to ${name}")
+        return f"`{orjson.dumps(bindings[name]).decode().replace('`', chr(92) + '`')}`"
+
+    try:
+        return jmespath.compile(_PARTS.sub(spelled, expression)).search(value, budget.Budget())
+    except errors.NotFoundInPath:
+        return None
+    except (jmespath.ExpressionInvalid, errors.EvaluationError) as error:
+        raise ExpressionFailed(f"{expression}: {error}") from error
+
+
+def filled(document: Any, bindings: Bindings) -> Any:
+    """A copy of a template with every expression among its values replaced; keys are left as they are.
+
+    Raises:
+        ExpressionFailed: See there.
+    """
+    if isinstance(document, dict):
+        return {key: filled(value, bindings) for key, value in document.items()}
+    if isinstance(document, list):
+        return [filled(value, bindings) for value in document]
+    if isinstance(document, str) and (expression := inner(document)) is not None:
+        return evaluate(expression, None, bindings)
+    return document
