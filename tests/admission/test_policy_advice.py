@@ -24,13 +24,6 @@ CATALOGUE = discovery.Catalogue(
 )
 
 
-KIND = (
-    "kyverno.io/v1 ClusterPolicy is deprecated and will be removed in a future release; "
-    "migrate to ValidatingPolicy, MutatingPolicy, GeneratingPolicy or ImageValidatingPolicy (policies.kyverno.io), "
-    "see https://kyverno.io/docs/guides/migration-to-cel/"
-)
-
-
 class Catalogues:
     """What is known, and what the API server says when it is asked."""
 
@@ -70,8 +63,7 @@ def policy(*kinds, kind="ClusterPolicy", rule=None, **spec):
 
 async def advice(*arguments, **named):
     found = await policyadvice.of(policy(*arguments, **named), Catalogues())
-    assert found.warnings[0].endswith(KIND[-60:])
-    return [str(problem) for problem in found.problems], list(found.warnings[1:])
+    return [str(problem) for problem in found.problems], list(found.warnings)
 
 
 @pytest.mark.parametrize("kind", ["Pod", "v1/Pod", "apps/v1/Deployment", "*/Deployment", "Pod/exec", "*", "Dep*"])
@@ -109,26 +101,26 @@ async def test_the_api_server_is_asked_again_before_anything_is_said():
     """A CustomResourceDefinition applied together with the policy is known in time."""
     document = policy("Cluster")
     stale = Catalogues(known=discovery.Catalogue())
-    assert await policyadvice.of(document, stale) == ((), (KIND,))
+    assert await policyadvice.of(document, stale) == ((), ())
     assert stale.times == 1
     fresh = Catalogues()
-    assert await policyadvice.of(document, fresh) == ((), (KIND,))
+    assert await policyadvice.of(document, fresh) == ((), ())
     assert fresh.times == 0
 
 
 async def test_a_policy_is_not_refused_because_the_api_server_does_not_say_what_it_serves():
     mute = Catalogues(known=discovery.Catalogue(), asked=errors.Unreachable("connection refused"))
-    problems, (_, warning) = await policyadvice.of(policy("a.example/v1/Cluster", kind="Policy"), mute)
+    problems, (warning,) = await policyadvice.of(policy("a.example/v1/Cluster", kind="Policy"), mute)
     assert problems == ()
     assert warning == "whether the API server serves all kinds is not known now: connection refused"
 
 
 async def test_what_is_said_without_a_cluster_is_said_too():
-    """The kind itself, which Kyverno gives up, and whatever else the engine warns of."""
+    """Whatever the engine warns of."""
     found = await policyadvice.of(policy(failurePolicy="Ignore"), Catalogues())
     assert found == (
         (),
-        (KIND, "spec.failurePolicy is deprecated, use spec.webhookConfiguration.failurePolicy instead."),
+        ("spec.failurePolicy is deprecated, use spec.webhookConfiguration.failurePolicy instead.",),
     )
 
 
@@ -156,9 +148,9 @@ async def test_a_generate_rule_that_is_there_stays_the_one_that_generated():
         (rule,) = document["spec"]["rules"]
         document["spec"] = {"rules": [{**rule, "validate": None, **generating, **fields}]}
     moved["spec"]["rules"][0]["generate"] = {**generating["generate"], "name": "d"}
-    assert await policyadvice.of(old, Catalogues(), old) == ((), (KIND,))
+    assert await policyadvice.of(old, Catalogues(), old) == ((), ())
     (problem,) = (await policyadvice.of(renamed, Catalogues(), old)).problems
     assert problem.reason == "changes of immutable fields of a rule spec in a generate rule is disallowed"
-    problems, (_, warning) = await policyadvice.of(moved, Catalogues(), old)
+    problems, (warning,) = await policyadvice.of(moved, Catalogues(), old)
     assert problems == ()
     assert warning.endswith("changes in the generate rule pattern could result in stale targets")

@@ -11,10 +11,8 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from conformance import expressions
-from kymograph.apimachinery import duration
+from kymograph.apimachinery import duration, yamls
 
 MANIFEST = "chainsaw-test.yaml"
 TEMPLATES = pathlib.Path(__file__).with_name("templates")
@@ -77,9 +75,9 @@ class Case:
         return bool(self.document["spec"].get("skip"))
 
 
-def find(root: pathlib.Path) -> list[pathlib.Path]:
-    """The manifests under a folder, by path; folders with a dot or an underscore in front are not looked into."""
-    found = (path for path in root.rglob(MANIFEST) if not _hidden(path.relative_to(root)))
+def find(root: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Path]:
+    """The manifests in a folder below a root, by path; what begins with a dot or an underscore is not looked into."""
+    found = (path for path in folder.rglob(MANIFEST) if not _hidden(path.relative_to(root)))
     return sorted(found)
 
 
@@ -107,26 +105,11 @@ def load(path: pathlib.Path) -> Iterator[dict[str, Any]]:
         CaseInvalid: No YAML, or no file.
     """
     try:
-        documents = list(yaml.load_all(path.read_text(), _Loader))  # noqa: S506 - a safe loader without timestamps
-    except (OSError, yaml.YAMLError) as error:
+        found = yamls.load_all(path.read_bytes(), str(path))
+    except (OSError, yamls.YAMLInvalid) as error:
         raise CaseInvalid(f"{path}: {error}") from error
-    for document in documents:
-        if not document:
-            continue
-        if document.get("kind") == "List":
-            yield from document.get("items") or ()
-        else:
-            yield document
-
-
-class _Loader(yaml.CSafeLoader):
-    """YAML as Kubernetes reads it: no timestamps, and only true and false are booleans."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [each for each in resolvers if each[0] not in {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
+    for each in found:
+        yield from (document for _, document in yamls.objects(each.value))
 
 
 def _step(number: int, written: Mapping[str, Any], folder: pathlib.Path) -> Step:

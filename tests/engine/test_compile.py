@@ -224,8 +224,10 @@ def changed(change):
         ),
         (
             document(rule(context=[{"name": "a"}])),
-            "spec.rules[0].context[0]: exactly one of configMap or apiCall or imageRegistry or variable is required for "
-            "context entries",
+            (
+                "spec.rules[0].context[0]: "
+                "exactly one of configMap or apiCall or imageRegistry or variable is required for context entries"
+            ),
         ),
         (
             document(rule(validate={"foreach": []})),
@@ -358,7 +360,8 @@ def test_what_is_wrong_is_said_with_its_path(policy, problem):
 
 
 def test_all_problems_are_said_at_once():
-    found = problems_of(document(rule("a", verifyImages=[]), rule("b", validate={"cel": {}, "foreach": []}), backgroud=True))
+    rules = rule("a", verifyImages=[]), rule("b", validate={"cel": {}, "foreach": []})
+    found = problems_of(document(*rules, backgroud=True))
     assert {text.split(":")[0] for text in found} >= {
         "spec.backgroud",
         "spec.rules[0].verifyImages",

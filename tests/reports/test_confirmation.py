@@ -75,7 +75,7 @@ def reviewed(controller: Controller, document: dict, **results: str) -> findings
     compiled = {held.compiled.key: held.compiled for held in controller.reported._store.held}
     seen = confirmation.digest(document)
     latest = {
-        key: findings.Found(result_of(compiled[key], result) if result else None, findings.ADMISSION, FOUND_AT, seen)
+        key: findings.Found(result_of(compiled[key], result) if result else None, FOUND_AT, seen)
         for key, result in results.items()
     }
     return findings.Findings(POD, "pods", latest)
@@ -182,7 +182,7 @@ async def asked_again(cluster, store, excepted=exceptions.NONE):
     """What is confirmed of these policies, whose reviews showed another object."""
     compiled = {held.compiled.key: held.compiled for held in store.held}
     found = {
-        key: findings.Found(result_of(compiled[key], "fail"), findings.ADMISSION, FOUND_AT, b"forged")
+        key: findings.Found(result_of(compiled[key], "fail"), FOUND_AT, b"forged")
         for key in compiled
     }
     asked = confirmation.Confirmation(cluster, store, lambda: 0, lambda: excepted)

@@ -14,7 +14,7 @@ def test_an_entry_says_what_kyverno_says() -> None:
         annotations={"policies.kyverno.io/severity": "high", "policies.kyverno.io/category": "Security"},
     )
     assert findings.rows(
-        findings.Found(result_of(policy, "fail", "no", team="shop"), findings.ADMISSION, FOUND_AT)
+        findings.Found(result_of(policy, "fail", "no", team="shop"), FOUND_AT)
     ) == (
         {
             "source": "kyverno",
@@ -26,7 +26,7 @@ def test_an_entry_says_what_kyverno_says() -> None:
             "severity": "high",
             "category": "Security",
             "timestamp": {"seconds": 1_709_294_400, "nanos": 7},
-            "properties": {"team": "shop", "process": "admission review"},
+            "properties": {"team": "shop", "process": "background scan"},
         },
     )
 
@@ -35,14 +35,14 @@ def test_an_entry_says_what_kyverno_says() -> None:
 def test_a_failure_of_an_unscored_policy_is_a_warning(status: str) -> None:
     """Annotation `policies.kyverno.io/scored: "false"`; other results stay what they are."""
     policy = compiled(annotations={"policies.kyverno.io/scored": "false"})
-    (row,) = findings.rows(findings.Found(result_of(policy, status), findings.ADMISSION, FOUND_AT))
+    (row,) = findings.rows(findings.Found(result_of(policy, status), FOUND_AT))
     assert (row["result"], row["scored"]) == ("warn" if status == "fail" else status, False)
 
 
 def test_an_unknown_severity_is_left_out() -> None:
     """The schema knows five words; with any other the API server would refuse the whole report."""
     policy = compiled(annotations={"policies.kyverno.io/severity": "Terrible"})
-    assert "severity" not in findings.rows(findings.Found(result_of(policy), findings.ADMISSION, FOUND_AT))[0]
+    assert "severity" not in findings.rows(findings.Found(result_of(policy), FOUND_AT))[0]
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_an_unknown_severity_is_left_out() -> None:
 def test_report_properties_may_replace_the_message(status: str, properties: dict, message: str) -> None:
     """`passMessage`, `failMessage`, ... for one result, `message` for all."""
     result = result_of(compiled(), status, "the rule's", **properties)
-    assert findings.rows(findings.Found(result, findings.ADMISSION, FOUND_AT))[0]["message"] == message
+    assert findings.rows(findings.Found(result, FOUND_AT))[0]["message"] == message
 
 
 def test_a_message_has_an_end() -> None:
     """What an object brings into a message must not make its report too large to be stored."""
-    (row,) = findings.rows(findings.Found(result_of(compiled(), text="x" * 100_000), findings.ADMISSION, FOUND_AT))
+    (row,) = findings.rows(findings.Found(result_of(compiled(), text="x" * 100_000), FOUND_AT))
     assert len(row["message"]) == findings.MOST_MESSAGE
 
 

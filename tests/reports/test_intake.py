@@ -59,7 +59,7 @@ def test_a_created_object_is_looked_at_after_its_grace(taken, clock) -> None:
     (found,) = taken.mature()
     assert found.subject == ("", "v1", "Pod", "shop", "web-7d4b9c6f58-x2x7k", "5a3f4a35-0f9b-41a2-8f0e-4cf6f4f1d777")
     assert (found.plural, found.fresh, found.replaces, found.requests) == ("pods", True, "", ())
-    about = (findings.ADMISSION, 1_709_294_405_000_000_000, confirmation.digest(review["object"]))
+    about = (1_709_294_405_000_000_000, confirmation.digest(review["object"]))
     assert found.latest == {
         "p": findings.Found(result_of(P, "fail"), *about),
         "q": findings.Found(None, *about),

@@ -69,7 +69,7 @@ def row(policy="p", rule="r", result="pass", at=1, **more):
         "message": "fine",
         "scored": True,
         "timestamp": {"seconds": at, "nanos": 0},
-        "properties": dict(findings.ADMISSION),
+        "properties": dict(findings.BACKGROUND),
         **more,
     }
 
@@ -80,10 +80,10 @@ def _compiled(key):
     return compiled(name=name, namespace=namespace)
 
 
-def says(at=FOUND_AT, process=findings.ADMISSION, **results):
+def says(at=FOUND_AT, **results):
     """What policies found, each by its one rule `r`."""
     return {
-        key: findings.Found(result_of(_compiled(key), result) if result else None, process, at)
+        key: findings.Found(result_of(_compiled(key), result) if result else None, at)
         for key, result in results.items()
     }
 

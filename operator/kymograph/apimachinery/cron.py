@@ -169,7 +169,7 @@ def parse(text: str) -> Schedule:
             raise ValueError(f"unknown descriptor {text[:64]!r}")
         text = _DESCRIPTORS[text]
     fields = text.split()
-    if len(fields) != 5:  # noqa: PLR2004 - the five fields
+    if len(fields) != 5:
         raise ValueError(f"expected 5 fields, found {len(fields)}")
     minutes, _ = _field(fields[0], 0, 59)
     hours, _ = _field(fields[1], 0, 23)

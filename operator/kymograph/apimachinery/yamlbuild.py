@@ -22,7 +22,7 @@ _NOTHING: Final[Any] = object()
 _MERGE: Final[Any] = object()
 _MERGE_TAG: Final = "tag:yaml.org,2002:merge"
 
-Parser: Any = yaml.cyaml.CParser if yaml.__with_libyaml__ else yaml.Loader
+Parser: Any = getattr(yaml.cyaml, "CParser") if yaml.__with_libyaml__ else yaml.Loader  # noqa: B009 - its stubs hide it
 
 
 class BuildFailed(Exception):

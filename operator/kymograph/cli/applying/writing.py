@@ -43,7 +43,8 @@ class Output:
 
     def close(self) -> None:
         """Drop what was not written, and the temporary files."""
-        for each in (self._changes, self._violations, self._table, *(entries for entries, _ in self._reports.values())):
+        self._table.close()
+        for each in (self._changes, self._violations, *(entries for entries, _ in self._reports.values())):
             each.close()
 
     def add(self, done: work.Done) -> None:

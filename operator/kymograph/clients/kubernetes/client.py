@@ -8,7 +8,7 @@ import contextlib
 import datetime as dt
 import email.utils
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -33,6 +33,7 @@ WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=330)
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_JSON_PATCH = "application/json-patch+json"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _WATCH_LINE_LIMIT = 64 * 1024 * 1024
@@ -92,10 +93,10 @@ class KubernetesClient:
         return await self._call("POST", path, "create", resource, namespace, body=document)
 
     async def update(
-        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = ""
+        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = "", subresource: str = ""
     ) -> dict[str, Any]:
         """Replace an object; raises Conflict where its resourceVersion is not the latest."""
-        path = resource.path(namespace=namespace, name=document["metadata"]["name"])
+        path = resource.path(namespace=namespace, name=document["metadata"]["name"], subresource=subresource)
         return await self._call("PUT", path, "update", resource, namespace, body=document)
 
     async def apply(
@@ -126,6 +127,21 @@ class KubernetesClient:
         """Patch an object by a JSON merge patch (RFC 7386)."""
         path = resource.path(namespace=namespace, name=name, subresource=subresource)
         return await self._call("PATCH", path, "patch", resource, namespace, body=patch, content_type=_MERGE)
+
+    async def patch(
+        self,
+        resource: resources.Resource,
+        name: str,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        namespace: str = "",
+        subresource: str = "",
+    ) -> dict[str, Any]:
+        """Patch an object by a JSON patch (RFC 6902); a `test` that fails is a StatusError 422."""
+        path = resource.path(namespace=namespace, name=name, subresource=subresource)
+        return await self._call(
+            "PATCH", path, "patch", resource, namespace, body=operations, content_type=_JSON_PATCH
+        )
 
     async def delete(
         self,
@@ -295,7 +311,7 @@ class KubernetesClient:
         resource: resources.Resource | None,
         namespace: str,
         *,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         content_type: str = _JSON,
         accept: str = _JSON,
         query: Mapping[str, str] | None = None,

@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol
 
-from kymograph.apimachinery import gvk
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers import updaterequests
@@ -239,18 +238,11 @@ def kinds_of(generate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if pattern.get("kind"):
             named = [(pattern.get("apiVersion") or "", pattern["kind"])]
         else:
-            selectors = (gvk.parse_kind_selector(str(each)) for each in (pattern.get("cloneList") or {}).get("kinds") or ())
-            named = [
-                ("" if "*" in (each.version, each.group) and each.version == "*" else _api_version(each), each.kind)
-                for each in selectors
-            ]
+            listed = [str(each).rpartition("/") for each in (pattern.get("cloneList") or {}).get("kinds") or ()]
+            named = [(api_version, kind) for api_version, _, kind in listed]
         for api_version, kind in named:
             if not any(mark in f"{api_version}{kind}" for mark in ("{{", "*", "?")):
                 yield api_version, kind
-
-
-def _api_version(selector: gvk.KindSelector) -> str:
-    return selector.version if selector.group in ("", "*") else f"{selector.group}/{selector.version}"
 
 
 def _manifest(each: wanted.Wanted, trigger: str) -> dict[str, Any]:

@@ -80,15 +80,21 @@ class Generating:
         if plan.planned is None:
             raise errors.Needless("the policy does not apply to the trigger")
         (result,) = plan.planned.result.rules
+        (described,) = plan.planned.wanted
         match result.status:
             case outcome.PASS:
-                return await self._made(rule, part, plan.planned.wanted[0], policy)
+                made = await self._make(rule, part, described)
+                if rule.body.synchronize and trigger.request.get("operation") != "CREATE":  # a new one has left nothing
+                    await self._prune(policy, rule, part, described)
+                return made
             case outcome.FAIL:
                 return await self._lost(policy, rule, part, "the object is no trigger any more")
             case outcome.SKIP:
                 raise errors.Needless(result.message)
         if plan.source_gone and rule.body.synchronize:
-            await self._made(rule, part, plan.planned.wanted[0], policy)
+            gone = await self._prune(policy, rule, part, described)
+            if gone:
+                return gone
         raise errors.Failing(result.message)
 
     async def delete_all(
@@ -111,31 +117,36 @@ class Generating:
         found = await self._answers.complete(work.run, watched)
         return Plan(found[0] if found else None, watched.missing)
 
-    async def _made(
-        self,
-        rule: policies.CompiledRule,
-        part: updaterequests.Part,
-        objects: tuple[wanted.Wanted, ...],
-        policy: policies.CompiledPolicy,
+    async def _make(
+        self, rule: policies.CompiledRule, part: updaterequests.Part, objects: tuple[wanted.Wanted, ...]
     ) -> list[updaterequests.Reference]:
-        """Make what a rule wants, and delete what it wants no more."""
-        synchronize, made, names = rule.body.synchronize, [], set()
+        synchronize, made = rule.body.synchronize, []
         for each in objects:
-            resource = await kinds.resource_of(self._catalogues, each.target.api_version, each.target.kind)
+            target = each.target
+            resource = await kinds.resource_of(self._catalogues, target.api_version, target.kind)
             await self._written.ensure(resource, each, part.trigger.name, synchronize=synchronize)
+            made.append(
+                updaterequests.Reference(resource.api_version, resource.kind, target.namespace, target.name)
+            )
             if each.source is not None and synchronize:
                 origin = await kinds.resource_of(self._catalogues, each.source.api_version, each.source.kind)
                 await self._written.mark_source(origin, each.source)
-            names.add((resource.group, resource.kind, each.target.namespace, each.target.name))
-            made.append(
-                updaterequests.Reference(
-                    resource.api_version, resource.kind, each.target.namespace, each.target.name
-                )
-            )
-        if synchronize:
-            for api_version, kind in downstream.kinds_of(written(policy, rule)):
-                await self._delete(policy.key, rule.name, part.trigger.uid, api_version, kind, frozenset(names))
         return made
+
+    async def _prune(
+        self,
+        policy: policies.CompiledPolicy,
+        rule: policies.CompiledRule,
+        part: updaterequests.Part,
+        objects: tuple[wanted.Wanted, ...],
+    ) -> list[updaterequests.Reference]:
+        """Delete what a rule generated because of a trigger and does not want any more."""
+        kept = frozenset((each.target.kind, each.target.namespace, each.target.name) for each in objects)
+        return [
+            each
+            for api_version, kind in downstream.kinds_of(written(policy, rule))
+            for each in await self._delete(policy.key, rule.name, part.trigger.uid, api_version, kind, kept)
+        ]
 
     async def _lost(
         self,
@@ -146,13 +157,7 @@ class Generating:
     ) -> list[updaterequests.Reference]:
         if not rule.body.synchronize:
             raise errors.Needless(f"{reason}, and the rule does not synchronize")
-        return [
-            each
-            for api_version, kind in downstream.kinds_of(written(policy, rule))
-            for each in await self._delete(
-                policy.key, rule.name, part.trigger.uid, api_version, kind, frozenset()
-            )
-        ]
+        return await self._prune(policy, rule, part, ())
 
     async def _delete(
         self,
@@ -161,14 +166,14 @@ class Generating:
         trigger: str | None,
         api_version: str,
         kind: str,
-        kept: frozenset[tuple[str, str, str, str]],
+        kept: frozenset[tuple[str, str, str]],
     ) -> list[updaterequests.Reference]:
         resource = await kinds.resource_of(self._catalogues, api_version, kind)
         gone = []
         for document in await self._written.of(resource, policy, rule, trigger):
             metadata = document["metadata"]
-            name = (resource.group, resource.kind, metadata.get("namespace") or "", metadata["name"])
-            if name not in kept and not metadata.get("deletionTimestamp"):
+            place = (resource.kind, metadata.get("namespace") or "", metadata["name"])
+            if place not in kept and not metadata.get("deletionTimestamp"):
                 gone.append(await self._written.delete(resource, document))
         return gone
 

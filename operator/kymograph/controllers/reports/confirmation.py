@@ -46,6 +46,19 @@ def digest(document: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(orjson.dumps(told, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
+def content(stored: Mapping[str, Any]) -> bytes:
+    """The digest of a stored object without what the scheduler adds: news of it are reason to evaluate policies again.
+
+    Empty where the object is nested too deep.
+    """
+    if (stored.get("apiVersion"), stored.get("kind")) == ("v1", "Pod"):
+        stored = {**stored, "spec": {key: value for key, value in stored["spec"].items() if key != "nodeName"}}
+    try:
+        return digest(stored)
+    except orjson.JSONEncodeError:
+        return b""
+
+
 def digests(stored: Mapping[str, Any]) -> frozenset[bytes]:
     """What the review of a stored object may have shown.
 
@@ -53,13 +66,9 @@ def digests(stored: Mapping[str, Any]) -> frozenset[bytes]:
     within milliseconds and is no request on the Pod itself. Nothing where the object is nested too deep.
     """
     try:
-        found = {digest(stored)}
+        return frozenset({digest(stored), content(stored)})
     except orjson.JSONEncodeError:
         return frozenset()
-    if (stored.get("apiVersion"), stored.get("kind")) == ("v1", "Pod"):
-        spec = {key: value for key, value in stored["spec"].items() if key != "nodeName"}
-        found.add(digest({**stored, "spec": spec}))
-    return frozenset(found)
 
 
 class Confirmation:
@@ -111,7 +120,7 @@ class Confirmation:
         if any(policy.needs_namespace_labels for policy in again):
             labels = await self._namespace_labels(subject.namespace)
             facts.add(needs.NamespaceLabels(subject.namespace), labels)
-        request = _request(subject, plural, stored)
+        request = request_about(subject, plural, stored)
         spendable = budget.Budget(steps=STEPS)
         excepted, confirmed = self._excepted(), {}
         for policy in again:
@@ -132,7 +141,7 @@ class Confirmation:
         return document["metadata"].get("labels") or {}
 
 
-def _request(subject: Subject, plural: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+def request_about(subject: Subject, plural: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     """A request about an object that exists: as if nobody in particular created it, as Kyverno's scans have it."""
     group, version = subject.group, subject.version
     return {

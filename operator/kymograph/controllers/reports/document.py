@@ -4,8 +4,11 @@ Results of other sources, which share the report where Kyverno or another engine
 counted; only results of policies of kyverno.io are replaced or removed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
+
+import orjson
 
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers.reports import findings
@@ -37,7 +40,7 @@ def merged(
 
     Args:
         subject: The object it is about.
-        stored: The report as it is.
+        stored: The report as it is; a result that says what it did keeps its timestamp.
         found: The policies evaluated, each with its results: they replace those it had.
         reported: Whose results are kept.
     """
@@ -50,6 +53,8 @@ def merged(
     results += [row for key, each in found.items() for row in findings.rows(each) if reported(key, row["rule"])]
     if not results:
         return None
+    before = {_order(row): row for row in results_of(stored)}
+    results = [_kept(before.get(_order(row)), row) for row in results]
     results.sort(key=_order)
     scope = {"apiVersion": subject.api_version, "kind": subject.kind, "name": subject.name, "uid": subject.uid}
     metadata: dict[str, Any] = {
@@ -93,6 +98,13 @@ def tells(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     )
 
 
+def digest(results: Iterable[Mapping[str, Any]], policies: Collection[str]) -> bytes:
+    """16 bytes that stand for what results of ours say of some policies, whenever it was found."""
+    ours = (row for row in results if row.get("source") == findings.SOURCE and row.get("policy") in policies)
+    said = [_timeless(row) for row in sorted(ours, key=_order)]
+    return hashlib.blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
 def is_outdated(stored: Mapping[str, Any], reported: Reported) -> bool:
     """Whether a report holds results of policies or rules that are gone."""
     return any(
@@ -125,6 +137,10 @@ def results_of(stored: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
 
 def _order(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row.get("policy", ""), row.get("rule", ""), row.get("source", "")
+
+
+def _kept(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> Mapping[str, Any]:
+    return old if old is not None and _timeless(old) == _timeless(new) else new
 
 
 def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:

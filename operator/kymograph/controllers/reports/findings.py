@@ -19,7 +19,8 @@ SOURCE = "kyverno"
 
 ADMISSION: Mapping[str, str] = {"process": "admission review"}
 BACKGROUND: Mapping[str, str] = {"process": "background scan"}
-"""The property that says how a result was found."""
+"""The property that says which process a result is due to: by the policy's `background`, as in Kyverno, so that a review
+and a scan that find the same say the same."""
 
 MOST_MESSAGE = 4096
 """Characters of a message that are kept: hundreds of results then still fit into one object of etcd (1.5 MB)."""
@@ -36,13 +37,11 @@ class Found(NamedTuple):
 
     Attributes:
         result: The results of its rules; None where it has nothing to say of the object (any more).
-        process: `ADMISSION` or `BACKGROUND`.
         at: When, in nanoseconds since the epoch.
         reviewed: The `confirmation.digest` of what an unproven review showed; empty where the stored object was read.
     """
 
     result: PolicyResult | None
-    process: Mapping[str, str]
     at: int
     reviewed: bytes = b""
 
@@ -73,12 +72,13 @@ class Findings:
 
     Attributes:
         subject: The object.
-        plural: The resource that serves it; empty where there is nothing new and only the report itself is looked at.
+        plural: The resource that serves it; empty where only the report itself is looked at, because results are to go.
         latest: What the latest evaluation found.
         settled: What evaluations before it found.
         replaces: The object's resourceVersion before the request that `latest` is about. While the object still has
             it, that request was refused by somebody else, or changed nothing. Empty for a new object and for scans.
-        fresh: The object was new, so that probably no report exists.
+        fresh: There is probably no report: the object was new, or a scan saw none.
+        proven: The object was read from the API server by who found this, and is not to be read again.
         requests: The spans of the requests that were traced.
     """
 
@@ -88,14 +88,19 @@ class Findings:
     settled: ByPolicy = dataclasses.field(default_factory=dict)
     replaces: str = ""
     fresh: bool = False
+    proven: bool = False
     requests: tuple[SpanContext, ...] = ()
 
     def then(self, later: "Findings") -> "Findings":
         """These findings and later ones on the same object."""
-        if not later.plural:
+        if not later.plural and not later.latest:
             return self
-        if not self.plural:
+        if not self.plural and not self.latest:
             return later
+        if not later.plural:
+            return dataclasses.replace(self, latest={**self.latest, **later.latest})
+        if not self.plural:
+            return dataclasses.replace(later, settled={**self.latest, **later.settled})
         latest, settled = later.latest, {**self.settled, **self.latest, **later.settled}
         if later.replaces == self.replaces and not later.settled:  # of the same state of the object: none is settled
             latest, settled = {**self.latest, **later.latest}, dict(self.settled)
@@ -104,6 +109,7 @@ class Findings:
             latest=latest,
             settled=settled,
             fresh=self.fresh and later.fresh,
+            proven=self.proven and later.proven,
             requests=(*self.requests, *later.requests)[-MOST_LINKS:],
         )
 
@@ -119,6 +125,7 @@ def rows(found: Found) -> tuple[Row, ...]:
     if found.result is None:
         return ()
     policy = found.result.policy
+    process = BACKGROUND if policy.background else ADMISSION
     seconds, nanos = divmod(found.at, 1_000_000_000)
     constant: dict[str, Any] = {
         "source": SOURCE,
@@ -136,7 +143,7 @@ def rows(found: Found) -> tuple[Row, ...]:
             "rule": each.rule.name,
             "result": outcome.WARN if each.status == outcome.FAIL and not policy.scored else each.status,
             "message": _message(each)[:MOST_MESSAGE],
-            "properties": {**each.properties, **found.process},
+            "properties": {**each.properties, **process},
         }
         for each in found.result.rules
     )

@@ -178,7 +178,7 @@ def _findings(entry: _Entry, reviewed: bytes, offset: int) -> findings.Findings 
         return None  # a report on a report would be followed by a report on that one
     if not name or max(len(name), len(namespace), len(uid)) > MOST_NAME:
         return None
-    silent = findings.Found(None, findings.ADMISSION, decided_at + offset, reviewed)
+    silent = findings.Found(None, decided_at + offset, reviewed)
     latest = {policy.key: silent for policy in evaluated}
     for result in results:
         latest[result.policy.key] = silent._replace(result=result)

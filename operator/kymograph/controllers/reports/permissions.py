@@ -1,6 +1,6 @@
 """What the operator may not read, and what whoever grants rights is told about it.
 
-Reports need `get` on the objects that policies look at. The shipped role grants it for the usual workloads; for every
+Reports need `get`, and scans `list` and `watch`, on the objects that policies look at. The shipped role grants it for the usual workloads; for every
 other kind the missing rule is logged once, ready to be applied.
 """
 
@@ -56,7 +56,7 @@ def role(resource: resources.Resource) -> str:
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
             "metadata": {"name": f"kymograph:reports:{name}", "labels": {AGGREGATION_LABEL: "true"}},
-            "rules": [{"apiGroups": [resource.group], "resources": [resource.plural], "verbs": ["get"]}],
+            "rules": [{"apiGroups": [resource.group], "resources": [resource.plural], "verbs": ["get", "list", "watch"]}],
         },
         sort_keys=False,
     )

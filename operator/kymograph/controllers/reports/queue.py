@@ -65,9 +65,9 @@ class WorkQueue:
         if uid not in self._worked_on:
             self._schedule(uid, 0.0)
 
-    async def room(self) -> None:
-        """Wait until the queue is not full."""
-        while self.full:
+    async def room(self, most: int | None = None) -> None:
+        """Wait until the queue is not full, or fewer objects than so many wait."""
+        while len(self._waiting) >= (MOST_WAITING if most is None else most):
             self._room.clear()
             await self._room.wait()
 
@@ -114,10 +114,10 @@ class Pace:
         self._interval = 1.0 / per_second
         self._next = 0.0
 
-    async def turn(self) -> None:
-        """Wait for the next start."""
+    async def turn(self, size: int = 1) -> None:
+        """Wait for the next start, of work that counts for so many."""
         now = asyncio.get_running_loop().time()
         at = max(now, self._next)
-        self._next = at + self._interval
+        self._next = at + self._interval * size
         if at > now:
             await asyncio.sleep(at - now)

@@ -82,7 +82,14 @@ def _described(image: str, pointer: str) -> dict[str, Any]:
 
 def _load(context: dict[str, Any], budget: budgets.Budget) -> values.JSON:
     request = context.get("request")
-    resource = request.get("object") if isinstance(request, dict) else None
+    return _loaded(request.get("object") if isinstance(request, dict) else None, budget)
+
+
+def _load_of_target(context: dict[str, Any], budget: budgets.Budget) -> values.JSON:
+    return _loaded(context.get("target"), budget)
+
+
+def _loaded(resource: values.JSON, budget: budgets.Budget) -> values.JSON:
     found = extracted(resource, budget) if isinstance(resource, dict) else {}
     if not found:
         raise KeyError("images")
@@ -91,3 +98,6 @@ def _load(context: dict[str, Any], budget: budgets.Budget) -> values.JSON:
 
 IMAGES = Entry("images", _load, asks=None, merges=False, counts=False, expressions=())
 """What a rule that names `images` has before its own entries."""
+
+OF_TARGET = Entry("images", _load_of_target, asks=None, merges=False, counts=False, expressions=())
+"""The same where the object that is looked at is `target`."""

@@ -1,4 +1,8 @@
-"""What works but should be written otherwise, and what probably is not meant: warnings, never reasons to refuse."""
+"""What works but should be written otherwise, and what probably is not meant: warnings, never reasons to refuse.
+
+Kyverno also warns of each ClusterPolicy and Policy, because it will drop these kinds. They stay here, so nobody is told
+to rewrite them.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,10 +11,6 @@ from kymograph.apimachinery import gvk
 from kymograph.engine.autogen import controllers
 from kymograph.engine.validation import generation, mutation, subject
 
-_REPLACEMENTS = {
-    "ClusterPolicy": "ValidatingPolicy, MutatingPolicy, GeneratingPolicy or ImageValidatingPolicy",
-    "Policy": "NamespacedValidatingPolicy and the other namespaced policy types",
-}
 _MOVED = {
     "validationFailureAction": "spec.rules[*].validate.failureAction",
     "validationFailureActionOverrides": "spec.rules[*].validate.failureActionOverrides",
@@ -43,13 +43,6 @@ _EVERY_CONTROLLER = {"cronjob", "daemonset", "deployment", "job", "statefulset"}
 
 def warnings(policy: subject.Policy) -> Iterator[str]:
     """What the author of a policy should know of it, one sentence each, in no particular order."""
-    kind = subject.text(policy.document.get("kind"))
-    if kind in _REPLACEMENTS:
-        yield (
-            f"{policy.document.get('apiVersion')} {kind} is deprecated and will be removed in a future release; "
-            f"migrate to {_REPLACEMENTS[kind]} (policies.kyverno.io), "
-            "see https://kyverno.io/docs/guides/migration-to-cel/"
-        )
     for name, instead in _MOVED.items():
         if policy.spec.get(name) is not None:
             yield f"spec.{name} is deprecated, use {instead} instead."

@@ -1,0 +1,391 @@
+"""The operations of a case: apply, create, update, patch, delete, assert, error, script, command, sleep, wait.
+
+Each is tried until it does what the case says or its time is up, as chainsaw does: a write that the API server refuses,
+or one that it takes where a refusal is expected, is written again. What a case created is remembered and deleted after
+it. Operations that only collect what a reader of a failure wants to see (`describe`, `get`, `events`, `podLogs`) run
+kubectl; any other is refused by name.
+"""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from conformance import api, assertions, cases, expressions
+from kymograph.apimachinery import duration
+from kymograph.localcluster import errors
+
+_PAUSE = 0.1
+"""Seconds between two tries."""
+
+
+class OperationFailed(Exception):
+    """An operation did not do what the case says; the text is why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """Where a case runs.
+
+    Attributes:
+        objects: The API server.
+        folder: The case's files, a copy that its scripts may write to.
+        namespace: The case's own.
+        environ: What scripts find in their environment.
+        limit: Seconds that no assertion waits longer than.
+        created: What is to be deleted after the case, in the order of creation.
+    """
+
+    objects: api.Objects
+    folder: pathlib.Path
+    namespace: str
+    environ: Mapping[str, str]
+    limit: float
+    created: list[api.Object]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scope:
+    """What an operation is run with.
+
+    Attributes:
+        world: Where.
+        bindings: What `$name` is.
+        timeouts: Seconds by operation.
+    """
+
+    world: World
+    bindings: expressions.Bindings
+    timeouts: Mapping[str, float]
+
+
+def run(operation: cases.Operation, scope: Scope) -> dict[str, Any]:
+    """Run an operation; returns what it binds for those after it (`outputs`).
+
+    Raises:
+        OperationFailed: It did not do what the case says.
+        CaseInvalid: One of its files cannot be read.
+    """
+    written = {key: value for key, value in operation.items() if key not in {"description", "bindings", "outputs"}}
+    if len(written) != 1:
+        raise OperationFailed(f"not one operation: {sorted(written)}")
+    [(name, body)] = written.items()
+    given = {**body, **{key: operation[key] for key in ("bindings", "outputs") if key in operation}}
+    try:
+        inside = dataclasses.replace(scope, bindings=cases.bound(given.get("bindings", ()), scope.bindings))
+        if name not in _OPERATIONS:
+            raise OperationFailed(f"operation {name} is not known")
+        result = _OPERATIONS[name](given, inside)
+        outputs = given.get("outputs", ())
+        made = cases.bound(outputs, {**inside.bindings, **result}) if outputs else {}
+        return {each["name"]: made[each["name"]] for each in outputs}
+    except (expressions.ExpressionFailed, api.KindUnknown) as error:
+        raise OperationFailed(f"{name}: {error}") from error
+    except OSError as error:
+        raise OperationFailed(f"{name}: the API server does not answer: {error}") from error
+
+
+def _apply(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    def write(document: api.Object) -> tuple[api.Object, bool]:
+        stored = _stored(document, scope)
+        if stored is None:
+            return scope.world.objects.create(document), True
+        version = {"resourceVersion": stored["metadata"]["resourceVersion"]}
+        merged = {**document, "metadata": {**document["metadata"], **version}}
+        return scope.world.objects.merge(merged), False
+
+    return _write(given, scope, write, "apply")
+
+
+def _create(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    return _write(given, scope, lambda document: (scope.world.objects.create(document), True), "apply")
+
+
+def _update(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    def write(document: api.Object) -> tuple[api.Object, bool]:
+        stored = _stored(document, scope)
+        version = {"resourceVersion": stored["metadata"]["resourceVersion"]} if stored else {}
+        replaced = {**document, "metadata": {**document["metadata"], **version}}
+        return scope.world.objects.replace(replaced), False
+
+    return _write(given, scope, write, "apply")
+
+
+def _patch(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    return _write(given, scope, lambda document: (scope.world.objects.merge(document), False), "apply")
+
+
+def _write(
+    given: Mapping[str, Any],
+    scope: Scope,
+    write: Callable[[api.Object], tuple[api.Object, bool]],
+    timeout: str,
+) -> dict[str, Any]:
+    for document in _documents(given, scope):
+
+        def attempt(document: api.Object = document) -> str:
+            refusal, result = None, document
+            try:
+                result, new = write(document)
+                if new and not given.get("skipDelete"):
+                    scope.world.created.append(result)
+            except errors.RequestRefused as refused:
+                refusal = str(refused)
+            return _unexpected(given, scope, result, refusal)
+
+        _until_right(attempt, _timeout(given, scope, timeout), f"{timeout} {_title(document)}")
+    return {}
+
+
+def _unexpected(given: Mapping[str, Any], scope: Scope, result: api.Object, refusal: str | None) -> str:
+    """Why an outcome is not the expected one; empty where it is."""
+    bindings = {**scope.bindings, "error": refusal}
+    for expectation in given.get("expect", ()):
+        if "match" in expectation and list(assertions.mismatches(expectation["match"], result, bindings)):
+            continue
+        wrong = list(assertions.mismatches(expectation["check"], result, bindings))
+        return "; ".join([*wrong, refusal] if wrong and refusal else wrong)
+    return refusal or ""
+
+
+def _delete(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    references = list(_documents(given, scope)) if "file" in given else [_reference(given["ref"], scope)]
+    seconds = _timeout(given, scope, "delete")
+    for reference in references:
+        for stored in _candidates(reference, scope):
+
+            def attempt(stored: api.Object = stored) -> str:
+                refusal = None
+                try:
+                    delete(scope.world.objects, stored, given.get("deletionPropagationPolicy", "Background"))
+                except errors.RequestRefused as refused:
+                    refusal = str(refused)
+                return _unexpected(given, scope, stored, refusal)
+
+            _until_right(attempt, seconds, f"delete {_title(stored)}")
+            if not given.get("expect"):
+                _until_right(lambda stored=stored: _still_there(scope.world.objects, stored), seconds, "delete")
+    return {}
+
+
+def delete(objects: api.Objects, stored: api.Object, policy: str = "Background") -> None:
+    """Ask for the deletion of an object that was read."""
+    metadata = stored["metadata"]
+    objects.delete(stored["apiVersion"], stored["kind"], metadata.get("namespace"), metadata["name"], policy)
+
+
+def _still_there(objects: api.Objects, stored: api.Object) -> str:
+    metadata = stored["metadata"]
+    found = objects.get(stored["apiVersion"], stored["kind"], metadata.get("namespace"), metadata["name"])
+    same = found is not None and found["metadata"].get("uid") == metadata.get("uid")
+    return f"{_title(stored)} is still there" if same else ""
+
+
+def wait_gone(objects: api.Objects, stored: api.Object, seconds: float) -> bool:
+    """Whether an object goes within some seconds."""
+    try:
+        _until_right(lambda: _still_there(objects, stored), seconds, "delete")
+    except OperationFailed:
+        return False
+    return True
+
+
+def _assert(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    for document in _documents(given, scope, only_identity=True):
+        seconds = min(_timeout(given, scope, "assert"), scope.world.limit)
+        _until_right(lambda document=document: _difference(document, scope), seconds, f"assert {_title(document)}")
+    return {}
+
+
+def _error(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    for document in _documents(given, scope, only_identity=True):
+
+        def attempt(document: api.Object = document) -> str:
+            return "" if _difference(document, scope) else "it is as it should not be"
+
+        seconds = min(_timeout(given, scope, "error"), scope.world.limit)
+        _until_right(attempt, seconds, f"error {_title(document)}")
+    return {}
+
+
+def _difference(expected: api.Object, scope: Scope) -> str:
+    """Why no object is as expected; of several candidates, what is wrong with the one that differs least."""
+    try:
+        candidates = _candidates(expected, scope)
+    except api.KindUnknown as unknown:
+        return str(unknown)
+    differences = [list(assertions.mismatches(expected, each, scope.bindings)) for each in candidates]
+    if not differences:
+        return "there is no such object"
+    return "; ".join(min(differences, key=len))
+
+
+def _script(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    return _execute(["sh", "-c", given["content"]], given, scope)
+
+
+def _command(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    arguments = [str(expressions.filled(each, scope.bindings)) for each in given.get("args", ())]
+    return _execute([given["entrypoint"], *(os.path.expandvars(each) for each in arguments)], given, scope)
+
+
+def _execute(argv: Sequence[str], given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    environ = {**scope.world.environ, "NAMESPACE": scope.world.namespace}
+    for each in given.get("env", ()):
+        environ[each["name"]] = str(expressions.filled(each["value"], scope.bindings))
+    seconds = max(_timeout(given, scope, "exec"), 20.0)  # a busy machine takes long to start kubectl
+    try:
+        done = subprocess.run(
+            argv, cwd=scope.world.folder, env=environ, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise OperationFailed(f"not done after {seconds:g} s: {given.get('content', argv)}") from None
+    failure = f"exit status {done.returncode}" if done.returncode else None
+    result = {"stdout": done.stdout, "stderr": done.stderr, "error": failure}
+    wrong = [failure] if failure else []
+    if "check" in given:
+        wrong = list(assertions.mismatches(given["check"], None, {**scope.bindings, **result}))
+    if wrong:
+        raise OperationFailed(f"script: {'; '.join(wrong)}; it said: {(done.stdout + done.stderr).strip()[-1000:]}")
+    return result
+
+
+def _sleep(given: Mapping[str, Any], _: Scope) -> dict[str, Any]:
+    time.sleep(duration.parse(given["duration"]) / 1e9)
+    return {}
+
+
+def _wait(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    condition = given["for"]
+    if "condition" in condition:
+        value = condition["condition"].get("value")
+        told = f"condition={condition['condition']['name']}" + (f"={value}" if value else "")
+    elif "jsonPath" in condition:
+        told = f"jsonpath={condition['jsonPath']['path']}={condition['jsonPath']['value']}"
+    else:
+        told = "delete"
+    seconds = _timeout(given, scope, "assert")
+    return _execute(["kubectl", "wait", f"--for={told}", f"--timeout={seconds:g}s", *_named(given)], given, scope)
+
+
+def _collect(verb: str) -> Callable[[Mapping[str, Any], Scope], dict[str, Any]]:
+    def collect(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+        return _execute(["kubectl", *verb.split(), *_named(given)], {"timeout": "30s"}, scope)
+
+    return collect
+
+
+def _named(given: Mapping[str, Any]) -> Iterator[str]:
+    if "kind" in given:
+        group, _, version = given.get("apiVersion", "v1").rpartition("/")
+        yield f"{given['kind']}.{version}.{group}" if group else given["kind"]
+    if "name" in given:
+        yield given["name"]
+    if "selector" in given:
+        yield f"--selector={given['selector']}"
+    if "namespace" in given:
+        yield f"--namespace={given['namespace']}"
+
+
+_OPERATIONS: dict[str, Callable[[Mapping[str, Any], Scope], dict[str, Any]]] = {
+    "apply": _apply,
+    "assert": _assert,
+    "command": _command,
+    "create": _create,
+    "delete": _delete,
+    "describe": _collect("describe"),
+    "error": _error,
+    "events": _collect("get events"),
+    "get": _collect("get"),
+    "patch": _patch,
+    "podLogs": _collect("logs"),
+    "script": _script,
+    "sleep": _sleep,
+    "update": _update,
+    "wait": _wait,
+}
+
+
+def _documents(given: Mapping[str, Any], scope: Scope, *, only_identity: bool = False) -> Iterator[api.Object]:
+    """The objects that an operation is about: expressions filled in, the namespace set where it lacks one.
+
+    Args:
+        given: The operation.
+        scope: What it is run with.
+        only_identity: Leave expressions that are no part of what identifies an object: they are assertions.
+    """
+    if "resource" in given:
+        written = [given["resource"]]
+    else:
+        pattern = expressions.filled(given["file"], scope.bindings)
+        paths = sorted(scope.world.folder.glob(pattern)) if "*" in pattern else [scope.world.folder / pattern]
+        written = [document for path in paths for document in cases.load(path)]
+    for document in written:
+        yield _placed(_filled(document, given, scope, only_identity=only_identity), scope)
+
+
+def _filled(document: api.Object, given: Mapping[str, Any], scope: Scope, *, only_identity: bool) -> api.Object:
+    if given.get("template") is False:
+        return document
+    if not only_identity:
+        filled: api.Object = expressions.filled(document, scope.bindings)
+        return filled
+    metadata = document.get("metadata", {})
+    identity = {key: metadata[key] for key in ("name", "namespace", "labels") if key in metadata}
+    return {**document, "metadata": {**metadata, **expressions.filled(identity, scope.bindings)}}
+
+
+def _reference(written: api.Object, scope: Scope) -> api.Object:
+    filled = expressions.filled(written, scope.bindings)
+    metadata = {key: filled[key] for key in ("name", "namespace", "labels") if key in filled}
+    return _placed({"apiVersion": filled["apiVersion"], "kind": filled["kind"], "metadata": metadata}, scope)
+
+
+def _placed(document: api.Object, scope: Scope) -> api.Object:
+    metadata = document.get("metadata") or {}
+    try:
+        namespaced = scope.world.objects.namespaced(document["apiVersion"], document["kind"])
+    except api.KindUnknown:
+        return document
+    if not namespaced or metadata.get("namespace"):
+        return {**document, "metadata": metadata}
+    return {**document, "metadata": {**metadata, "namespace": scope.world.namespace}}
+
+
+def _stored(document: api.Object, scope: Scope) -> api.Object | None:
+    metadata = document["metadata"]
+    if "name" not in metadata:
+        return None
+    namespace = metadata.get("namespace")
+    return scope.world.objects.get(document["apiVersion"], document["kind"], namespace, metadata["name"])
+
+
+def _candidates(document: api.Object, scope: Scope) -> list[api.Object]:
+    metadata = document["metadata"]
+    if "name" in metadata:
+        stored = _stored(document, scope)
+        return [] if stored is None else [stored]
+    labels = {key: value for key, value in metadata.get("labels", {}).items() if isinstance(value, str)}
+    objects = scope.world.objects
+    return objects.list(document["apiVersion"], document["kind"], metadata.get("namespace"), labels)
+
+
+def _until_right(attempt: Callable[[], str], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while wrong := attempt():
+        if time.monotonic() > deadline:
+            raise OperationFailed(f"{what}: {wrong}")
+        time.sleep(_PAUSE)
+
+
+def _timeout(given: Mapping[str, Any], scope: Scope, operation: str) -> float:
+    return duration.parse(given["timeout"]) / 1e9 if "timeout" in given else scope.timeouts[operation]
+
+
+def _title(document: api.Object) -> str:
+    metadata = document.get("metadata") or {}
+    name = metadata.get("name") or metadata.get("labels") or "(any)"
+    return f"{document['kind']} {metadata.get('namespace', '')}/{name}"
