@@ -123,7 +123,7 @@ def test_the_end_of_the_calendar() -> None:
 )
 def test_what_is_no_schedule(schedule: str) -> None:
     """Is refused."""
-    with pytest.raises(ValueError, match="field|zone|schedule|descriptor|duration"):
+    with pytest.raises(ValueError, match=r"field|zone|schedule|descriptor|duration"):
         cron.parse(schedule)
 
 

@@ -143,11 +143,11 @@ def _configured(folder: pathlib.Path, root: pathlib.Path) -> dict[str, float]:
     configuration = folder / ".chainsaw.yaml"
     if configuration.exists():
         return {**_DEFAULTS, **_seconds(next(load(configuration)).get("spec", {}).get("timeouts"))}
-    return dict(_DEFAULTS) if folder == root or folder == folder.parent else _configured(folder.parent, root)
+    return dict(_DEFAULTS) if folder in (root, folder.parent) else _configured(folder.parent, root)
 
 
 def _hidden(path: pathlib.Path) -> bool:
-    return any(part.startswith(".") or part.startswith("_") for part in path.parts)
+    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def bound(bindings: Sequence[Mapping[str, Any]], known: expressions.Bindings) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def test_the_summary_is_always_right(stored: list, results: dict) -> None:
         ({"timestamp": {"seconds": 9, "nanos": 9}}, True),
         ({"message": "other"}, False),
         ({"result": "skip"}, False),
-        ({"properties": findings.BACKGROUND}, False),
+        ({"properties": findings.ADMISSION}, False),
     ],
 )
 def test_only_time_may_differ(change: dict, same: bool) -> None:

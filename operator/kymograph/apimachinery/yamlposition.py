@@ -3,6 +3,7 @@
 Asked only when something is to be said about a field, so the document is parsed again with its positions then.
 """
 
+import functools
 from typing import Any
 
 import yaml
@@ -17,10 +18,7 @@ def line_of(text: str, path: str) -> int:
         text: One document that `yamlbuild` can read.
         path: Keys and indices as in `spec.rules[0].match`; a key may contain dots.
     """
-    try:
-        node = yaml.compose(text, Loader)
-    except yaml.YAMLError:  # JSON that is no YAML, such as one with surrogate pairs, or several values
-        return 0
+    node = _composed(text)
     line = _first(node)
     rest = path
     while rest and node is not None:
@@ -39,6 +37,14 @@ def line_of(text: str, path: str) -> int:
             return line
         rest = rest.removeprefix(".")
     return line
+
+
+@functools.lru_cache(maxsize=4)  # who asks for one line of a document often asks for more: a test has one for each row
+def _composed(text: str) -> Any:
+    try:
+        return yaml.compose(text, Loader)
+    except yaml.YAMLError:  # JSON that is no YAML, such as one with surrogate pairs, or several values
+        return None
 
 
 def _first(node: Any) -> int:

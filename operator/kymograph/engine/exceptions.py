@@ -103,6 +103,11 @@ class Exceptions:
         """The exceptions that are about a policy, by the key of the policy."""
         return self._by_policy.get(policy, ())
 
+    def in_background(self) -> "Exceptions":
+        """Those that also count where there is no request."""
+        every = {each for several in self._by_policy.values() for each in several}
+        return Exceptions(each for each in every if each.background)
+
 
 NONE = Exceptions()
 

@@ -98,6 +98,12 @@ CLEANUP_DUE = "kymograph.cleanup.due"
 CLEANUP_PROPAGATION = "kymograph.cleanup.propagation_policy"
 CLEANUP_RESULT = "kymograph.cleanup.result"
 
+# Kymograph: work that a request or a policy asked for
+UPDATE_REQUEST_NAME = "kymograph.updaterequest.name"
+UPDATE_REQUEST_STATE = "kymograph.updaterequest.state"
+UPDATE_REQUEST_RETRIES = "kymograph.updaterequest.retries"
+UPDATE_REQUEST_OBJECTS = "kymograph.updaterequest.objects"
+
 # Kymograph: the lookup of an image
 REGISTRY_REPOSITORY = "kymograph.registry.repository"
 REGISTRY_REFERENCE = "kymograph.registry.reference"

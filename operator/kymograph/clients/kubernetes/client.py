@@ -139,9 +139,7 @@ class KubernetesClient:
     ) -> dict[str, Any]:
         """Patch an object by a JSON patch (RFC 6902); a `test` that fails is a StatusError 422."""
         path = resource.path(namespace=namespace, name=name, subresource=subresource)
-        return await self._call(
-            "PATCH", path, "patch", resource, namespace, body=operations, content_type=_JSON_PATCH
-        )
+        return await self._call("PATCH", path, "patch", resource, namespace, body=operations, content_type=_JSON_PATCH)
 
     async def delete(
         self,

@@ -125,9 +125,7 @@ class Generating:
             target = each.target
             resource = await kinds.resource_of(self._catalogues, target.api_version, target.kind)
             await self._written.ensure(resource, each, part.trigger.name, synchronize=synchronize)
-            made.append(
-                updaterequests.Reference(resource.api_version, resource.kind, target.namespace, target.name)
-            )
+            made.append(updaterequests.Reference(resource.api_version, resource.kind, target.namespace, target.name))
             if each.source is not None and synchronize:
                 origin = await kinds.resource_of(self._catalogues, each.source.api_version, each.source.kind)
                 await self._written.mark_source(origin, each.source)
@@ -181,7 +179,9 @@ class Generating:
 def written(policy: policies.CompiledPolicy, rule: policies.CompiledRule) -> Mapping[str, Any]:
     """The `generate` of a rule as it is written."""
     rules = policy.document["spec"]["rules"]
-    found: Mapping[str, Any] = next((each.get("generate") or {} for each in rules if each["name"] == rule.base_name), {})
+    found: Mapping[str, Any] = next(
+        (each.get("generate") or {} for each in rules if each["name"] == rule.base_name), {}
+    )
     return found
 
 

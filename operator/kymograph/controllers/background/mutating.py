@@ -160,9 +160,7 @@ class Mutating:
             raise errors.Failing(f"the API server serves no {kind.kind}")
         return found
 
-    async def _candidates(
-        self, resource: resources.Resource, wanted: targets.Wanted
-    ) -> AsyncIterator[dict[str, Any]]:
+    async def _candidates(self, resource: resources.Resource, wanted: targets.Wanted) -> AsyncIterator[dict[str, Any]]:
         """The objects of a resource that a target may mean."""
         namespace = "" if wildcard.has(wanted.namespace) or not resource.namespaced else wanted.namespace
         if wanted.name and not wildcard.has(wanted.name) and (namespace or not resource.namespaced):

@@ -82,7 +82,9 @@ class Triggers:
                 if not asked.unchanged and live["metadata"].get("resourceVersion") == before:
                     raise errors.NotYet(f"{trigger} has not changed: its update may have been denied")
             case _ if live is None:
-                raise errors.NotYet(f"{trigger} with uid {trigger.uid} does not exist: its creation may have been denied")
+                raise errors.NotYet(
+                    f"{trigger} with uid {trigger.uid} does not exist: its creation may have been denied"
+                )
         return Trigger({**request, "object": live}, gone=False)
 
     async def _live(self, resource: resources.Resource, trigger: updaterequests.Reference) -> dict[str, Any] | None:

@@ -28,6 +28,8 @@ MOST_MESSAGE = 4096
 MOST_LINKS = 16
 """Requests that one write is linked to; the latest of an object that many requests changed."""
 
+_UNREPORTED = frozenset({("", "Event"), ("events.k8s.io", "Event")})
+
 Row: TypeAlias = Mapping[str, Any]
 """One entry of a report's `results`."""
 
@@ -118,6 +120,15 @@ class Findings:
         if self.replaces and self.replaces == resource_version:
             return self.settled
         return {**self.settled, **self.latest}
+
+
+def is_reported_kind(group: str, kind: str) -> bool:
+    """Whether objects of a kind get reports.
+
+    Reports get none: that would be followed by a report on the report. Events are gone within the hour, and reports on
+    them would outnumber all others.
+    """
+    return group != model.GROUP and (group, kind) not in _UNREPORTED
 
 
 def rows(found: Found) -> tuple[Row, ...]:

@@ -16,7 +16,6 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from kymograph.controllers.reports import confirmation, findings, queue
 from kymograph.engine.evaluate import PolicyResult
 from kymograph.engine.policy import CompiledPolicy
-from kymograph.model import policyreport as model
 from kymograph.telemetry.sampling import Decision
 
 MOST_ENTRIES = 8_192
@@ -36,9 +35,6 @@ SLICE = 3_000_000
 
 MOST_NAME = 253
 """The longest name of an object, in characters; a longer one was never stored."""
-
-_UNREPORTED = frozenset({("", "Event"), ("events.k8s.io", "Event")})
-"""Kinds that get no report: Events are gone within the hour, and reports on them would outnumber all others."""
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -174,8 +170,8 @@ class Intake:
 
 def _findings(entry: _Entry, reviewed: bytes, offset: int) -> findings.Findings | None:
     decided_at, kind, plural, namespace, name, uid, replaces, fresh, evaluated, results, decision = entry
-    if kind["group"] == model.GROUP or (kind["group"], kind["kind"]) in _UNREPORTED:
-        return None  # a report on a report would be followed by a report on that one
+    if not findings.is_reported_kind(kind["group"], kind["kind"]):
+        return None
     if not name or max(len(name), len(namespace), len(uid)) > MOST_NAME:
         return None
     silent = findings.Found(None, decided_at + offset, reviewed)

@@ -1,8 +1,7 @@
 """Cleanup policies (`kyverno.io`, v2 and v2beta1): which objects are deleted by the clock.
 
-    policy = cleanup.compile(document)
-    policy.schedule.next(now)
-    cleanup.decide(policy, resource, budget)  # of every object of the kinds it selects
+A policy is compiled once; its `schedule` says when it runs next, and of every object of the kinds that it selects is
+decided then.
 """
 
 from kymograph.engine.cleanup.compiling import compile  # noqa: A004 - the engine's word

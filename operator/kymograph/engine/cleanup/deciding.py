@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kymograph.apimachinery import gvk
 from kymograph.engine import budget as budgets
 from kymograph.engine import context as contexts
-from kymograph.engine import errors, needs, watching
+from kymograph.engine import errors, needs
 from kymograph.engine.cleanup import policy
 from kymograph.engine.match import target as targets
 
@@ -40,25 +40,11 @@ def decide(subject: policy.CleanupPolicy, resource: dict[str, Any], budget: budg
     Args:
         subject: The policy.
         resource: The object, with its `apiVersion` and `kind`.
-        budget: What may be spent; is asked for facts, and has the log of steps where somebody watches.
+        budget: What may be spent; is asked for facts, and notes the context entries that are loaded.
 
     Raises:
         Needed: A fact is missing.
     """
-    log, clock = budget.log, budget.clock
-    if log is None or clock is None:
-        return _decided(subject, resource, budget)
-    log.append((watching.Step.POLICY, subject, clock()))
-    decision = Decision("")
-    try:
-        decision = _decided(subject, resource, budget)
-    finally:
-        if decision.outcome:
-            log.append((*decision, clock()))
-    return decision
-
-
-def _decided(subject: policy.CleanupPolicy, resource: dict[str, Any], budget: budgets.Budget) -> Decision:
     try:
         budget.spend()
         target = _target(subject, resource, budget)

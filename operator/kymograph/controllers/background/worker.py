@@ -1,0 +1,391 @@
+"""Works off UpdateRequests: claims one, applies its rules, says what became of it, and removes it after a while.
+
+A claim, and the outcome, are writes of the status in the version that was read. Two leaders for a moment do work twice
+at worst, which changes nothing (see `generating`); only one of them writes the outcome. What fails is tried again, ever
+more rarely, with the reason and the count in the status.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from opentelemetry import context, trace
+
+from kymograph.clients.kubernetes import errors as kubernetes_errors
+from kymograph.clients.kubernetes import informer, resources
+from kymograph.controllers import policies, updaterequests
+from kymograph.controllers.background import errors, generating, loops, mutating, queue, triggers
+from kymograph.engine.policy import CompiledPolicy, CompiledRule
+from kymograph.telemetry import current, propagation, semconv
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 8
+"""Requests that are worked on at once: most of the time goes into waiting for the API server."""
+
+GRACE = 35.0
+"""Seconds that a request has to become visible: an API server waits up to 30 s for the other webhooks."""
+
+POLL_FIRST, POLL_MOST = 0.05, 2.0
+"""Seconds until what is not there yet is looked for again, doubled each time."""
+
+RETRY_FIRST, RETRY_MOST = 0.5, 300.0
+"""Seconds until what failed is tried again, doubled each time."""
+
+MOST_RETRIES = 10
+"""Failures after which a request ends as `Failed`: some eight minutes."""
+
+KEPT, FAILED_KEPT = 60.0, 3600.0
+"""Seconds that a request is kept once it has ended; longer where somebody has to look at it."""
+
+SWEEP_EVERY = 1.0
+
+
+class Cluster(informer.Source, Protocol):
+    """What is asked of a Kubernetes client."""
+
+    async def get(self, resource: resources.Resource, name: str, *, namespace: str = "") -> dict[str, Any]:
+        """One object."""
+
+    async def merge(
+        self,
+        resource: resources.Resource,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        namespace: str = "",
+        subresource: str = "",
+    ) -> dict[str, Any]:
+        """Patch an object by a JSON merge patch."""
+
+    async def delete(
+        self, resource: resources.Resource, name: str, *, namespace: str = "", uid: str | None = None
+    ) -> None:
+        """Delete the object with that uid."""
+
+
+class _Seen(NamedTuple):
+    """What the worker keeps of an UpdateRequest: which work excludes which, and its state."""
+
+    uid: str
+    lane: str
+    state: str
+
+
+class _Task(NamedTuple):
+    """One rule to be applied."""
+
+    policy: CompiledPolicy
+    rule: CompiledRule
+    part: updaterequests.Part
+    trigger: triggers.Trigger
+
+
+class Worker:
+    """Works off UpdateRequests; made anew for each time of leading.
+
+    Args:
+        client: Reads and writes UpdateRequests.
+        namespace: Where they are.
+        store: The policies.
+        triggers: Reads triggers.
+        generates: Applies generate rules.
+        mutates: Applies mutate rules.
+        chains: Knows what sets off what.
+        tracer: For a root span per request.
+        ended: Is told the type and the state of each request that ended.
+        now: The time, by the API server's clock.
+    """
+
+    def __init__(
+        self,
+        client: Cluster,
+        namespace: str,
+        store: policies.PolicyStore,
+        triggers: triggers.Triggers,
+        generates: generating.Generating,
+        mutates: mutating.Mutating,
+        chains: loops.Chains,
+        tracer: trace.Tracer,
+        ended: Callable[[str, str], None],
+        now: Callable[[], dt.datetime],
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._store = store
+        self._triggers = triggers
+        self._generates = generates
+        self._mutates = mutates
+        self._chains = chains
+        self._tracer = tracer
+        self._ended = ended
+        self._now = now
+        self.queue = queue.Queue()
+        self._polls: dict[str, int] = {}
+        self._removals: dict[str, float] = {}
+        self._requests = informer.Informer(
+            client, resources.UPDATE_REQUESTS, namespace=namespace, project=_seen, changed=self._changed
+        )
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._requests.run())
+            tasks.create_task(self._sweep())
+            for _ in range(WORKERS):
+                tasks.create_task(self._work())
+
+    def _changed(self, key: informer.Key, seen: _Seen | None) -> None:
+        name = key[1]
+        if seen is None:
+            self.queue.drop(name)
+            self._removals.pop(name, None)
+        elif seen.state in updaterequests.FINAL:
+            kept = FAILED_KEPT if seen.state == updaterequests.FAILED else KEPT
+            self._removals.setdefault(name, asyncio.get_running_loop().time() + kept)
+        else:
+            self.queue.put(name, seen.lane)
+
+    async def _sweep(self) -> None:
+        """Remove what ended a while ago."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            now = asyncio.get_running_loop().time()
+            for name in [name for name, due in self._removals.items() if due <= now]:
+                seen = self._requests.objects.get((self._namespace, name))
+                try:
+                    if seen is not None:
+                        with current.untraced():
+                            await self._client.delete(
+                                resources.UPDATE_REQUESTS, name, namespace=self._namespace, uid=seen.uid
+                            )
+                except kubernetes_errors.NotFound:
+                    pass
+                except kubernetes_errors.KubernetesError as error:
+                    logger.debug("UpdateRequest %s cannot be removed, trying again: %s", name, error)
+                    continue
+                self._removals.pop(name, None)
+
+    async def _work(self) -> None:
+        while True:
+            name = await self.queue.take()
+            again: float | None = RETRY_MOST
+            try:
+                again = await self._attempt(name)
+            except kubernetes_errors.KubernetesError as error:
+                logger.debug("UpdateRequest %s cannot be worked on, trying again: %s", name, error)
+                again = self._poll(name)
+            except Exception:
+                logger.exception("UpdateRequest %s raised what it may not raise; this is a defect of Kymograph", name)
+            finally:
+                if again is None:
+                    self._polls.pop(name, None)
+                self.queue.done(name, again)
+
+    async def _attempt(self, name: str) -> float | None:
+        """Work on a request once; seconds until it is to be worked on again, None for never.
+
+        Raises:
+            KubernetesError: The request could not be read or written.
+        """
+        with current.untraced():
+            try:
+                stored = await self._client.get(resources.UPDATE_REQUESTS, name, namespace=self._namespace)
+            except kubernetes_errors.NotFound:
+                return None
+            asked = updaterequests.read(stored)
+            if asked.state in updaterequests.FINAL:
+                return None
+            tasks: list[_Task] = []
+            problem: errors.BackgroundError | None = None
+            try:
+                tasks = [await self._prepared(asked, part) for part in asked.parts] if not asked.kinds else []
+            except errors.NotYet as waiting:
+                if self._age(asked) < GRACE:
+                    return self._poll(name)
+                problem = errors.Needless(str(waiting))
+            except (errors.Needless, errors.Failing) as error:
+                problem = error
+        with self._span(asked) as span:
+            version = await self._claim(asked)
+            if version is None:
+                return POLL_FIRST
+            done: list[updaterequests.Reference] = []
+            try:
+                if problem is not None:
+                    raise problem
+                done = await self._delete_orphans(asked) if asked.kinds else await self._apply(asked, tasks)
+            except errors.Needless as needless:
+                return await self._end(asked, version, span, updaterequests.SKIP, str(needless), done)
+            except (errors.Failing, kubernetes_errors.KubernetesError) as error:
+                if isinstance(error, kubernetes_errors.Unreachable):
+                    raise
+                return await self._fail(asked, version, span, error)
+            return await self._end(asked, version, span, updaterequests.COMPLETED, "", done)
+
+    async def _prepared(self, asked: updaterequests.UpdateRequest, part: updaterequests.Part) -> _Task:
+        """Everything that one rule is to be applied with."""
+        policy = next((each for each in self._store.policies.policies if each.key == asked.policy), None)
+        if policy is None:
+            raise errors.NotYet(f"there is no policy {asked.policy}, or it cannot be enforced")
+        if asked.type not in (updaterequests.GENERATE, updaterequests.MUTATE):
+            raise errors.Needless(f"requests of type {asked.type} are not for this operator")
+        rule = next((each for each in policy.table(asked.type).every if each.name == part.rule), None)
+        if rule is None or (asked.type == updaterequests.MUTATE and not rule.body.targets):
+            raise errors.NotYet(f"policy {asked.policy} has no such rule {part.rule}")
+        return _Task(policy, rule, part, await self._triggers.of(asked, part))
+
+    async def _apply(self, asked: updaterequests.UpdateRequest, tasks: list[_Task]) -> list[updaterequests.Reference]:
+        chain = self._chains.length(asked)
+        if chain > loops.MOST_LINKS:
+            raise errors.Needless(
+                f"stopped: {chain} rules have set each other off, this one by the operator's own request"
+            )
+        done: list[updaterequests.Reference] = []
+        needless: errors.Needless | None = None
+        for task in tasks:
+            try:
+                done += await self._apply_rule(task, chain)
+            except errors.Needless as error:
+                needless = error
+        if needless is not None and not done:
+            raise needless
+        return done
+
+    async def _apply_rule(self, task: _Task, chain: int) -> list[updaterequests.Reference]:
+        policy, rule = task.policy, task.rule
+        about = {
+            semconv.POLICY_KIND: policy.kind,
+            semconv.POLICY_NAME: policy.name,
+            semconv.POLICY_NAMESPACE: policy.namespace,
+        }
+        with (
+            self._tracer.start_as_current_span(
+                f"POLICY {policy.namespace}/{policy.name}",
+                attributes=about,
+                record_exception=False,
+                set_status_on_exception=False,
+            ),
+            self._tracer.start_as_current_span(
+                f"RULE {rule.name}",
+                attributes={semconv.RULE_NAME: rule.name, semconv.RULE_TYPE: rule.type},
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as span,
+        ):
+            try:
+                if rule.type == updaterequests.GENERATE:
+                    done = await self._generates.apply(policy, rule, task.part, task.trigger)
+                else:
+                    done = await self._mutates.apply(policy, rule, task.trigger)
+            except errors.Needless:
+                span.set_attribute(semconv.RULE_RESULT, "skip")
+                raise
+            except (errors.Failing, kubernetes_errors.KubernetesError) as error:
+                span.set_attribute(semconv.RULE_RESULT, "error")
+                span.set_status(trace.Status(trace.StatusCode.ERROR, str(error)))
+                raise
+            span.set_attribute(semconv.RULE_RESULT, "pass")
+        self._chains.wrote(chain, done)
+        return done
+
+    async def _delete_orphans(self, asked: updaterequests.UpdateRequest) -> list[updaterequests.Reference]:
+        """Delete what rules generated that are gone."""
+        policy = next((each for each in self._store.policies.policies if each.key == asked.policy), None)
+        done = []
+        for part in asked.parts:
+            if policy is not None and any(each.name == part.rule for each in policy.generate.every):
+                raise errors.Needless(f"rule {part.rule} of policy {asked.policy} exists again")
+            done += await self._generates.delete_all(asked.policy, part.rule, asked.kinds)
+        return done
+
+    async def _claim(self, asked: updaterequests.UpdateRequest) -> str | None:
+        """Say that we work on a request; its version then, None where somebody else was faster."""
+        status = {"state": updaterequests.PENDING, "message": "it is being worked on"}
+        return await self._write(asked, asked.version, status)
+
+    async def _fail(
+        self, asked: updaterequests.UpdateRequest, version: str, span: trace.Span, error: Exception
+    ) -> float | None:
+        retries, message = asked.retries + 1, str(error)
+        if retries > MOST_RETRIES:
+            logger.warning("UpdateRequest %s for policy %s is given up: %s", asked.name, asked.policy, message)
+            return await self._end(asked, version, span, updaterequests.FAILED, message, [])
+        logger.info("UpdateRequest %s for policy %s failed, trying again: %s", asked.name, asked.policy, message)
+        span.set_attribute(semconv.UPDATE_REQUEST_STATE, updaterequests.PENDING)
+        span.set_status(trace.Status(trace.StatusCode.ERROR, message))
+        await self._write(asked, version, updaterequests.status(updaterequests.PENDING, message, [], retries))
+        return min(RETRY_FIRST * 2.0 ** (retries - 1), RETRY_MOST)
+
+    async def _end(
+        self,
+        asked: updaterequests.UpdateRequest,
+        version: str,
+        span: trace.Span,
+        state: str,
+        message: str,
+        done: list[updaterequests.Reference],
+    ) -> float | None:
+        span.set_attribute(semconv.UPDATE_REQUEST_STATE, state)
+        span.set_attribute(semconv.UPDATE_REQUEST_OBJECTS, [str(each) for each in done[:100]])
+        if message:
+            span.set_attribute(semconv.MESSAGE, message)
+        if state == updaterequests.FAILED:
+            span.set_status(trace.Status(trace.StatusCode.ERROR, message))
+        status = updaterequests.status(state, message, done, asked.retries)
+        if await self._write(asked, version, status) is None:
+            return POLL_FIRST
+        self._ended(asked.type, state)
+        return None
+
+    async def _write(self, asked: updaterequests.UpdateRequest, version: str, status: Mapping[str, Any]) -> str | None:
+        """Write the status of a request in a version; the new one, None where there is a newer."""
+        patch = {"metadata": {"uid": asked.uid, "resourceVersion": version}, "status": status}
+        try:
+            written = await self._client.merge(
+                resources.UPDATE_REQUESTS, asked.name, patch, namespace=self._namespace, subresource="status"
+            )
+        except (kubernetes_errors.Conflict, kubernetes_errors.NotFound):
+            return None
+        return str(written["metadata"]["resourceVersion"])
+
+    def _span(self, asked: updaterequests.UpdateRequest) -> Any:
+        trigger = asked.parts[0].trigger
+        parent = propagation.parse(asked.traceparent)
+        links = []
+        if parent is not None:
+            flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if parent.sampled else trace.TraceFlags.DEFAULT)
+            links.append(
+                trace.Link(trace.SpanContext(parent.trace_id, parent.span_id, is_remote=True, trace_flags=flags))
+            )
+        return self._tracer.start_as_current_span(
+            f"BACKGROUND {asked.type}",
+            context=context.Context(),
+            links=links,
+            attributes={
+                semconv.UPDATE_REQUEST_NAME: asked.name,
+                semconv.UPDATE_REQUEST_RETRIES: asked.retries,
+                semconv.OBJECT_KIND: trigger.kind,
+                semconv.OBJECT_NAMESPACE: trigger.namespace,
+                semconv.OBJECT_NAME: trigger.name,
+                semconv.OBJECT_UID: trigger.uid,
+            },
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+    def _poll(self, name: str) -> float:
+        tried = self._polls[name] = self._polls.get(name, 0) + 1
+        return float(min(POLL_FIRST * 2.0 ** (tried - 1), POLL_MOST))
+
+    def _age(self, asked: updaterequests.UpdateRequest) -> float:
+        return (self._now() - dt.datetime.fromisoformat(asked.created)).total_seconds()
+
+
+def _seen(document: dict[str, Any]) -> _Seen:
+    asked = updaterequests.read(document)
+    part = asked.parts[0]
+    lane = f"{asked.policy}\0{part.rule}\0{part.trigger.uid or part.trigger}"
+    return _Seen(asked.uid, lane, asked.state)

@@ -1,0 +1,1 @@
+"""Background scans: what policies say of objects that nobody sends to the webhooks at the moment."""

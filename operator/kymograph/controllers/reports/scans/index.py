@@ -1,0 +1,78 @@
+"""What the reports of the cluster say, in 16 bytes each: so that a scan that finds nothing new asks and writes nothing.
+
+Read in pages at the beginning of a scan, and compared with what policies find. Bodies are not kept.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Any, Protocol
+
+from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers.reports import document, findings
+
+ODD = b""
+"""Stands for a report that is to be written again whatever its results say."""
+
+
+class Lister(Protocol):
+    """What the index asks of a Kubernetes client."""
+
+    def pages(
+        self,
+        resource: resources.Resource,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        metadata_only: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The objects of a collection, in pages."""
+
+
+class ReportIndex:
+    """The reports as they were when the scan began.
+
+    Args:
+        policies: The keys of the policies that the scan is about; results of others do not matter here.
+    """
+
+    def __init__(self, policies: Collection[str]) -> None:
+        self._policies = frozenset(policies)
+        self._digests: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._digests
+
+    def add(self, stored: Mapping[str, Any]) -> None:
+        """Take in a report."""
+        results = document.results_of(stored)
+        sound = document.is_ours(stored) and stored.get("summary") == document.summary(results)
+        name = stored["metadata"]["name"]
+        self._digests[name] = document.digest(results, self._policies) if sound else ODD
+
+    def says(self, uid: str, found: findings.ByPolicy, reported: document.Reported) -> bool:
+        """Whether the report on an object says already what all these policies found, or there is none to say it."""
+        rows = [row for key, each in found.items() for row in findings.rows(each) if reported(key, row["rule"])]
+        known = self._digests.get(uid)
+        if known is None:
+            return not rows
+        return known == document.digest(rows, self._policies)
+
+    def forget(self, uid: str) -> None:
+        """A report is about to be written."""
+        self._digests.pop(uid, None)
+
+
+async def pages(client: Lister) -> AsyncIterator[list[dict[str, Any]]]:
+    """All reports that are ours, in pages; none of a kind that is not installed.
+
+    Raises:
+        KubernetesError: They could not be listed.
+    """
+    for resource in (document.POLICY_REPORTS, document.CLUSTER_POLICY_REPORTS):
+        try:
+            async for page in client.pages(resource, label_selector="=".join(document.MANAGED_BY)):
+                yield page.get("items") or []
+        except errors.NotFound:
+            continue

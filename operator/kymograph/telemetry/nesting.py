@@ -1,0 +1,89 @@
+"""Reads the log of a finished request: which step lay in which, which call was made in which, and when.
+
+Both who builds spans (`rendering`) and who writes them as bytes (`recordencoding`) read it here, so that they agree.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from kymograph.telemetry import recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.util.types import AnyValue
+
+Step: TypeAlias = tuple[int, int, int, Any, str, str, int, int]
+"""A step, as (its span's id, that of the span around it, its code, its subject, its outcome, its detail, when it began,
+when it ended). Not a NamedTuple: there are dozens in a request, and making one costs several times as much."""
+
+_STRIDE = 0x9E37_79B9_7F4A_7C15
+_LOW_64_BITS = (1 << 64) - 1
+
+
+class Call(NamedTuple):
+    """A call to another process, in nanoseconds since the epoch."""
+
+    span_id: int
+    parent_id: int
+    name: str
+    attributes: "Mapping[str, AnyValue]"
+    error: str
+    start: int
+    end: int
+
+
+def read(record: recorder.Recorder, ended: int, span_id: int) -> tuple[list[Step], list[Call]]:
+    """Find the steps and calls of a log.
+
+    Args:
+        record: The finished recorder.
+        ended: The request's end, in nanoseconds since the epoch: what was left open ends with it.
+        span_id: A random id. Those of the steps follow from it, by steps of an odd number (2^64 over the golden ratio):
+            no two are the same, none looks like its neighbour, and one random number is drawn a trace.
+
+    Returns:
+        Both in the order of their ends, in nanoseconds since the epoch.
+    """
+    steps: list[Step] = []
+    calls: list[Call] = []
+    open_steps: list[tuple[int, int, int, Any, int]] = []
+    open_calls: dict[int, tuple[int, recorder.ClientBegin, int]] = {}
+    offset = record.wall_ns - record.started_ns
+    inside = record.decision.span_id  # the innermost span that is open
+
+    for entry in record.log:
+        if len(entry) == recorder.SHORT:
+            rule, outcome, detail, began, decided, ended_at, match = entry
+            span_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
+            rule_id = span_id
+            span_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
+            began += offset
+            steps.append((span_id, rule_id, recorder.MATCH, rule, match, "", began, decided + offset))
+            steps.append((rule_id, inside, recorder.RULE, rule, outcome, detail, began, ended_at + offset))
+            continue
+        head, body, now = entry
+        if isinstance(head, str):
+            *begun, start = open_steps.pop()
+            inside = begun[1]
+            steps.append((*begun, head, str(body), start, now + offset))
+        elif isinstance(body, recorder.ClientBegin):
+            around = body.parent_id if body.parent_id in open_calls else inside
+            open_calls[body.span_id] = around, body, now + offset
+        elif isinstance(body, recorder.ClientEnd):
+            if (call := open_calls.pop(body.span_id, None)) is not None:
+                calls.append(_ended(call, body.attributes, body.error, now + offset))
+        else:
+            span_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
+            open_steps.append((span_id, inside, head, body, now + offset))
+            inside = span_id
+
+    steps += ((*begun, "", "", start, ended) for *begun, start in reversed(open_steps))
+    calls += (_ended(call, {}, "", ended) for call in open_calls.values())
+    return steps, calls
+
+
+def _ended(
+    call: tuple[int, recorder.ClientBegin, int], attributes: "Mapping[str, AnyValue]", error: str, end: int
+) -> Call:
+    parent_id, began, start = call
+    return Call(began.span_id, parent_id, began.name, {**began.attributes, **attributes}, error, start, end)
