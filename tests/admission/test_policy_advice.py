@@ -1,5 +1,7 @@
 """What the author of a policy is told beside its problems: what the cluster lacks, and what is deprecated."""
 
+import dataclasses
+
 import pytest
 
 from kymograph.clients.kubernetes import discovery, errors
@@ -18,6 +20,7 @@ CATALOGUE = discovery.Catalogue(
         served("", "Pod", subresource="exec"),
         served("", "Namespace", namespaced=False),
         served("apps", "Deployment"),
+        dataclasses.replace(served("apps", "Deployment", subresource="scale"), content="Scale"),
         served("a.example", "Cluster", namespaced=False),
         served("b.example", "Cluster"),
     )
@@ -69,6 +72,13 @@ async def advice(*arguments, **named):
 @pytest.mark.parametrize("kind", ["Pod", "v1/Pod", "apps/v1/Deployment", "*/Deployment", "Pod/exec", "*", "Dep*"])
 async def test_of_a_kind_that_is_served_nothing_is_said(kind):
     assert await advice(kind) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["Scale", "autoscaling/v1/Scale"])
+async def test_the_kind_of_a_subresource_is_refused(kind):
+    """Requests for it are selected by the resource it belongs to: the policy would be accepted and enforce nothing."""
+    reason = f"{kind} is the kind of a subresource, which is selected by its resource: `Deployment/scale`"
+    assert await advice("Pod", kind) == ([f"{SECOND_KIND}: {reason}"], [])
 
 
 @pytest.mark.parametrize("kind", ["Certificate", "v2/Pod", "batch/v1/Pod", "Pod/logs", "Cert*"])

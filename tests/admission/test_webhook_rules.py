@@ -71,8 +71,9 @@ PODS = ["pods", "pods/ephemeralcontainers"]
         ("apps/v1/Deployment", [("apps", "v1", ["deployments"], "Namespaced")]),
         ("Namespace", [("", "v1", ["namespaces"], "Cluster")]),
         ("Deployment/scale", [("apps", "v1", ["deployments/scale"], "Namespaced")]),
-        ("Pod/exec", [("", "v1", ["pods/ephemeralcontainers", "pods/exec"], "Namespaced")]),
-        ("Pod.status", [("", "v1", ["pods/ephemeralcontainers", "pods/status"], "Namespaced")]),
+        ("Pod/exec", [("", "v1", ["pods/exec"], "Namespaced")]),
+        ("Pod.status", [("", "v1", ["pods/status"], "Namespaced")]),
+        ("Pod/*", [("", "v1", [*PODS, "pods/exec", "pods/status"], "Namespaced")]),
         ("Service/*", [("", "v1", ["services", "services/status"], "Namespaced")]),
         (
             "HorizontalPodAutoscaler",
@@ -84,18 +85,12 @@ PODS = ["pods", "pods/ephemeralcontainers"]
         ("v2/HorizontalPodAutoscaler", [("autoscaling", "v2", ["horizontalpodautoscalers"], "Namespaced")]),
         ("apps/*/D*", [("apps", "v1", ["daemonsets", "deployments"], "Namespaced")]),
         ("P?d", [("", "v1", PODS, "Namespaced")]),
-        ("*", [("", "v1", ["pods/ephemeralcontainers"], "Namespaced"), ("*", "*", ["*"], "*")]),
+        ("*", [("*", "*", ["*", "pods/ephemeralcontainers"], "*")]),
         ("*/*", [("*", "*", ["*/*"], "*")]),
-        ("*/scale", [("", "v1", ["pods/ephemeralcontainers"], "Namespaced"), ("*", "*", ["*/scale"], "*")]),
+        ("*/scale", [("*", "*", ["*/scale"], "*")]),
         ("apps/v1/*", [("apps", "v1", ["*"], "*")]),
         ("app*/v1/*", [("apps", "v1", ["daemonsets", "deployments"], "Namespaced")]),
-        (
-            "*/*/*/s?ale",
-            [
-                ("", "v1", ["pods/ephemeralcontainers"], "Namespaced"),
-                ("apps", "v1", ["deployments/scale"], "Namespaced"),
-            ],
-        ),
+        ("*/*/*/s?ale", [("apps", "v1", ["deployments/scale"], "Namespaced")]),
     ],
 )
 def test_a_kind_becomes_the_resources_that_serve_it(kind, expected) -> None:
@@ -156,8 +151,41 @@ def test_every_filter_of_a_match_counts() -> None:
 def test_everything_with_all_subresources_stands_alone() -> None:
     """The API server refuses a rule that names more beside it; one such policy would stop all others."""
     found = rules(*(compiled(kind, name=str(index)) for index, kind in enumerate(("*", "*/scale", "*/*"))))
-    assert ("*", "*", ["*/*"], ALL, "*") in found
-    assert [each[2] for each in rules(compiled("*"), compiled("*/scale"))][-1] == ["*", "*/scale"]
+    assert found == [("*", "*", ["*/*"], ALL, "*")]
+    found = rules(compiled("*"), compiled("*/scale"))
+    assert [each[2] for each in found] == [["*", "*/scale", "pods/ephemeralcontainers"]]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["*", "Pod", "Deployment"], [("*", "*", ["*", "pods/ephemeralcontainers"], ALL, "*")]),
+        (["*", "Pod/exec"], [("", "v1", ["pods/exec"], ALL), ("*", "*", ["*", "pods/ephemeralcontainers"], ALL)]),
+        (["*/*", "Pod/exec", "Namespace", "*/scale"], [("*", "*", ["*/*"], ALL)]),
+        (["apps/v1/*", "Deployment"], [("apps", "v1", ["*"], ALL)]),
+        (["*/scale", "Deployment/scale"], [("*", "*", ["*/scale"], ALL)]),
+    ],
+)
+def test_what_a_wildcard_covers_is_not_told_twice(kinds, expected) -> None:
+    """One request would be asked about as often as there are rules for it in separate webhooks."""
+    policies = [compiled(kind, name=str(index)) for index, kind in enumerate(kinds)]
+    assert [each[: len(expected[0])] for each in rules(*policies)] == expected
+
+
+def test_a_wildcard_covers_only_its_operations() -> None:
+    """What is left of the narrower rule stays."""
+    found = rules(compiled("*", name="a", operations=["CREATE"]), compiled("Service", name="b"))
+    assert found == [
+        ("", "v1", ["services"], ("CONNECT", "DELETE", "UPDATE"), "Namespaced"),
+        ("*", "*", ["*", "pods/ephemeralcontainers"], ("CREATE",), "*"),
+    ]
+
+
+def test_a_namespaced_policy_asks_about_nothing_cluster_wide() -> None:
+    """Its wildcards select in its namespace."""
+    assert rules(compiled("*", kind="Policy")) == [("*", "*", ["*", "pods/ephemeralcontainers"], ALL, "Namespaced")]
+    both = rules(compiled("*", kind="Policy"), compiled("*", name="q"))
+    assert both == [("*", "*", ["*", "pods/ephemeralcontainers"], ALL, "*")]
 
 
 def test_rules_written_for_pods_cover_their_controllers() -> None:
@@ -236,6 +264,12 @@ def test_policies_are_always_checked_and_an_outage_lets_none_in() -> None:
     (webhook,) = webhooks.policy_configuration(ADDRESS)["webhooks"]
     assert (webhook["failurePolicy"], webhook["rules"][0]["operations"]) == ("Fail", ["CREATE", "UPDATE"])
     assert webhook["rules"][0]["resources"] == ["clusterpolicies", "policies"]
+    assert webhook["rules"][1]["resources"] == [
+        "cleanuppolicies",
+        "clustercleanuppolicies",
+        "globalcontextentries",
+        "policyexceptions",
+    ]
 
 
 def test_an_owner_takes_the_configuration_along_when_it_goes() -> None:

@@ -215,7 +215,9 @@ def ready_since(value, since):
 )
 async def test_a_transition_is_dated_when_the_status_changes(before, since) -> None:
     """Whatever somebody else may have written there before."""
-    assert status.render(await held(status=before), NOW) == {
+    rendered = status.render(await held(status=before), NOW)
+    del rendered["autogen"]
+    assert rendered == {
         "ready": True,
         "conditions": [
             {
@@ -227,8 +229,17 @@ async def test_a_transition_is_dated_when_the_status_changes(before, since) -> N
                 "observedGeneration": 1,
             }
         ],
-        "rulecount": {"validate": 3, "mutate": 0, "generate": 0, "verifyimages": 0},
+        "rulecount": {"validate": 1, "mutate": 0, "generate": 0, "verifyimages": 0},
     }
+
+
+async def test_rules_made_for_controllers_are_shown_and_not_counted() -> None:
+    """Whole, in the order they are evaluated in; a policy without any says so by an empty record."""
+    rendered = status.render(await held(), NOW)
+    assert rendered["rulecount"]["validate"] == 1
+    assert [rule["name"] for rule in rendered["autogen"]["rules"]] == ["autogen-p-rule", "autogen-cronjob-p-rule"]
+    plain = await held(match={"any": [{"resources": {"kinds": ["Pod"], "names": ["a"]}}]})
+    assert status.render(plain, NOW)["autogen"] == {"rules": None}
 
 
 async def test_problems_are_told_in_full_as_far_as_the_crd_takes_them() -> None:

@@ -10,6 +10,7 @@ import yaml
 from kymograph import __version__
 from kymograph.cli import crds, main, run
 from kymograph.runtime import errors, settings
+from kymograph.telemetry import defaults
 
 
 @pytest.fixture
@@ -55,6 +56,8 @@ def test_every_flag_becomes_its_setting(started) -> None:
         "--max-api-call-response-length=1000",
         "--log-format=json",
         "--log-level=debug",
+        "--metricsHost=127.0.0.1",
+        "--enableTracing",
     ]
     assert main.main(["run", *flags]) == 0
     assert started == [
@@ -77,6 +80,8 @@ def test_every_flag_becomes_its_setting(started) -> None:
             max_api_call_response_length=1000,
             log_format="json",
             log_level="debug",
+            metrics_host="127.0.0.1",
+            telemetry=defaults.Defaults(traced=True),
         )
     ]
     assert all(getattr(started[0], each) != getattr(settings.Settings(), each) for each in settings.Settings.__slots__)

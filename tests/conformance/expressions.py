@@ -1,10 +1,11 @@
 """Expressions of chainsaw's files: text wholly in parentheses, with `$name` for what is bound.
 
 Chainsaw speaks the community edition of JMESPath with functions of kyverno-json. Here the engine's own compiler does
-it. What differs: there is no `let`, functions are those that policies may call, and `$name` stands for the value
-itself wherever it is written, as if it had been spelled out there.
+it. What differs: there is no `let`, functions are those that policies may call (and `trim_space` of what is bound), and
+`$name` stands for the value itself wherever it is written, as if it had been spelled out there.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +15,21 @@ import orjson
 from kymograph.engine import budget, errors, jmespath
 
 _WHOLE = re.compile(r"^\((.+)\)$", re.DOTALL)
-_PARTS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`|\$(?P<name>\w+)""", re.DOTALL)
+_PARTS = re.compile(
+    r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`"""
+    r"""|trim_space\(\$(?P<trimmed>\w+)\)|\$(?P<name>\w+)""",
+    re.DOTALL,
+)
 
 Bindings = Mapping[str, Any]
 
 
 class ExpressionFailed(Exception):
-    """An expression cannot be evaluated: syntax, a name that nothing is bound to, or a function's refusal."""
+    """An expression cannot be evaluated: a name that nothing is bound to, or a function's refusal."""
+
+
+class ExpressionInvalid(ExpressionFailed):
+    """What stands in parentheses is no expression."""
 
 
 def inner(text: str) -> str | None:
@@ -42,23 +51,28 @@ def evaluate(expression: str, value: Any, bindings: Bindings) -> Any:
     """
 
     def spelled(part: re.Match[str]) -> str:
-        name = part["name"]
+        name = part["trimmed"] or part["name"]
         if name is None:
             return part[0]
         if name not in bindings:
             raise ExpressionFailed(f"{expression}: nothing is bound to ${name}")
-        return f"`{orjson.dumps(bindings[name]).decode().replace('`', chr(92) + '`')}`"
+        bound = bindings[name].strip() if part["trimmed"] else bindings[name]
+        return f"`{orjson.dumps(bound).decode().replace('`', chr(92) + '`')}`"
 
     try:
         return jmespath.compile(_PARTS.sub(spelled, expression)).search(value, budget.Budget())
     except errors.NotFoundInPath:
         return None
-    except (jmespath.ExpressionInvalid, errors.EvaluationError) as error:
+    except jmespath.ExpressionInvalid as error:
+        raise ExpressionInvalid(f"{expression}: {error}") from error
+    except errors.EvaluationError as error:
         raise ExpressionFailed(f"{expression}: {error}") from error
 
 
 def filled(document: Any, bindings: Bindings) -> Any:
     """A copy of a template with every expression among its values replaced; keys are left as they are.
+
+    Text in parentheses that is no expression stays: chainsaw is told by configuration which files are no templates.
 
     Raises:
         ExpressionFailed: See there.
@@ -68,5 +82,6 @@ def filled(document: Any, bindings: Bindings) -> Any:
     if isinstance(document, list):
         return [filled(value, bindings) for value in document]
     if isinstance(document, str) and (expression := inner(document)) is not None:
-        return evaluate(expression, None, bindings)
+        with contextlib.suppress(ExpressionInvalid):
+            return evaluate(expression, {}, bindings)
     return document

@@ -8,8 +8,16 @@ import pathlib
 
 from kymograph.controllers.admission import webhooks
 
+_MANAGED_BY = ", ".join(f"{key}: {value}" for key, value in webhooks.MANAGED_BY.items())
+
 TRANSLATIONS = {
     "kyverno-resource-validating-webhook-cfg": webhooks.RESOURCE_CONFIGURATION,
+    "kyverno-resource-mutating-webhook-cfg": webhooks.MUTATION_CONFIGURATION,
+    "webhook.kyverno.io/managed-by: kyverno": _MANAGED_BY,
+    "mutate.kyverno.svc-fail": "fail.mutate.kymograph.dev",
+    "mutate.kyverno.svc-ignore": "ignore.mutate.kymograph.dev",
+    "validate.kyverno.svc-fail": "fail.validate.kymograph.dev",
+    "validate.kyverno.svc-ignore": "ignore.validate.kymograph.dev",
 }
 
 
@@ -21,7 +29,7 @@ def translate(folder: pathlib.Path) -> tuple[str, ...]:
             continue
         text = translated = path.read_text()
         for theirs, ours in TRANSLATIONS.items():
-            if theirs in text:
+            if theirs in translated:
                 seen.add(theirs)
                 translated = translated.replace(theirs, ours)
         if translated != text:

@@ -298,10 +298,6 @@ def changed(change):
             ),
         ),
         (
-            document(rule(match={"any": [{"resources": {"kinds": ["Pod/exec"]}}]})),
-            "spec.rules[0].match.any[0].resources.kinds[0]: background scan enabled with subresource Pod/exec",
-        ),
-        (
             document(rule(match={"any": [{**rule()["match"]["any"][0], "subjects": [{"kind": "User", "name": "a"}]}]})),
             (
                 "spec.rules[0]: only select variables are allowed in background mode. "

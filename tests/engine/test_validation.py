@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from kymograph.engine import compile as compiler
-from kymograph.engine import errors
+from kymograph.engine import errors, validation
 from support.writtenpolicies import DENY, NAMESPACES, PODS, context, generating, mutating, policy, validating
 
 NO_BACKGROUND = "Set spec.background=false to disable background mode for this policy rule"
@@ -136,10 +136,6 @@ WRONG = {
                 background=False,
             ),
             f"spec.rules[0].validate.deny.conditions[0].key: {ONLY_METADATA}",
-        ),
-        (
-            policy({**DENY, "match": {"any": [{"resources": {"kinds": ["Pod/exec"]}}]}}),
-            "spec.rules[0].match.any[0].resources.kinds[0]: background scan enabled with subresource Pod/exec",
         ),
         (
             policy(validating(pattern={"spec": {"template": {"metadata": {"labels": {"a": 1}}}}})),
@@ -375,3 +371,13 @@ def test_what_is_wrong_is_said_with_its_path(document, problem):
     before = copy.deepcopy(document)
     assert problem in found(document)
     assert document == before
+
+
+def test_subresources_cannot_be_scanned_in_a_cluster_and_need_not_be_elsewhere():
+    """The command line has no background scan: a policy with a subresource is applied there, as Kyverno's does."""
+    document = policy({**DENY, "match": {"any": [{"resources": {"kinds": ["Pod/exec"]}}]}})
+    compiler.compile_policy(document)
+    assert [str(each) for each in validation.problems(document)] == [
+        "spec.rules[0].match.any[0].resources.kinds[0]: background scan enabled with subresource Pod/exec"
+    ]
+    assert validation.problems({**document, "spec": {**document["spec"], "background": False}}) == ()

@@ -143,9 +143,13 @@ def test_a_stop_by_interrupt_is_clean(installed) -> None:
 
 
 def test_policies_are_told_their_rules(installed, enforce) -> None:
-    """The status counts the rules in force, those for Pod controllers included."""
+    """The status counts the rules as written, and shows those made for controllers of Pods."""
     enforce(NO_PRIVILEGES)
     status = installed.get("clusterpolicy", "no-privileges")["status"]
     assert status["ready"] is True
-    assert status["rulecount"] == {"validate": 3, "mutate": 0, "generate": 0, "verifyimages": 0}
+    assert status["rulecount"] == {"validate": 1, "mutate": 0, "generate": 0, "verifyimages": 0}
+    assert [rule["name"] for rule in status["autogen"]["rules"]] == [
+        "autogen-no-privileges-rule",
+        "autogen-cronjob-no-privileges-rule",
+    ]
     assert json.dumps(status["conditions"][0]["message"]) == '"Ready"'

@@ -139,35 +139,3 @@ def test_without_policies_that_mutate_nobody_is_asked_to(installed, enforce) -> 
     assert [rule["operations"] for rule in webhook["rules"]] == [["CREATE", "UPDATE"]]
     installed.forget_policies()
     eventually(lambda: installed.kubectl("get", *MUTATION, check=False).returncode != 0)
-
-
-@pytest.mark.parametrize(
-    ("rule", "field"),
-    [
-        (
-            {
-                "mutate": {
-                    "targets": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "a"}],
-                    "patchStrategicMerge": {},
-                }
-            },
-            "mutate.targets",
-        ),
-        (
-            {"generate": {"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "namespace": "b", "data": {}}},
-            "generate",
-        ),
-    ],
-)
-def test_rules_about_other_objects_are_refused_by_name(installed, rule, field) -> None:
-    """Nothing is accepted that would not be done."""
-    match = {"any": [{"resources": {"kinds": ["Pod"]}}]}
-    document = {
-        "apiVersion": "kyverno.io/v1",
-        "kind": "ClusterPolicy",
-        "metadata": {"name": "later"},
-        "spec": {"rules": [{"name": "later-rule", "match": match, **rule}]},
-    }
-    refused = installed.create(document)
-    assert refused.returncode == 1
-    assert f"spec.rules[0].{field}: is not supported by this version of the operator" in refused.stderr

@@ -10,6 +10,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from kymograph.runtime import logs
+from kymograph.telemetry import logsettings
 
 
 @pytest.fixture
@@ -17,8 +18,8 @@ def configured():
     """Configure logging as the process does, and put everything back."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in logs._QUIET}
-    yield logs.configure
+    levels = {name: logging.getLogger(name).level for name in (*logs._QUIET, "kymograph.test", "kymograph.other")}
+    yield logs.Log
     root.handlers[:] = handlers
     root.setLevel(level)
     for name, before in levels.items():
@@ -112,3 +113,37 @@ def test_a_level_above_warning_holds_for_libraries_too(configured, capsys) -> No
     logging.getLogger("aiohttp").warning("trouble")
     logging.getLogger("aiohttp").error("failure")
     assert ["failure" in line for line in capsys.readouterr().err.splitlines()] == [True]
+
+
+def test_level_and_format_change_while_the_process_runs(configured, capsys) -> None:
+    """And go back to what it was started with; handlers of others stay where they are."""
+    others = logging.NullHandler()
+    log = configured("text", "info")
+    logging.getLogger().addHandler(others)
+    logger = logging.getLogger("kymograph.test")
+    log.apply(logsettings.LogSettings("debug", "json"))
+    logger.debug("seen")
+    log.apply(logsettings.LogSettings(level="error"))
+    logger.warning("hidden")
+    log.apply(logsettings.LogSettings())
+    logger.info("back")
+    seen, back = capsys.readouterr().err.splitlines()
+    assert json.loads(seen)["message"] == "seen"
+    assert back.endswith("kymograph.test: back")
+    assert others in logging.getLogger().handlers
+
+
+def test_a_logger_has_a_level_of_its_own_until_it_is_named_no_more(configured, capsys) -> None:
+    """A library's too; one that is named no more is as quiet as before."""
+    log = configured("text", "info")
+    log.apply(logsettings.LogSettings(loggers={"kymograph.test": "debug", "kopf": "info"}))
+    for name in ("kymograph.test", "kymograph.other"):
+        logging.getLogger(name).debug("from %s", name)
+    logging.getLogger("kopf").info("chatter")
+    log.apply(logsettings.LogSettings(loggers={"kymograph.other": "error"}))
+    for name in ("kymograph.test", "kymograph.other"):
+        logging.getLogger(name).debug("again")
+        logging.getLogger(name).warning("trouble of %s", name)
+    logging.getLogger("kopf").info("chatter")
+    lines = [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["from kymograph.test", "chatter", "trouble of kymograph.test"]

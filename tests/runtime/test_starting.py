@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.runtime import assemble, errors, settings
+from kymograph.runtime import assemble, connecting, errors, settings
 
 COMMAND = [sys.executable, "-W", "error", "-m", "kymograph.cli.main", "run"]
 
@@ -91,9 +91,9 @@ def test_with_a_namespace_that_does_not_exist(kubeconfig, unused_tcp_port) -> No
 def connect(monkeypatch, environ, kubeconfig=None):
     """Which way the process would log in."""
     chosen = []
-    monkeypatch.setattr(assemble.connection, "in_cluster", lambda host, port: chosen.append((host, port)))
-    monkeypatch.setattr(assemble.connection, "from_kubeconfig", lambda path: chosen.append(str(path)))
-    assemble._connect(settings.Settings(kubeconfig=kubeconfig), environ)
+    monkeypatch.setattr(connecting.connection, "in_cluster", lambda host, port: chosen.append((host, port)))
+    monkeypatch.setattr(connecting.connection, "from_kubeconfig", lambda path: chosen.append(str(path)))
+    connecting.connect(kubeconfig, environ)
     return chosen[0]
 
 

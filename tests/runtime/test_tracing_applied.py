@@ -10,7 +10,7 @@ import pytest
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.model import tracingconfiguration as model
 from kymograph.runtime import metricserver, tracing
-from kymograph.telemetry import providers
+from kymograph.telemetry import defaults, logsettings, providers
 
 NOW = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
 
@@ -77,8 +77,16 @@ class Here:
         self.unusable = False
         self.telemetry = providers.Telemetry(lambda *_: ("", {}), facts={}, environ={}, make_exporter=self._make)
         self.metrics = metricserver.MetricServer(self.telemetry)
-        self.tracing = tracing.Tracing(self.cluster, self.telemetry, self.metrics, Secrets(), {}, lambda: NOW)
+        self.logs = []
+        self.started_with(defaults.NONE)
         self.tasks = []
+
+    def started_with(self, given):
+        """Begin anew with other flags."""
+        under = tracing.StartedWith({}, given)
+        self.tracing = tracing.Tracing(
+            self.cluster, self.telemetry, self.metrics, Secrets(), under, self.logs.append, lambda: NOW
+        )
 
     def _make(self, *_):
         if self.unusable:
@@ -279,3 +287,33 @@ async def test_kopf_tells_of_the_one_named_default(here, unused_tcp_port) -> Non
     assert here.endpoint is None
     await handler.fn(event={"type": None, "object": mine})
     assert here.endpoint == "a:1"
+
+
+async def test_flags_apply_under_the_resource_that_is_made(here, unused_tcp_port) -> None:
+    """What the resource says by itself would hide them, so where there are flags it says nothing."""
+    here.started_with(
+        defaults.Defaults(traced=True, traces=defaults.ExporterDefaults("a:1"), prometheus_port=unused_tcp_port)
+    )
+    await here.tracing.start()
+    assert here.cluster.document["spec"] == {}
+    assert here.endpoint == "a:1"
+    assert "# TYPE" in await scraped(unused_tcp_port)
+    await here.tracing.changed(document(unused_tcp_port, 2, endpoint="b:1"))
+    assert here.endpoint == "b:1"
+    await here.tracing.removed()
+    assert here.endpoint == "a:1"
+
+
+async def test_logs_are_told_with_everything_else(here, monkeypatch) -> None:
+    """Nothing of a configuration that cannot be used applies, the log included; without one, the flags do."""
+    monkeypatch.setattr(metricserver.MetricServer, "serve", _nowhere)
+    quiet = {**document(None), "spec": {"logs": {"level": "error", "loggers": {"kopf": "debug"}}}}
+    await here.tracing.changed(quiet)
+    wrong = document(None, 2, endpoint="no endpoint")
+    await here.tracing.changed({**wrong, "spec": {**wrong["spec"], "logs": {"level": "debug"}}})
+    await here.tracing.changed({**document(None, 3), "spec": {"logs": {"level": "loud"}}})
+    await here.tracing.removed()
+    assert here.logs == [
+        logsettings.LogSettings("error", None, {"kopf": "debug"}),
+        logsettings.LogSettings(),
+    ]

@@ -18,11 +18,15 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from kymograph.localcluster import pki
+from kymograph.telemetry import encoding
 
 GRPC, HTTP = "grpc", "http/protobuf"
 PROTOCOLS = (GRPC, HTTP)
+ORIGIN = encoding.Origin(Resource({"service.name": "test"}), InstrumentationScope("test"))
 
 
 @dataclasses.dataclass(frozen=True)

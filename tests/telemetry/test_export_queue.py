@@ -316,3 +316,17 @@ def test_swapping_under_load_loses_nothing_and_doubles_nothing(new_queue, fake_e
     delivered = sorted(number for exporter in exporters for number in numbers(exporter))
     assert delivered == list(range(1, next(numbered)))
     assert queue.status().sent == len(delivered)
+
+
+def test_encoded_spans_in_an_exporter_that_hangs_go_to_the_new_one_as_they_are(new_queue, fake_exporter, new_recorder):
+    """Written once: with the same ids, so that a receiver that did get them the first time can tell."""
+    written = iter([[b"first", b"second"]])
+    queue, old, new = new_queue(lambda _: next(written), linger=0.0), fake_exporter(hang=True), fake_exporter()
+    queue.swap(old)
+    queue.offer(new_recorder())
+    assert old.exporting.wait(PATIENCE)
+    queue.swap(new)
+    assert queue.flush(PATIENCE)
+    assert new.spans == [b"first", b"second"]
+    old.gate.set()
+    assert (queue.status().sent, sum(queue.status().dropped.values())) == (2, 0)

@@ -186,7 +186,7 @@ async def test_shutdown_delivers_what_waits(factory):
     assert not made.keep(review(made))
 
 
-@pytest.mark.parametrize("and_then", ["", "kymograph.telemetry.otlp.SpanExporter(to)"], ids=["nothing", "http"])
+@pytest.mark.parametrize("and_then", ["", "kymograph.telemetry.otlp.SpanExporter(to, None)"], ids=["nothing", "http"])
 def test_grpc_is_loaded_only_with_an_exporter_that_speaks_it(and_then):
     """Half a second of a start that exports nothing, or by HTTP."""
     program = f"""if True:

@@ -13,10 +13,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from kymograph.telemetry import encoding, keeping, propagation, recorder, rendering, settings
+from kymograph.telemetry import encoding, keeping, propagation, recorder, rendering, settings, spanencoding
 
 RESOURCE = Resource({"service.name": "kymograph", "process.pid": 7}, "https://opentelemetry.io/schemas/1.30.0")
 SCOPE = InstrumentationScope("kymograph", "1.2", "https://opentelemetry.io/schemas/1.30.0", {"a": "b"})
+ORIGIN = encoding.Origin(RESOURCE, SCOPE)
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 plain = st.one_of(
@@ -68,13 +69,13 @@ def _without_state(context):
 
 
 def decoded(batch, encoder=None):
-    return ExportTraceServiceRequest.FromString((encoder or encoding.Encoder()).encode(batch))
+    return ExportTraceServiceRequest.FromString((encoder or encoding.Encoder(ORIGIN)).encode(batch))
 
 
 @hypothesis.settings(max_examples=50, deadline=None)
 @given(st.lists(spans, max_size=4))
 def test_any_spans_are_encoded_as_the_sdk_does(batch):
-    encoder = encoding.Encoder()
+    encoder = encoding.Encoder(ORIGIN)
     assert decoded(batch, encoder) == encode_spans(batch)
     assert decoded(batch, encoder) == encode_spans(batch), "remembered attributes"
 
@@ -132,14 +133,14 @@ def test_a_links_tracestate_is_kept():
 
 
 def test_the_memory_of_attributes_is_bounded(monkeypatch):
-    monkeypatch.setattr(encoding, "_MAX_REMEMBERED", 10)
-    encoder = encoding.Encoder()
+    monkeypatch.setattr(spanencoding, "_MAX_REMEMBERED", 10)
+    encoder = encoding.Encoder(ORIGIN)
     for number in range(100):
         span = ReadableSpan(
             "s", context=SpanContext(1, 2, is_remote=False), resource=RESOURCE, attributes={"n": str(number)}
         )
         assert decoded([span], encoder) == encode_spans([span])
-    assert sum(map(len, encoder._remembered.values())) <= 10
+    assert sum(map(len, encoder._spans._remembered.values())) <= 10
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def protocol(request):
 
 def send(endpoint, protocol, **given):
     """Export an empty batch; why it failed, or an empty string."""
-    exporter = otlp.SpanExporter(destination.Destination(endpoint, protocol, timeout=1.5, **given))
+    exporter = otlp.SpanExporter(destination.Destination(endpoint, protocol, timeout=1.5, **given), fakes.ORIGIN)
     try:
         exporter.export([])
     except errors.ExportFailed as failure:

@@ -21,7 +21,8 @@ def protocol(request):
 
 
 def exporter_to(endpoint, protocol, timeout=2.0, **given):
-    return otlp.SpanExporter(destination.Destination(endpoint, protocol, plaintext=True, timeout=timeout, **given))
+    to = destination.Destination(endpoint, protocol, plaintext=True, timeout=timeout, **given)
+    return otlp.SpanExporter(to, fakes.ORIGIN)
 
 
 def test_an_unavailable_receiver_is_tried_again_until_it_takes_the_batch(receivers, protocol):

@@ -161,7 +161,8 @@ async def test_swapping_between_live_endpoints_under_load_loses_nothing(telemetr
 def test_shutdown_interrupts_the_pause_between_two_attempts(protocol, raw_server):
     """Else a dead collector would hold up the end of the process for as long as the exporter retries."""
     resetting = raw_server(fakes.reset)
-    exporter = otlp.SpanExporter(destination.Destination(resetting.endpoint, protocol, plaintext=True))
+    to = destination.Destination(resetting.endpoint, protocol, plaintext=True)
+    exporter = otlp.SpanExporter(to, fakes.ORIGIN)
     failed = threading.Event()
 
     def export():
@@ -183,7 +184,8 @@ def test_shutdown_interrupts_the_pause_between_two_attempts(protocol, raw_server
 def test_an_ipv6_endpoint_can_be_connected_to(protocol):
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         endpoint = f"[::1]:{listener.getsockname()[1]}"
-        exporter = otlp.SpanExporter(destination.Destination(endpoint, protocol, plaintext=True, timeout=5))
+        to = destination.Destination(endpoint, protocol, plaintext=True, timeout=5)
+        exporter = otlp.SpanExporter(to, fakes.ORIGIN)
 
         def export():
             with pytest.raises(errors.ExportFailed):
@@ -199,9 +201,9 @@ def test_an_ipv6_endpoint_can_be_connected_to(protocol):
 def test_http_exports_share_a_connection_and_survive_its_end(receivers):
     """A receiver may close a connection that is idle whenever it likes: that is no failure, and no pause."""
     receiver = receivers(fakes.HTTP)
-    exporter = otlp.SpanExporter(
-        destination.Destination(receiver.endpoint, destination.Protocol.HTTP, plaintext=True, path="/tenant/v1/traces")
-    )
+    protocol = destination.Protocol.HTTP
+    to = destination.Destination(receiver.endpoint, protocol, plaintext=True, path="/tenant/v1/traces")
+    exporter = otlp.SpanExporter(to, fakes.ORIGIN)
     exporter.export([])
     exporter.export([])
     assert receiver.connections == 1
@@ -223,7 +225,7 @@ def test_headers_and_compression_are_sent(receivers, protocol):
         gzip=True,
         headers=(("authorization", "Bearer t"), ("x-scope", "a")),
     )
-    exporter = otlp.SpanExporter(to)
+    exporter = otlp.SpanExporter(to, fakes.ORIGIN)
     exporter.export([])
     exporter.shutdown()
     assert {"authorization": "Bearer t", "x-scope": "a"}.items() <= receiver.headers[0].items()
@@ -240,7 +242,7 @@ def test_a_redirect_is_refused(raw_server):
         connection.sendall("\r\n".join(lines).encode())
 
     to = destination.Destination(raw_server(redirect).endpoint, destination.Protocol.HTTP, plaintext=True)
-    exporter = otlp.SpanExporter(to)
+    exporter = otlp.SpanExporter(to, fakes.ORIGIN)
     with pytest.raises(errors.ExportFailed, match="HTTP 307: Elsewhere"):
         exporter.export([])
     assert elsewhere.connections == 0

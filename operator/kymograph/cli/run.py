@@ -11,6 +11,8 @@ import urllib.parse
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from kymograph.apimachinery import duration
+from kymograph.cli import telemetryflags
 from kymograph.runtime import errors, kopfimport, settings
 
 COLLECT = (50_000, 20, 50)
@@ -76,7 +78,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     _configure_policies(parser, defaults)
     parser.add_argument(
+        "--background-scan-interval",
+        "--backgroundScanInterval",
+        type=_interval,
+        default=defaults.background_scan_interval,
+        metavar="DURATION",
+        help="how often all existing objects are scanned, beside what has changed: 30m, 1h (default: 1h)",
+    )
+    parser.add_argument(
+        "--omit-events",
+        "--omitEvents",
+        type=_reasons,
+        default=defaults.omit_events,
+        metavar="LIST",
+        help="the reasons of Events that are not made, comma-separated, empty for none"
+        f" (default: {','.join(sorted(defaults.omit_events))})",
+    )
+    parser.add_argument(
         "--log-format",
+        "--loggingFormat",
         choices=("text", "json"),
         default=defaults.log_format,
         help="how log records are written to standard error (default: %(default)s)",
@@ -84,9 +104,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
-        default=defaults.log_level,
-        help="the least that is logged (default: %(default)s)",
+        help=f"the least that is logged (default: {defaults.log_level})",
     )
+    telemetryflags.declare(parser)
 
 
 def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Settings) -> None:
@@ -152,8 +172,12 @@ def run(options: argparse.Namespace) -> int:
         service_call_token_file=options.service_call_token_file,
         service_call_token_namespaces=options.service_call_token_namespaces,
         max_api_call_response_length=options.max_api_call_response_length,
+        background_scan_interval=options.background_scan_interval,
+        omit_events=options.omit_events,
         log_format=options.log_format,
-        log_level=options.log_level,
+        log_level=options.log_level or telemetryflags.log_level(options, settings.Settings().log_level),
+        metrics_host=options.metricsHost or None,
+        telemetry=telemetryflags.read(options),
     )
     kopfimport.import_kopf()
     from kymograph.runtime import assemble  # noqa: PLC0415  # imports Kopf, which the line before prepares
@@ -213,6 +237,25 @@ def _boolean(text: str) -> bool:
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+def _interval(text: str) -> float:
+    try:
+        nanoseconds = duration.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+    if nanoseconds < duration.MINUTE:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least a minute, 1m")
+    return nanoseconds / duration.SECOND
+
+
+def _reasons(text: str) -> frozenset[str]:
+    chosen = _names(text)
+    known = ("PolicyViolation", "PolicyApplied", "PolicyError", "PolicySkipped")
+    unknown = chosen - set(known)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {','.join(known)}")
+    return chosen
 
 
 def _trusted(text: str) -> tuple[str, ...]:

@@ -27,9 +27,6 @@ SWEEP_EVERY = 300.0
 RETRY_AFTER = 5.0
 """Seconds until a failed comparison is tried again."""
 
-_AFTERWARDS = ("generate", "mutate.targets")
-_NOBODY = "is not supported by this version of the operator, which changes no other objects than a request's own"
-
 RESOURCES = {"ClusterPolicy": resources.CLUSTER_POLICIES, "Policy": resources.POLICIES}
 
 
@@ -182,27 +179,6 @@ class PolicyStore:
             listener(key, held)
 
 
-def compile_policy(document: Mapping[str, Any]) -> CompiledPolicy:
-    """Compile a policy that the operator is to enforce: all of it, or none.
-
-    Raises:
-        PolicyInvalid: It does not compile, or has rules whose work nobody does here; the engine and the command line
-            evaluate those, but what they ask for happens after a request.
-    """
-    compiled = compiler.compile_policy(document)
-    problems = []
-    for index, rule in enumerate(document["spec"]["rules"]):
-        for field in _AFTERWARDS:
-            where, inner = rule, field.split(".")
-            for part in inner:
-                where = where.get(part) if isinstance(where, Mapping) else None
-            if where:
-                problems.append(errors.Problem(f"spec.rules[{index}].{field}", _NOBODY))
-    if problems:
-        raise errors.PolicyInvalid(tuple(problems))
-    return compiled
-
-
 def register(registry: kopf.OperatorRegistry, store: PolicyStore) -> None:
     """Have Kopf tell the store of every change of a policy."""
 
@@ -237,7 +213,7 @@ def _same(before: Held, document: Mapping[str, Any]) -> bool:
 
 def _compile(key: Key, uid: str, generation: int, version: int, document: Mapping[str, Any]) -> Held:
     try:
-        compiled = compile_policy(document)
+        compiled = compiler.compile_policy(document)
     except errors.PolicyInvalid as invalid:
         logger.warning("%s %s does not compile and is not enforced: %s", key.kind, _path(key), invalid)
         return Held(key, uid, generation, version, None, invalid.problems, document)

@@ -40,6 +40,7 @@ _SPEC = (
 class _Rewritten(NamedTuple):
     kinds: tuple[str, ...]
     rule: policy.CompiledRule
+    document: Mapping[str, Any]
 
 
 def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
@@ -127,6 +128,7 @@ def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
         generates_existing=generates_existing,
         server_side_apply=server_side_apply,
         document=document,
+        rewritten=tuple(each.document for each in rewritten),
         **metadata,
     )
 
@@ -215,9 +217,9 @@ def _rewritten_rules(
         if len(others) < len(wanted):
             variants.append(((controllers.CRON_JOB,), rewrite.for_cron_jobs(document, wanted)))
         for kinds, variant in variants:
-            read = variant and reader.read(variant, f"spec.rules[{index}]", str(document["name"]))
-            if read:
-                rewritten.append(_Rewritten(kinds, read.rule))
+            read = reader.read(variant, f"spec.rules[{index}]", str(document["name"])) if variant else None
+            if variant and read:
+                rewritten.append(_Rewritten(kinds, read.rule, variant))
     return rewritten
 
 

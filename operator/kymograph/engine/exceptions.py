@@ -112,12 +112,11 @@ class Exceptions:
 NONE = Exceptions()
 
 
-def compile_exception(document: Mapping[str, Any], *, needs_kinds: bool = True) -> CompiledException:
+def compile_exception(document: Mapping[str, Any]) -> CompiledException:
     """Compile an exception.
 
     Args:
         document: The object, `kyverno.io/v2` or `v2beta1`, PolicyException; it is not changed.
-        needs_kinds: Each filter must name a kind, as at admission; Kyverno's command line does not ask for it.
 
     Raises:
         PolicyInvalid: With all problems that were found.
@@ -134,7 +133,7 @@ def compile_exception(document: Mapping[str, Any], *, needs_kinds: bool = True) 
     metadata = fields.Fields(held, "metadata", problems, tuple(held) if isinstance(held, Mapping) else ())
     spec = fields.Fields(top.raw("spec"), "spec", problems, _SPEC)
     background = spec.boolean("background", default=True)
-    matches, needs_labels, needs_roles = _match(spec, background=background, needs_kinds=needs_kinds)
+    matches, needs_labels, needs_roles = _match(spec, background=background)
     compiled = None
     if "conditions" in spec:
         try:
@@ -176,9 +175,7 @@ def _policies(spec: fields.Fields) -> dict[str, _Rules]:
     return policies
 
 
-def _match(
-    spec: fields.Fields, *, background: bool, needs_kinds: bool
-) -> tuple[Callable[[target.Target], bool], bool, bool]:
+def _match(spec: fields.Fields, *, background: bool) -> tuple[Callable[[target.Target], bool], bool, bool]:
     """Whether a target is matched, and whether that looks at the namespace's labels and at the user's roles."""
     if not isinstance(spec.raw("match"), Mapping):
         spec.wrong("match", "must be an object with any or all")
@@ -193,8 +190,6 @@ def _match(
         elsewhere = filters.read(_without(entry, "namespaceSelector"), path, fields.Problems())
         if not found.describes_resource and not isinstance(entry, Mapping):
             continue
-        if needs_kinds and not found.scope.kinds:
-            spec.problems.add(f"{path}.resources.kinds", "at least one kind must be specified")
         for name in _USER_INFO if background else ():
             if isinstance(entry, Mapping) and entry.get(name):
                 spec.problems.add(

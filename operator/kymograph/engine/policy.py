@@ -109,6 +109,7 @@ class CompiledPolicy:
         generates_existing: `generateExisting`: generate rules run for objects that exist when the policy is written.
         server_side_apply: `useServerSideApply`: what is generated is applied, not replaced.
         document: The policy as applied; not to be changed.
+        rewritten: The documents of the rules that were made for controllers of Pods, in order.
     """
 
     key: str
@@ -144,6 +145,7 @@ class CompiledPolicy:
     generates_existing: bool
     server_side_apply: bool
     document: Mapping[str, Any]
+    rewritten: tuple[Mapping[str, Any], ...] = ()
 
     def table(self, type_: str) -> RuleTable:
         """The rules of a type: `validate`, `mutate` or `generate`."""

@@ -5,6 +5,7 @@ items are one list: small in memory, endless to compare or to write, so nothing 
 container before the walk has been paid for.
 """
 
+import decimal
 import math
 import re
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ _NUMBER = re.compile(
     r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
 )
 _LONGEST_NUMBER = 400
+_SHORT = 1_000_000  # from here on, Go's `%v` writes floats with an exponent
 _TOO_DEEP = "the value is nested too deeply"
 _HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -111,7 +113,7 @@ def to_text(value: JSON, budget: Budget) -> str:
         case None:
             return "<nil>"
         case float():
-            return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+            return _float_text(value)
         case list() | dict():
             budget.spend(len(value) + 1)
             try:
@@ -121,6 +123,30 @@ def to_text(value: JSON, budget: Budget) -> str:
             budget.allocate(len(text))
             return text
     return str(value)
+
+
+def as_floats(value: JSON) -> JSON:
+    """A value of the context as Go has it there: every number is a float, which shows in the text of large ones.
+
+    Args:
+        value: What an expression gave, or a number that stands alone in a policy. Numbers in lists and maps that are
+            written in a policy stay integers in Go; they are not for this.
+    """
+    if type(value) is int:
+        return float(value) if abs(value) >= _SHORT else value
+    if type(value) is list and any(type(item) is int and abs(item) >= _SHORT for item in value):
+        return [as_floats(item) for item in value]
+    return value
+
+
+def _float_text(value: float) -> str:
+    """A float as Go's `%v` writes it: `1.5`, `100000`, `1e+06`."""
+    if math.isnan(value) or math.isinf(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    if value == 0 or 1e-4 <= abs(value) < _SHORT:
+        return str(int(value)) if value.is_integer() else repr(value)
+    digits, _, exponent = f"{decimal.Decimal(repr(value)).normalize():e}".partition("e")
+    return f"{digits}e{exponent[0]}{exponent[1:]:0>2}"
 
 
 def _container_text(value: list[Any] | dict[str, Any], budget: Budget) -> str:

@@ -8,7 +8,7 @@ deletes nothing.
 from kymograph.model import crd, policy
 
 GROUP = policy.GROUP
-VERSIONS = ("v2", "v2beta1")
+VERSION = "v2"
 PLURALS = {"CleanupPolicy": "cleanuppolicies", "ClusterCleanupPolicy": "clustercleanuppolicies"}
 
 _LONGEST_SCHEDULE = 1024

@@ -15,7 +15,7 @@ _STATUS = crd.open_record(
     {
         "ready": {"type": "boolean", "description": "Whether the policy is enforced."},
         "conditions": crd.conditions("Ready, with the problems of the policy when it is not"),
-        "rulecount": crd.open_record("How many rules of each type the policy holds, after automatic generation."),
+        "rulecount": crd.open_record("How many rules of each type the policy holds, as written."),
         "autogen": crd.open_record("The rules generated for Pod controllers."),
     },
 )

@@ -19,6 +19,8 @@ PARENT_MODES = ("respect", "link", "ignore")
 PROTOCOLS = ("grpc", "http/protobuf")
 CONTROLLERS = ("admission", "background", "cleanup", "reports")
 TEMPORALITIES = ("cumulative", "delta")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 PREFIXES = ("", "kyverno_")
 
 SECRET_LABEL = "kymograph.dev/telemetry"  # noqa: S105 - the name of a label
@@ -298,11 +300,32 @@ _METRICS = crd.record(
     },
 )
 
+_LOG_LEVEL: crd.Schema = {"type": "string", "enum": list(LOG_LEVELS)}
+
+_LOGS = crd.record(
+    "What the operator logs, on standard error. What is not said here is as its flags say.",
+    {
+        "level": {**_LOG_LEVEL, "description": "The least that is logged."},
+        "format": {
+            "type": "string",
+            "enum": list(LOG_FORMATS),
+            "description": "Text for people, or json: one object a line.",
+        },
+        "loggers": {
+            "type": "object",
+            "description": "Levels of single loggers (kymograph.controllers.admission) and of those below them.",
+            "maxProperties": 64,
+            "additionalProperties": {**_LOG_LEVEL, "description": "The least that this logger logs."},
+        },
+    },
+)
+
 _SPEC = crd.record(
     "Where telemetry goes. A change applies at once, without a restart.",
     {
         "traces": _TRACES,
         "metrics": _METRICS,
+        "logs": _LOGS,
         "resourceAttributes": {
             "type": "object",
             "description": "Attributes on everything the operator emits, such as k8s.cluster.name.",

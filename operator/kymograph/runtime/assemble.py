@@ -8,8 +8,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
-import os
-import pathlib
 import random
 import socket
 import time
@@ -20,19 +18,33 @@ import kopf
 from opentelemetry import trace
 
 from kymograph import __version__
+from kymograph.clients.kubernetes import account, connection, discovery, informer, resources
 from kymograph.clients.kubernetes import client as clients
-from kymograph.clients.kubernetes import connection, discovery, informer, resources
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.controllers import exceptions, policies, policymetrics
-from kymograph.controllers.admission import facts, handlers, registration, review, rolebindings, server, spans
+from kymograph.controllers.admission import (
+    facts,
+    handlers,
+    privileges,
+    registration,
+    review,
+    rolebindings,
+    server,
+    spans,
+    updaterequests,
+)
 from kymograph.controllers.admission.metrics import ReviewMetrics
+from kymograph.controllers.background import controller as background
 from kymograph.controllers.background import status
-from kymograph.controllers.cleanup import clock
+from kymograph.controllers.cleanup import clock, collections
 from kymograph.controllers.cleanup import controller as cleanup
+from kymograph.controllers.events import recorder, telling
 from kymograph.controllers.reports import controller as reports
-from kymograph.model import exception, globalcontext
+from kymograph.controllers.reports.scans import controller as scans
+from kymograph.model import cleanuppolicy, exception, globalcontext
 from kymograph.runtime import (
     certificates,
+    connecting,
     errors,
     health,
     leadership,
@@ -48,7 +60,7 @@ from kymograph.runtime import (
 )
 from kymograph.runtime.settings import CONTROLLERS, Settings
 from kymograph.telemetry.current import ClientSpans
-from kymograph.telemetry.instruments import leader_election
+from kymograph.telemetry.instruments import leader_election, update_requests
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -80,9 +92,9 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     Raises:
         RuntimeFailure: It cannot run; the text says what to change.
     """
-    logs.configure(settings.log_format, settings.log_level)
+    log = logs.Log(settings.log_format, settings.log_level)
     try:
-        connected = _connect(settings, environ)
+        connected = connecting.connect(settings.kubeconfig, environ)
     except kubernetes_errors.ConnectionInvalid as error:
         raise errors.SettingsInvalid(str(error)) from error
     namespace = settings.namespace or connected.namespace
@@ -91,7 +103,7 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
         stack.push_async_callback(telemetry.shutdown, FLUSH)
         client = clients.KubernetesClient(connected, telemetry.client_spans)
         stack.push_async_callback(client.close)
-        process = _Process(settings, namespace, client, telemetry, connected, environ)
+        process = _Process(settings, namespace, client, telemetry, connected, environ, log)
         stack.callback(process.forget_unstarted)
         try:
             await process.run(stack)
@@ -112,6 +124,7 @@ class _Process:
         telemetry: Telemetry,
         connected: connection.Connection,
         environ: Mapping[str, str],
+        log: logs.Log,
     ) -> None:
         self.settings = settings
         self.namespace = namespace
@@ -125,12 +138,23 @@ class _Process:
         self.on_kinds_changed: list[Callable[[], None]] = []
         self.registry = kopf.OperatorRegistry()
         self.stop = lifecycle.Stop()
-        self.metrics = metricserver.MetricServer(telemetry)
+        self.metrics = metricserver.MetricServer(telemetry, settings.metrics_host)
         secrets = telemetrysecrets.TelemetrySecrets(client, namespace)
-        self.tracing = tracing.Tracing(client, telemetry, self.metrics, secrets, environ, _now)
+        started_with = tracing.StartedWith(environ, settings.telemetry)
+        self.tracing = tracing.Tracing(client, telemetry, self.metrics, secrets, started_with, log.apply, _now)
         self.covers: Callable[[int], Awaitable[None]] = _at_once
+        self.account = ""
         self.reports: reports.Reports | None = None
         self.untraced = clients.KubernetesClient(connected, ClientSpans(trace.NoOpTracer(), time.monotonic_ns))
+        self.events = recorder.Recorder(
+            self.untraced,
+            time.monotonic_ns,
+            _now,
+            environ.get("POD_NAME") or socket.gethostname(),
+            lambda: telemetry.instruments.events_dropped.bind(()).add(),
+            settings.omit_events,
+        )
+        self.telling = telling.Telling(self.events, lambda: self.exceptions.current)
         self.lock = lease.LeaseLock(self.untraced, namespace, _lease(settings.controllers), _now)
         self.leader = leadership.Leader(self.lock, _identity(settings, environ), time.monotonic, random.random)
         meter = telemetry.meter_provider.get_meter("kymograph", __version__)
@@ -161,13 +185,18 @@ class _Process:
                 lambda: self.exceptions.current,
             )
             self.tasks += [self.reports.run(), self.leader.lead(self.reports.sweep)]
-        self.tasks.append(self.exceptions.run())
-        https = await self._admission(stack) if "admission" in self.settings.controllers else None
+        self.tasks += [self.exceptions.run(), self.events.run()]
+        self.account = await self._account()
+        answers = self._answers(stack)
+        if self.reports is not None:
+            self._scans(self.reports, answers)
+        https = await self._admission(answers) if "admission" in self.settings.controllers else None
         if "background" in self.settings.controllers:
+            self._background(answers)
             writer = status.PolicyStatusWriter(self.client, self.store, self.telemetry, self.covers, _now)
             self.tasks += [self.leader.lead(writer.run), self.leader.lead(self.tracing.report)]
         if "cleanup" in self.settings.controllers:
-            self.tasks.append(self.leader.lead(self._clean_up))
+            self.tasks.append(self.leader.lead(lambda: self._clean_up(answers)))
         self.on_kinds_changed.append(self.store.suspect)  # with its definition, every policy of a kind goes
         self.tasks += [self._watch_kinds(), self.leader.run(), self.lock.watch(self.leader.noticed).run()]
         async with lifecycle.supervised(self.tasks, self.stop):
@@ -185,32 +214,89 @@ class _Process:
         for task in self.tasks:
             task.close()
 
-    async def _admission(self, stack: contextlib.AsyncExitStack) -> server.Server:
-        """Everything that a review needs; serving once it is there."""
+    async def _account(self) -> str:
+        """The operator's own user name; empty where the API server does not tell."""
+        try:
+            return await account.username(self.client)
+        except kubernetes_errors.StatusError as error:
+            logger.warning("The API server does not tell who we are, loops between policies go unseen: %s", error)
+            return ""
+
+    def _answers(self, stack: contextlib.AsyncExitStack) -> facts.Facts:
+        """What answers the questions of rules, wherever they are evaluated."""
         client, telemetry = self.client, self.telemetry
         reached = outside.Outside(self.settings, self.namespace, client, self.catalogues, telemetry, _now)
         stack.push_async_callback(reached.close)
-        self.tasks += [*reached.tasks, self.leader.lead(reached.status.run)]
+        labels = facts.namespaces(client, lambda name: telemetry.cells.forget({"resource_namespace": name}))
+        bindings = rolebindings.RoleBindings(client, self.store, self.exceptions)
+        self.tasks += [*reached.tasks, self.leader.lead(reached.status.run), labels.run(), bindings.run()]
+        return facts.Facts(facts.ClusterFacts(client, labels, self.catalogues, bindings), reached.facts)
+
+    def _scans(self, reporting: reports.Reports, answers: facts.Facts) -> None:
+        """What is said of objects that nobody sends to the webhooks, by the replica that leads."""
+        scanning = scans.Scans(
+            self.client,
+            self.catalogues,
+            self.store,
+            reporting,
+            answers,
+            lambda: self.exceptions.current,
+            self.telling,
+            self.telemetry,
+            time.monotonic_ns,
+            time.time_ns,
+            self.namespace,
+            self.settings.background_scan_interval,
+        )
+        self.exceptions.listen(scanning.changes.exceptions_changed)
+        self.on_kinds_changed.append(scanning.changes.kinds_changed)
+        self.tasks.append(self.leader.lead(scanning.run))
+
+    def _background(self, answers: facts.Facts) -> None:
+        """What is done after requests, by the replica that leads."""
+        working = background.Background(
+            self.client,
+            self.catalogues,
+            self.store,
+            answers,
+            self.telemetry,
+            self.namespace,
+            lambda: self.account,
+            lambda: self.exceptions.current,
+            time.monotonic_ns,
+            lambda: self.client.server_time or _now(),
+        )
+        meter = self.telemetry.meter_provider.get_meter("kymograph", __version__)
+        update_requests.observe(meter, lambda: working.depth, lambda: working.age)
+        self.on_kinds_changed.append(working.look_again)
+        self.tasks.append(self.leader.lead(working.run))
+
+    async def _admission(self, answers: facts.Facts) -> server.Server:
+        """Everything that a review needs; serving once it is there."""
+        client, telemetry = self.client, self.telemetry
         registered = registration.Registration(client, self.store, self.catalogues, telemetry)
         self.on_kinds_changed.append(registered.kinds_changed)
         self.covers = registered.covers
-        labels = facts.namespaces(client, lambda name: telemetry.cells.forget({"resource_namespace": name}))
-        bindings = rolebindings.RoleBindings(client, self.store, self.exceptions)
         metrics = ReviewMetrics(telemetry.instruments, self.store)
         reviews = review.Reviews(
             self.store,
-            facts.Facts(facts.ClusterFacts(client, labels, self.catalogues, bindings), reached.facts),
+            answers,
             telemetry,
             metrics,
             time.monotonic_ns,
             self.reports.decided if self.reports is not None else None,
             lambda: self.exceptions.current,
+            updaterequests.UpdateRequests(client, self.namespace, lambda: self.account),
+            self.telling,
         )
         checks: dict[tuple[str, str], handlers.Check] = {
             (exception.VERSION, exception.PLURAL): self.exceptions.check,
             (globalcontext.VERSION, globalcontext.PLURAL): outside.check_entry,
         }
-        handlers.register(self.registry, reviews, self.catalogues, checks)
+        cleanable = collections.Check(client, self.catalogues)
+        checks |= {(cleanuppolicy.VERSION, plural): cleanable for plural in cleanuppolicy.PLURALS.values()}
+        may = privileges.Privileges(client, lambda: self.account)
+        handlers.register(self.registry, reviews, self.catalogues, checks, may)
         registration.register(self.registry, registered)
         self.seam = handlers.Seam()
         tls = server.TLS()
@@ -225,8 +311,6 @@ class _Process:
             "the webhook configurations are not written yet", lambda: registered.registered or self.leader.followed
         )
         self.tasks += [
-            labels.run(),
-            bindings.run(),
             self.leader.lead(registered.run),
             certificate.run(),
             self._serve(https, serving),
@@ -259,14 +343,18 @@ class _Process:
         serving.set()
         await asyncio.Event().wait()
 
-    async def _clean_up(self) -> None:
-        """Clean up, each time of leading with a controller of its own: it begins with what the cluster says."""
-        cleaner = cleanup.TTLController(
-            self.client, self.catalogues, self.telemetry, clock.SystemClock(), self.namespace
+    async def _clean_up(self, answers: facts.Facts) -> None:
+        """Clean up, each time of leading with controllers of their own: they begin with what the cluster says."""
+        time_of_day = clock.SystemClock()
+        cleaner = cleanup.TTLController(self.client, self.catalogues, self.telemetry, time_of_day, self.namespace)
+        policies_of_cleanup = cleanup.policies(
+            self.client, self.catalogues, answers, self.telemetry, time_of_day, self.namespace
         )
         self.on_kinds_changed.append(cleaner.look_again)
         try:
-            await cleaner.run()
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(cleaner.run())
+                parts.create_task(policies_of_cleanup.run())
         finally:
             self.on_kinds_changed.remove(cleaner.look_again)
 
@@ -302,19 +390,6 @@ class _Process:
             await https.drain(DRAIN)
         if self.reports is not None:
             await self.reports.drain(REPORTS_DRAIN)
-
-
-def _connect(settings: Settings, environ: Mapping[str, str]) -> connection.Connection:
-    if settings.kubeconfig is not None:
-        return connection.from_kubeconfig(settings.kubeconfig)
-    host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
-    if host and port:
-        return connection.in_cluster(host, port)
-    configured = environ.get("KUBECONFIG")
-    if configured and os.pathsep in configured:
-        raise errors.SettingsInvalid("KUBECONFIG names several files: choose one with --kubeconfig")
-    default = pathlib.Path(environ.get("HOME", "/"), ".kube", "config")
-    return connection.from_kubeconfig(pathlib.Path(configured) if configured else default)
 
 
 def _facts(namespace: str, environ: Mapping[str, str]) -> dict[str, str]:

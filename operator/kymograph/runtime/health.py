@@ -54,15 +54,15 @@ async def serve(health: Health, port: int) -> web.AppRunner:
     return await listen(application, port)
 
 
-async def listen(application: web.Application, port: int) -> web.AppRunner:
-    """Serve a small plain-HTTP application on all addresses.
+async def listen(application: web.Application, port: int, host: str | None = None) -> web.AppRunner:
+    """Serve a small plain-HTTP application on an address, or on all.
 
     Raises:
         PortTaken: Another process listens on the port.
     """
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, None, port)
+    site = web.TCPSite(runner, host, port)
     try:
         await site.start()
     except OSError as error:

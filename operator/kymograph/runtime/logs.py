@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from kymograph.telemetry import current
+from kymograph.telemetry import current, logsettings
 
 _QUIET = ("kopf", "aiohttp", "asyncio", "opentelemetry", "urllib3")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -52,13 +52,42 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def configure(log_format: str, level: str) -> None:
-    """Send the records of all loggers to standard error; libraries only speak up about what is wrong."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+class Log:
+    """The log of the process: the records of all loggers, on standard error. Libraries only say what is wrong.
+
+    Args:
+        log_format: How records are written, `text` or `json`.
+        level: The least that is logged, a level of the standard library's logging in lower case.
+    """
+
+    def __init__(self, log_format: str, level: str) -> None:
+        self._started = logsettings.LogSettings(level, log_format)
+        self._named: frozenset[str] = frozenset()
+        self._handler = logging.StreamHandler(sys.stderr)
+        self._handler.setFormatter(_formatter(log_format))
+        logging.basicConfig(level=level.upper(), handlers=[self._handler], force=True)
+        self.apply(self._started)
+
+    def apply(self, wanted: logsettings.LogSettings) -> None:
+        """Write records so from now on; what is left open is as the process was started with. No record is lost."""
+        self._handler.setFormatter(_formatter(wanted.format or self._started.format))
+        level = _number(wanted.level or self._started.level)
+        logging.getLogger().setLevel(level)
+        for name in self._named.difference(wanted.loggers):
+            logging.getLogger(name).setLevel(logging.NOTSET)
+        for name in _QUIET:
+            logging.getLogger(name).setLevel(max(logging.WARNING, level))
+        for name, own in wanted.loggers.items():
+            logging.getLogger(name).setLevel(_number(own))
+        self._named = frozenset(wanted.loggers)
+
+
+def _formatter(log_format: str | None) -> logging.Formatter:
+    return JsonFormatter() if log_format == "json" else TextFormatter()
+
+
+def _number(level: str | None) -> int:
+    return logging.getLevelNamesMapping()[(level or "info").upper()]
 
 
 def _context() -> dict[str, str]:

@@ -16,10 +16,12 @@ class MetricServer:
 
     Args:
         telemetry: Whose metrics.
+        host: The address they are served on; None for all.
     """
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, host: str | None = None) -> None:
         self._telemetry = telemetry
+        self._host = host
         self._runner: web.AppRunner | None = None
         self._port: int | None = None
 
@@ -45,7 +47,7 @@ class MetricServer:
     async def _start(self, port: int) -> web.AppRunner:
         application = web.Application()
         application.router.add_get("/metrics", self._metrics)
-        runner = await health.listen(application, port)
+        runner = await health.listen(application, port, self._host)
         logger.info("Metrics are served on port %d", port)
         return runner
 

@@ -3,6 +3,8 @@
 import dataclasses
 import pathlib
 
+from kymograph.telemetry import defaults
+
 CONTROLLERS = ("admission", "background", "cleanup", "reports")
 
 
@@ -27,8 +29,12 @@ class Settings:
         service_call_token_file: The token that calls on behalf of the following policies carry.
         service_call_token_namespaces: Namespaces of these policies; see `clients.http.token`.
         max_api_call_response_length: Bytes that an answer to a policy's call may have.
+        background_scan_interval: Seconds between two scans of all existing objects.
+        omit_events: Reasons of Events that are not wanted.
         log_format: `text` or `json`.
         log_level: A level of the standard library's logging, in lower case.
+        metrics_host: The address that metrics are served on; None for all.
+        telemetry: What applies where the TracingConfiguration says nothing.
     """
 
     controllers: frozenset[str] = frozenset(CONTROLLERS)
@@ -47,5 +53,9 @@ class Settings:
     service_call_token_file: pathlib.Path = pathlib.Path("/var/run/secrets/kymograph/service-calls/token")
     service_call_token_namespaces: frozenset[str] = frozenset()
     max_api_call_response_length: int = 10_000_000
+    background_scan_interval: float = 3600.0
+    omit_events: frozenset[str] = frozenset({"PolicyApplied", "PolicySkipped"})
     log_format: str = "text"
     log_level: str = "info"
+    metrics_host: str | None = None
+    telemetry: defaults.Defaults = defaults.NONE

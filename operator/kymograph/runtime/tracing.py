@@ -5,6 +5,7 @@ a condition changes, and its counts now and then while they change.
 """
 
 import asyncio
+import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.model import tracingconfiguration as model
 from kymograph.runtime import errors, metricserver, telemetrysecrets, tracingstatus
-from kymograph.telemetry import destination, settings
+from kymograph.telemetry import defaults, destination, logsettings, settings
 from kymograph.telemetry import errors as telemetry_errors
 from kymograph.telemetry.providers import Telemetry
 
@@ -47,6 +48,19 @@ class Cluster(Protocol):
         """Patch an object by a JSON merge patch."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class StartedWith:
+    """What stands under the resource.
+
+    Attributes:
+        environ: Environment variables, for OpenTelemetry's defaults of exporters.
+        flags: What flags say, before them.
+    """
+
+    environ: Mapping[str, str]
+    flags: defaults.Defaults = defaults.NONE
+
+
 class Tracing:
     """Applies the TracingConfiguration and reports on it.
 
@@ -55,7 +69,8 @@ class Tracing:
         telemetry: What is configured.
         metrics: The pull endpoint, which is configured too.
         secrets: Reads the Secrets that exporters use.
-        environ: Environment variables, for OpenTelemetry's defaults of exporters.
+        started_with: What stands under the resource.
+        apply_logs: Changes how the process logs.
         now: The time of a condition's transition.
     """
 
@@ -65,14 +80,16 @@ class Tracing:
         telemetry: Telemetry,
         metrics: metricserver.MetricServer,
         secrets: telemetrysecrets.TelemetrySecrets,
-        environ: Mapping[str, str],
+        started_with: StartedWith,
+        apply_logs: Callable[[logsettings.LogSettings], None],
         now: Callable[[], dt.datetime],
     ) -> None:
         self._client = client
         self._telemetry = telemetry
         self._metrics = metrics
         self._secrets = secrets
-        self._environ = environ
+        self._started_with = started_with
+        self._apply_logs = apply_logs
         self._now = now
         self._document: Mapping[str, Any] | None = None
         self._applied = settings.TelemetrySettings()
@@ -117,8 +134,11 @@ class Tracing:
             return await self._client.get(resources.TRACING_CONFIGURATIONS, model.NAME)
         except kubernetes_errors.NotFound:
             pass
+        made = model.default()
+        if self._started_with.flags != defaults.NONE:
+            made["spec"] = {}  # what it says would win over the flags
         try:
-            return await self._client.create(resources.TRACING_CONFIGURATIONS, model.default())
+            return await self._client.create(resources.TRACING_CONFIGURATIONS, made)
         except kubernetes_errors.Conflict:
             return await self._client.get(resources.TRACING_CONFIGURATIONS, model.NAME)
 
@@ -173,7 +193,7 @@ class Tracing:
 
     async def _apply(self, spec: Mapping[str, Any]) -> None:
         try:
-            wanted = settings.from_spec(spec, self._environ)
+            wanted = settings.from_spec(spec, self._started_with.environ, self._started_with.flags)
             secrets = await self._secrets.read(wanted.secrets)
             await self._put_in_force(wanted, secrets)
         except (telemetry_errors.TelemetryError, errors.PortTaken, kubernetes_errors.KubernetesError) as error:
@@ -200,6 +220,7 @@ class Tracing:
         except telemetry_errors.TelemetryError:
             await self._metrics.serve(port)
             raise
+        self._apply_logs(wanted.logs)
 
     def _status(self, document: Mapping[str, Any]) -> dict[str, Any]:
         telemetry = self._telemetry

@@ -13,6 +13,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+from kymograph.telemetry import defaults as startup
 from kymograph.telemetry import environment, errors, trust
 
 TIMEOUT = 10.0
@@ -107,7 +108,7 @@ class ExporterSettings:
     @property
     def plaintext(self) -> bool:
         """Whether the connection is without TLS: asked for, or implied by a loopback endpoint."""
-        return self.insecure or (self.tls is None and _is_loopback(host_of(self.endpoint)))
+        return self.insecure or (self.tls is None and is_loopback(host_of(self.endpoint)))
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -205,7 +206,11 @@ def resolve(wanted: ExporterSettings, secrets: Secrets, path: str = "traces") ->
 
 
 def from_spec(
-    spec: Mapping[str, Any], path: str, signal: Signal, environ: Mapping[str, str] = types.MappingProxyType({})
+    spec: Mapping[str, Any],
+    path: str,
+    signal: Signal,
+    environ: Mapping[str, str] = types.MappingProxyType({}),
+    flags: startup.ExporterDefaults = startup.NONE.traces,
 ) -> dict[str, Any]:
     """Read the fields that exporters of all signals have.
 
@@ -217,6 +222,7 @@ def from_spec(
         path: That part's own path in the spec, for errors.
         signal: What is exported.
         environ: Environment variables: `OTEL_EXPORTER_OTLP_*` are the defaults of what the spec does not say.
+        flags: What the process was started with; it stands before the environment.
 
     Returns:
         The keyword arguments of `ExporterSettings`.
@@ -224,7 +230,7 @@ def from_spec(
     Raises:
         SettingsInvalid: A field, or a variable of the environment, has a value that cannot be used.
     """
-    defaults = environment.exporter_defaults(environ, signal.name)
+    defaults = flags.over(environment.exporter_defaults(environ, signal.name))
     protocol = spec.get("protocol") or defaults.protocol or Protocol.GRPC
     if protocol not in tuple(Protocol):
         raise errors.SettingsInvalid(f"{path}.protocol", f"{protocol!r} is none of {', '.join(Protocol)}")
@@ -243,7 +249,8 @@ def from_spec(
         read["path"] = defaults.path if defaults.path is not None else signal.value
         if read["tls"] is None:
             read["insecure"] = read["insecure"] or defaults.insecure
-            read["tls"] = None if read["insecure"] else TLS()
+            ca = SecretKey(defaults.ca_secret, startup.CA_ENTRY) if defaults.ca_secret else None
+            read["tls"] = None if read["insecure"] else TLS(ca)
         named = {header.name for header in read["headers"]}
         read["headers"] += tuple(Header(name, value) for name, value in defaults.headers if name not in named)
     if not isinstance(read["endpoint"], str) or not _is_host_and_port(read["endpoint"]):
@@ -259,6 +266,16 @@ def from_spec(
 def host_of(endpoint: str) -> str:
     """The host of `host:port`, without brackets."""
     return endpoint.rpartition(":")[0].removeprefix("[").removesuffix("]")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _tls(spec: Mapping[str, Any], path: str) -> TLS:
@@ -320,12 +337,3 @@ def _is_host_and_port(endpoint: str) -> bool:
     bracketed = host.startswith("[") and host.endswith("]")
     bare = bool(host) and not any(character in host for character in ":/@ []")
     return (bracketed or bare) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,9 +1,10 @@
 """What OpenTelemetry's standard environment variables say about exporters: the defaults under a TracingConfiguration.
 
-Source: https://opentelemetry.io/docs/specs/otel/protocol/exporter/. Read: endpoint, headers, protocol, timeout and
-compression, each also in the form for one signal (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`), which stands above the one for
-all. A timeout is in milliseconds, as the specification has it and OpenTelemetry's own Python exporters do not.
-Files of certificates are not read: certificates come from Secrets, which are followed when they change.
+Source: https://opentelemetry.io/docs/specs/otel/protocol/exporter/. Read: the sampler, and of exporters endpoint,
+headers, protocol, timeout and compression, each also in the form for one signal (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`),
+which stands above the one for all. A timeout is in milliseconds, as the specification has it and OpenTelemetry's own
+Python exporters do not. Files of certificates are not read: certificates come from Secrets, which are followed when
+they change.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from kymograph.telemetry import errors
 
 _PORTS = {"http": 80, "https": 443}
+_SAMPLER = "OTEL_TRACES_SAMPLER"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class ExporterDefaults:
         protocol: As written.
         timeout: Seconds.
         gzip: Compress exports.
+        ca_secret: The Secret that holds the endpoint's authorities; no variable says it, flags do.
     """
 
     endpoint: str | None = None
@@ -36,6 +39,7 @@ class ExporterDefaults:
     protocol: str | None = None
     timeout: float | None = None
     gzip: bool = False
+    ca_secret: str = ""
 
 
 def exporter_defaults(environ: Mapping[str, str], signal: str) -> ExporterDefaults:
@@ -67,6 +71,32 @@ def exporter_defaults(environ: Mapping[str, str], signal: str) -> ExporterDefaul
         timeout=_seconds(*read("TIMEOUT")),
         gzip=compression[1] == "gzip",
     )
+
+
+def sampling_rate_per_million(environ: Mapping[str, str]) -> int | None:
+    """The rate of `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`; None where they say nothing.
+
+    What becomes of a caller's decision is for `traces.parent` to say: `parentbased_` makes no difference.
+
+    Raises:
+        SettingsInvalid: A variable has a value that cannot be used.
+    """
+    sampler = environ.get(_SAMPLER, "").strip()
+    if not sampler:
+        return None
+    root = sampler.removeprefix("parentbased_")
+    if root in {"always_on", "always_off"}:
+        return 1_000_000 if root == "always_on" else 0
+    if root != "traceidratio":
+        raise errors.SettingsInvalid(_SAMPLER, f"{sampler!r} is none of always_on, always_off and traceidratio")
+    argument = environ.get(f"{_SAMPLER}_ARG", "").strip() or "1"
+    try:
+        ratio = float(argument)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise errors.SettingsInvalid(f"{_SAMPLER}_ARG", f"{argument!r} is not between 0 and 1")
+    return round(ratio * 1_000_000)
 
 
 def _endpoint(name: str, url: str, signal: str) -> tuple[str | None, bool, str | None]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kymograph.apimachinery import duration, wildcard
+from kymograph.telemetry import defaults as startup
 from kymograph.telemetry import destination, errors
 
 PREFIXES = ("", "kyverno_")
@@ -117,18 +118,23 @@ class MetricSettings:
     cardinality_limit: int = CARDINALITY_LIMIT
 
 
-def from_spec(spec: Mapping[str, Any], environ: Mapping[str, str] = types.MappingProxyType({})) -> MetricSettings:
+def from_spec(
+    spec: Mapping[str, Any],
+    environ: Mapping[str, str] = types.MappingProxyType({}),
+    defaults: startup.Defaults = startup.NONE,
+) -> MetricSettings:
     """Read `spec.metrics` of a TracingConfiguration.
 
     Args:
         spec: That part of the spec, as decoded from JSON.
         environ: Environment variables: OpenTelemetry's are the defaults of what the spec does not say about a push.
+        defaults: What the process was started with.
 
     Raises:
         SettingsInvalid: A field has a value that cannot be used.
     """
     prometheus = spec.get("prometheus") or {}
-    port = prometheus.get("port", 8000)
+    port = prometheus.get("port", defaults.prometheus_port)
     if not isinstance(port, int) or not 0 < port < 65536:
         raise errors.SettingsInvalid("metrics.prometheus.port", f"{port!r} is not a port")
     prefix = spec.get("prefix", "")
@@ -141,11 +147,12 @@ def from_spec(spec: Mapping[str, Any], environ: Mapping[str, str] = types.Mappin
             f"{limit!r} is not between {LEAST_CARDINALITY_LIMIT} and {MOST_CARDINALITY_LIMIT}",
         )
     namespaces = spec.get("namespaces") or {}
+    otlp = spec.get("otlp", {} if defaults.pushed else None)
     exposure = {name: _exposure(name, shown or {}) for name, shown in (spec.get("exposure") or {}).items()}
     return MetricSettings(
-        prometheus_enabled=bool(prometheus.get("enabled", True)),
+        prometheus_enabled=bool(prometheus.get("enabled", defaults.prometheus)),
         prometheus_port=port,
-        otlp=None if spec.get("otlp") is None else _push(spec["otlp"], environ),
+        otlp=None if otlp is None else _push(otlp, environ, defaults.metrics),
         prefix=prefix,
         exposure=types.MappingProxyType(exposure),
         namespaces=NamespaceFilter(
@@ -156,13 +163,13 @@ def from_spec(spec: Mapping[str, Any], environ: Mapping[str, str] = types.Mappin
     )
 
 
-def _push(spec: Mapping[str, Any], environ: Mapping[str, str]) -> PushSettings:
+def _push(spec: Mapping[str, Any], environ: Mapping[str, str], flags: startup.ExporterDefaults) -> PushSettings:
     path = "metrics.otlp"
     temporality = spec.get("temporality") or _preferred_temporality(environ)
     if temporality not in tuple(Temporality):
         raise errors.SettingsInvalid(f"{path}.temporality", f"{temporality!r} is none of {', '.join(Temporality)}")
     return PushSettings(
-        **destination.from_spec(spec, path, destination.Signal.METRICS, environ),
+        **destination.from_spec(spec, path, destination.Signal.METRICS, environ, flags),
         interval=_interval(spec.get("interval"), environ),
         temporality=Temporality(temporality),
     )

@@ -53,29 +53,26 @@ def read(record: recorder.Recorder, ended: int, span_id: int) -> tuple[list[Step
 
     for entry in record.log:
         if len(entry) == recorder.SHORT:
-            rule, outcome, detail, began, decided, ended_at, match = entry
-            span_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
-            rule_id = span_id
-            span_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
+            rule, outcome, detail, began, decided, left, match = entry
+            rule_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
+            span_id = rule_id + _STRIDE & _LOW_64_BITS or _STRIDE
             began += offset
             steps.append((span_id, rule_id, recorder.MATCH, rule, match, "", began, decided + offset))
-            steps.append((rule_id, inside, recorder.RULE, rule, outcome, detail, began, ended_at + offset))
+            steps.append((rule_id, inside, recorder.RULE, rule, outcome, detail, began, left + offset))
             continue
         head, body, now = entry
         if isinstance(head, str):
-            *begun, start = open_steps.pop()
-            inside = begun[1]
-            steps.append((*begun, head, str(body), start, now + offset))
-        elif isinstance(body, recorder.ClientBegin):
-            around = body.parent_id if body.parent_id in open_calls else inside
-            open_calls[body.span_id] = around, body, now + offset
-        elif isinstance(body, recorder.ClientEnd):
-            if (call := open_calls.pop(body.span_id, None)) is not None:
-                calls.append(_ended(call, body.attributes, body.error, now + offset))
-        else:
+            step_id, inside, code, subject, start = open_steps.pop()
+            steps.append((step_id, inside, code, subject, head, body, start, now + offset))
+        elif head >= 0:
             span_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
             open_steps.append((span_id, inside, head, body, now + offset))
             inside = span_id
+        elif head == recorder.CLIENT_BEGIN:
+            around = body.parent_id if body.parent_id in open_calls else inside
+            open_calls[body.span_id] = around, body, now + offset
+        elif (call := open_calls.pop(body.span_id, None)) is not None:
+            calls.append(_ended(call, body.attributes, body.error, now + offset))
 
     steps += ((*begun, "", "", start, ended) for *begun, start in reversed(open_steps))
     calls += (_ended(call, {}, "", ended) for call in open_calls.values())

@@ -11,7 +11,6 @@ from kymograph.telemetry import delivery, destination, encoding, errors, metrice
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import ReadableSpan
 
 
 def deliveries(to: destination.Destination, signal: destination.Signal) -> delivery.Delivery:
@@ -29,13 +28,14 @@ class SpanExporter:
 
     Args:
         to: Where to.
+        origin: Whose spans those are that come as bytes.
     """
 
-    def __init__(self, to: destination.Destination) -> None:
-        self._encoder = encoding.Encoder()
+    def __init__(self, to: destination.Destination, origin: encoding.Origin) -> None:
+        self._encoder = encoding.Encoder(origin)
         self._delivery = deliveries(to, destination.Signal.TRACES)
 
-    def export(self, spans: "Sequence[ReadableSpan]") -> None:
+    def export(self, spans: Sequence[encoding.Span]) -> None:
         """Deliver a batch.
 
         Raises:

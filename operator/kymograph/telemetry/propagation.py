@@ -5,8 +5,8 @@ fails a request. Of the flags only `sampled` is written: receivers built on Open
 header whose flags exceed 02 until they learned the `random` bit, and the API server is one.
 """
 
-import dataclasses
 import re
+from typing import NamedTuple
 
 MAX_TRACESTATE_LENGTH = 512
 """Characters of `tracestate` that a receiver must be ready to pass on; a longer one is not passed on at all."""
@@ -19,8 +19,7 @@ _MAX_MEMBERS = 32
 _SAMPLED = 0x01
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RemoteParent:
+class RemoteParent(NamedTuple):
     """The span of a caller in another process.
 
     Attributes:

@@ -6,6 +6,7 @@ exporter behind the queue, the settings the sampler reads, the content of the re
 """
 
 import asyncio
+import functools
 import importlib
 import time
 import uuid
@@ -24,12 +25,14 @@ from kymograph.telemetry import (
     cells,
     current,
     destination,
+    encoding,
     errors,
     export,
     instruments,
     prometheus,
     propagation,
     push,
+    recordencoding,
     recorder,
     rendering,
     resource,
@@ -37,7 +40,7 @@ from kymograph.telemetry import (
     semconv,
     settings,
 )
-from kymograph.telemetry.instruments import capped_traces, exported_spans
+from kymograph.telemetry.instruments import capped_traces, exported_spans, trace_context
 from kymograph.telemetry.metricsettings import Temporality
 
 if TYPE_CHECKING:
@@ -51,9 +54,9 @@ MadeT = TypeVar("MadeT")
 MakeExporter = Callable[[destination.Destination], export.Exporter]
 
 
-def otlp(to: destination.Destination) -> export.Exporter:
+def otlp(origin: encoding.Origin, to: destination.Destination) -> export.Exporter:
     """Make the exporter to a destination. Slow the first time, when it loads gRPC: call it off the event loop."""
-    made: export.Exporter = importlib.import_module("kymograph.telemetry.otlp").SpanExporter(to)
+    made: export.Exporter = importlib.import_module("kymograph.telemetry.otlp").SpanExporter(to, origin)
     return made
 
 
@@ -74,7 +77,8 @@ class Telemetry:
         facts: Resource attributes that the process found out: `service.version`, `k8s.pod.name`, ... Without a
             `service.instance.id` a random one is made.
         environ: Environment variables, for `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`.
-        make_exporter: Makes an exporter to a destination; called in a worker thread.
+        make_exporter: Makes an exporter of `ReadableSpan`s to a destination; called in a worker thread. None for those
+            over OTLP, for which reviews are written straight from their logs.
         make_metric_exporter: The same for metrics.
         ids: Where trace and span ids come from.
         clock: Monotonic nanoseconds, the clock of recorders.
@@ -98,7 +102,7 @@ class Telemetry:
         *,
         facts: Mapping[str, str],
         environ: Mapping[str, str],
-        make_exporter: MakeExporter = otlp,
+        make_exporter: MakeExporter | None = None,
         make_metric_exporter: MakeMetricExporter = otlp_metrics,
         ids: IdGenerator | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
@@ -106,7 +110,6 @@ class Telemetry:
     ) -> None:
         self._facts = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **facts}
         self._environ = environ
-        self._make_exporter = make_exporter
         self._make_metric_exporter = make_metric_exporter
         self._ids = ids or RandomIdGenerator()
         self._clock = clock
@@ -114,6 +117,7 @@ class Telemetry:
         self._settings = settings.TelemetrySettings()
         self._reviews: settings.TraceSettings | None = None  # as the admission controller has them
         self._cap = capping.Cap(capping.DEFAULT_PER_SECOND)
+        self._contexts = trace_context.Contexts()
         self._destination: destination.Destination | None = None
         self._pushed: tuple[destination.Destination, float, Temporality] | None = None
         self._applying = asyncio.Lock()
@@ -121,8 +125,15 @@ class Telemetry:
 
         version = self._facts.get(semconv.SERVICE_VERSION)
         scope = InstrumentationScope(SCOPE, version)
-        renderer = rendering.Renderer(describe, self._resource, scope, self._ids)
-        self.queue = export.ExportQueue(renderer.render, wall_clock=wall_clock, clock=time.monotonic)
+        origin = encoding.Origin(self._resource, scope)
+        render: export.Render
+        if make_exporter is None:
+            self._make_exporter: MakeExporter = functools.partial(otlp, origin)
+            render = recordencoding.RecordEncoder(describe, origin, self._ids).encode
+        else:
+            self._make_exporter = make_exporter
+            render = rendering.Renderer(describe, self._resource, scope, self._ids).render
+        self.queue = export.ExportQueue(render, wall_clock=wall_clock, clock=time.monotonic)
         self.cells = cells.Cells(scope, wall_clock)
         self.instruments = instruments.declare(self.cells)
         self.prometheus = prometheus.PullReader(self.cells)
@@ -131,6 +142,7 @@ class Telemetry:
         self.meter_provider = MeterProvider([self.prometheus, self._reader], self._resource, shutdown_on_exit=False)
         exported_spans.observe(self.meter_provider.get_meter(SCOPE, version), self.queue.status)
         capped_traces.observe(self.meter_provider.get_meter(SCOPE, version), lambda: self._cap.refused)
+        trace_context.observe(self.meter_provider.get_meter(SCOPE, version), self._contexts.read)
         self.tracer_provider = TracerProvider(
             sampler=sampling.LiveSampler(lambda: self._settings.traces),
             resource=self._resource,
@@ -181,13 +193,9 @@ class Telemetry:
         Returns:
             The request's recorder. Give it to the engine as its watcher only if it is `recording`.
         """
-        decision = sampling.decide(
-            self._reviews,
-            propagation.parse(traceparent, tracestate) if traceparent else None,
-            self._ids,
-            self._cap,
-            started_ns,
-        )
+        caller = propagation.parse(traceparent, tracestate) if traceparent else None
+        self._contexts.count(sampled=None if caller is None else caller.sampled)
+        decision = sampling.decide(self._reviews, caller, self._ids, self._cap, started_ns)
         wall_ns = self._on_the_wall(started_ns) if decision.recorded else 0
         return recorder.Recorder(decision, started_ns, wall_ns, self._ids)
 

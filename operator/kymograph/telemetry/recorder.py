@@ -4,7 +4,6 @@ Nothing is built here: no span, no id for a step, no attribute. A request that t
 tuples a step; one that is kept is handed as it is to the export thread, which renders it (`rendering`).
 """
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,8 +22,13 @@ as its budget allows; its trace stops growing here, and the server span says how
 CLIENT_BEGIN = -1
 CLIENT_END = -2
 
-_RULE, _MATCH = 1, 2
-_SHORT = 7
+RULE, MATCH = 1, 2
+"""The codes of the two steps that an entry in short stands for (`kymograph.engine.watching.Step`)."""
+
+SHORT = 7
+"""How long the entry of a rule in short is; the others have `_LONG` parts."""
+
+_LONG = 3
 
 
 class Event(NamedTuple):
@@ -106,7 +110,7 @@ class Recorder:
         """
         self.kept_by = rule
         self.wall_ns = wall_ns
-        self.decision = dataclasses.replace(self.decision, recorded=True, tentative=False)
+        self.decision = self.decision._replace(recorded=True, tentative=False)
 
     @property
     def traceparent(self) -> str:
@@ -127,8 +131,9 @@ class Recorder:
 
     def extend(self, steps: Sequence[tuple[Any, ...]]) -> None:
         """Take in a log of steps; see `kymograph.engine.watching.Watcher`."""
-        if len(self.log) + len(steps) <= MAX_ENTRIES:
-            self.log += steps
+        log = self.log
+        if len(log) + len(steps) <= MAX_ENTRIES:
+            log += steps
             return
         for head, body, now in written_out(steps):
             if isinstance(head, str):
@@ -197,17 +202,19 @@ class Recorder:
 
     @property
     def span_count(self) -> int:
-        """How many spans rendering will make, at most."""
-        return 1 + (sum(4 if len(entry) == _SHORT else 1 for entry in self.log) + 1) // 2
+        """How many spans the log stands for, where every step and call has ended: two to a rule in short, else half."""
+        log = self.log
+        short = (sum(map(len, log)) - _LONG * len(log)) // (SHORT - _LONG)
+        return 1 + 2 * short + (len(log) - short + 1) // 2
 
 
 def written_out(log: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Any, int]]:
     """The entries of a log, each rule in short as the four that it stands for; see `kymograph.engine.watching`."""
     for entry in log:
-        if len(entry) == _SHORT:
+        if len(entry) == SHORT:
             rule, outcome, detail, began, decided, ended, match = entry
-            yield _RULE, rule, began
-            yield _MATCH, rule, began
+            yield RULE, rule, began
+            yield MATCH, rule, began
             yield match, "", decided
             yield outcome, detail, ended
         else:

@@ -1,18 +1,18 @@
-"""Turns the log of a kept request into spans, outside the request.
+"""Turns the log of a kept request into the SDK's spans, outside the request: for exporters that want those.
 
 `ReadableSpan`s are built directly: the SDK's own way (a tracer, a lock and three bounded collections per span) costs
 several times as much and could not give a span the id that was already sent downstream. What a step is called is not
-known here: the engine is a sibling layer, so the caller passes the function that names a step.
+known here: the engine is a sibling layer, so the caller passes the function that names a step. Over OTLP the steps
+leave without having been `ReadableSpan`s (`recordencoding`); what they say is said here once, for both.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from opentelemetry import trace
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from kymograph.telemetry import recorder, semconv
+from kymograph.telemetry import nesting, recorder, semconv
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Describe = Callable[[int, object], tuple[str, Mapping[str, "AnyValue"]]]
 """Turns a step's code and subject into a span's name and constant attributes. Called in the export thread; the mapping
-it returns is not changed, so one per policy and rule can be kept."""
+it returns is not changed."""
 
 MAX_ATTRIBUTE_BYTES = 1_024
 """Bytes of UTF-8 that one attribute's string may have. Kyverno cuts at 256, too short for its own messages."""
@@ -39,7 +39,10 @@ RESULT_KEYS = (
 )
 """Which attribute holds a step's outcome, by step code (`kymograph.engine.watching.Step`)."""
 
-_RULE = 1
+ERROR = "error"
+"""The outcome of a step that is an error status, too."""
+
+_FAIL = "fail"
 _UNSET = Status(StatusCode.UNSET)
 _NOT_SAMPLED, _SAMPLED = TraceFlags(TraceFlags.DEFAULT), TraceFlags(TraceFlags.SAMPLED)
 _ELLIPSIS = "..."
@@ -60,23 +63,9 @@ def bounded_values(attributes: "Mapping[str, AnyValue]") -> "dict[str, AnyValue]
     return {key: bounded(value) if isinstance(value, str) else value for key, value in attributes.items()}
 
 
-class _Step(NamedTuple):
-    """A step that has begun."""
-
-    context: SpanContext
-    parent: SpanContext
-    code: int
-    subject: object
-    start: int
-
-
-class _Call(NamedTuple):
-    """A client's call that has begun."""
-
-    context: SpanContext
-    parent: SpanContext
-    began: recorder.ClientBegin
-    start: int
+def is_violation(code: int, outcome: str) -> bool:
+    """Whether a step's end is an event, too: a rule that was violated."""
+    return code == recorder.RULE and outcome == _FAIL
 
 
 class Renderer:
@@ -103,86 +92,54 @@ class Renderer:
 
     def render(self, record: recorder.Recorder) -> list[ReadableSpan]:
         """Build a finished recorder's spans, the server span last. What was left open ends with the request."""
-        decision, server = record.decision, record.server
-        if server is None:
+        if record.server is None:
             return []
-        trace_id, offset = decision.trace_id, record.wall_ns - record.started_ns
-        flags, state = _SAMPLED if decision.sampled else _NOT_SAMPLED, _state(decision.tracestate)
-        current = root = SpanContext(trace_id, decision.span_id, False, flags, state)
-        spans: list[ReadableSpan] = []
-        steps: list[_Step] = []
-        calls: dict[int, _Call] = {}
+        server = self.server(record, record.server)
+        steps, calls = nesting.read(record, server.end_time or 0, self._ids.generate_span_id())
+        context = server.context
+        return [*(self._step(context, step) for step in steps), *(self.call(context, call) for call in calls), server]
 
-        for head, body, now in recorder.written_out(record.log):
-            if isinstance(head, str):
-                step = steps.pop()
-                spans.append(self._step(step, head, str(body), now + offset))
-                current = step.parent
-            elif isinstance(body, recorder.ClientBegin):
-                context = SpanContext(trace_id, body.span_id, False, flags, state)
-                around = calls.get(body.parent_id)
-                parent = around.context if around is not None else current
-                calls[body.span_id] = _Call(context, parent, body, now + offset)
-            elif isinstance(body, recorder.ClientEnd):
-                if (call := calls.pop(body.span_id, None)) is not None:
-                    spans.append(self._call(call, body, now + offset))
-            else:
-                context = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, state)
-                steps.append(_Step(context, current, head, body, now + offset))
-                current = context
-
-        end = server.now + offset
-        spans.extend(self._step(step, "", "", end) for step in reversed(steps))
-        spans.extend(self._call(call, recorder.ClientEnd(0, {}, ""), end) for call in calls.values())
-        spans.append(self._server(record, server, root, state))
-        return spans
-
-    def _step(self, step: _Step, outcome: str, detail: str, end: int) -> ReadableSpan:
-        name, described = self._describe(step.code, step.subject)
-        attributes = {**described, RESULT_KEYS[step.code]: outcome}
-        events: tuple[Event, ...] = ()
-        status = _UNSET
+    def _step(self, around: SpanContext, step: nesting.Step) -> ReadableSpan:
+        span_id, parent_id, code, subject, outcome, detail, start, end = step
+        name, described = self._describe(code, subject)
+        attributes = {**bounded_values(described), RESULT_KEYS[code]: outcome}
+        detail = bounded(detail)
         if detail:
-            attributes[semconv.MESSAGE] = detail = bounded(detail)
-        if outcome == "error":
-            status = Status(StatusCode.ERROR, detail)
-        elif outcome == "fail" and step.code == _RULE:
-            events = (Event(semconv.EVENT_VIOLATION, {semconv.MESSAGE: detail}, end),)
+            attributes[semconv.MESSAGE] = detail
+        violated = is_violation(code, outcome)
         return ReadableSpan(
             name,
-            context=step.context,
-            parent=step.parent,
+            context=_within(around, span_id),
+            parent=_within(around, parent_id),
             resource=self._resource,
             attributes=attributes,
-            events=events,
-            status=status,
-            start_time=step.start,
+            events=(Event(semconv.EVENT_VIOLATION, {semconv.MESSAGE: detail}, end),) if violated else (),
+            status=Status(StatusCode.ERROR, detail) if outcome == ERROR else _UNSET,
+            start_time=start,
             end_time=end,
             instrumentation_scope=self._scope,
         )
 
-    def _call(self, call: _Call, ended: recorder.ClientEnd, end: int) -> ReadableSpan:
+    def call(self, around: SpanContext, call: nesting.Call) -> ReadableSpan:
+        """Build the span of a call; `around` is any span's context of its trace."""
         return ReadableSpan(
-            call.began.name,
-            context=call.context,
-            parent=call.parent,
+            call.name,
+            context=_within(around, call.span_id),
+            parent=_within(around, call.parent_id),
             resource=self._resource,
-            attributes=bounded_values({**call.began.attributes, **ended.attributes}),
+            attributes=bounded_values(call.attributes),
             kind=SpanKind.CLIENT,
-            status=Status(StatusCode.ERROR, bounded(ended.error)) if ended.error else _UNSET,
+            status=Status(StatusCode.ERROR, bounded(call.error)) if call.error else _UNSET,
             start_time=call.start,
-            end_time=end,
+            end_time=call.end,
             instrumentation_scope=self._scope,
         )
 
-    def _server(
-        self,
-        record: recorder.Recorder,
-        server: recorder.Server,
-        context: SpanContext,
-        state: TraceState | None,
-    ) -> ReadableSpan:
-        parent, link, offset = record.decision.parent, record.decision.link, record.wall_ns - record.started_ns
+    def server(self, record: recorder.Recorder, server: recorder.Server) -> ReadableSpan:
+        """Build the span of the whole request."""
+        decision, offset = record.decision, record.wall_ns - record.started_ns
+        parent, link = decision.parent, decision.link
+        flags, state = _SAMPLED if decision.sampled else _NOT_SAMPLED, _state(decision.tracestate)
         attributes = bounded_values(server.attributes)
         if record.dropped:
             attributes[semconv.STEPS_DROPPED] = record.dropped
@@ -192,18 +149,23 @@ class Renderer:
                 attributes[semconv.PARENT_SAMPLED] = False
         return ReadableSpan(
             server.name,
-            context=context,
+            context=SpanContext(decision.trace_id, decision.span_id, False, flags, state),
             parent=None if parent is None else _remote(parent, state),
             resource=self._resource,
             attributes=attributes,
             events=tuple(Event(name, bounded_values(values), now + offset) for name, values, now in server.events),
-            links=() if link is None else (trace.Link(_remote(link, _state(link.tracestate))),),
+            links=() if link is None else (Link(_remote(link, _state(link.tracestate))),),
             kind=SpanKind.SERVER,
             status=Status(StatusCode.ERROR, bounded(server.error)) if server.error else _UNSET,
             start_time=record.wall_ns,
             end_time=server.now + offset,
             instrumentation_scope=self._scope,
         )
+
+
+def _within(around: SpanContext, span_id: int) -> SpanContext:
+    """The context of another span of the same trace, made in this process."""
+    return SpanContext(around.trace_id, span_id, False, around.trace_flags, around.trace_state)
 
 
 def _remote(parent: "RemoteParent", state: TraceState | None) -> SpanContext:

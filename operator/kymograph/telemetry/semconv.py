@@ -97,6 +97,12 @@ CLEANUP_TTL = "kymograph.cleanup.ttl"
 CLEANUP_DUE = "kymograph.cleanup.due"
 CLEANUP_PROPAGATION = "kymograph.cleanup.propagation_policy"
 CLEANUP_RESULT = "kymograph.cleanup.result"
+CLEANUP_REASON = "kymograph.cleanup.reason"
+
+# Kymograph: one run of a cleanup policy
+CLEANUP_LOOKED = "kymograph.cleanup.objects_looked_at"
+CLEANUP_DELETED = "kymograph.cleanup.objects_deleted"
+CLEANUP_FAILED = "kymograph.cleanup.objects_failed"
 
 # Kymograph: work that a request or a policy asked for
 UPDATE_REQUEST_NAME = "kymograph.updaterequest.name"
@@ -110,6 +116,12 @@ REGISTRY_REFERENCE = "kymograph.registry.reference"
 
 # Kymograph: the writing of a report
 REPORT_OUTCOME = "kymograph.report.outcome"
+
+# Kymograph: the scan of the objects of a resource
+SCAN_POLICIES = "kymograph.scan.policies"
+SCAN_OBJECTS = "kymograph.scan.objects"
+SCAN_NEWS = "kymograph.scan.news"
+SCAN_BATCH = "kymograph.scan.batch"
 
 # Kymograph: events on spans
 EVENT_DENIED = "kymograph.denied"

@@ -10,7 +10,8 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from kymograph.telemetry import capping, destination, errors, keeping, metricsettings
+from kymograph.telemetry import capping, destination, environment, errors, keeping, logsettings, metricsettings
+from kymograph.telemetry import defaults as startup
 
 MILLION = 1_000_000
 
@@ -90,6 +91,7 @@ class TelemetrySettings:
     traces: TraceSettings | None = None
     metrics: metricsettings.MetricSettings = dataclasses.field(default_factory=metricsettings.MetricSettings)
     resource_attributes: Mapping[str, str] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
+    logs: logsettings.LogSettings = dataclasses.field(default_factory=logsettings.LogSettings)
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -98,12 +100,17 @@ class TelemetrySettings:
         return frozenset[str]().union(*(each.secrets for each in exporters if each is not None))
 
 
-def from_spec(spec: Mapping[str, Any], environ: Mapping[str, str] = types.MappingProxyType({})) -> TelemetrySettings:
+def from_spec(
+    spec: Mapping[str, Any],
+    environ: Mapping[str, str] = types.MappingProxyType({}),
+    defaults: startup.Defaults = startup.NONE,
+) -> TelemetrySettings:
     """Read the `spec` of a TracingConfiguration.
 
     Args:
         spec: The resource's `spec`, as decoded from JSON. `traces: {}` means the default endpoint.
-        environ: Environment variables: `OTEL_EXPORTER_OTLP_*` are the defaults of how to export what is exported.
+        environ: Environment variables: OpenTelemetry's are the defaults of how to export what is exported.
+        defaults: What the process was started with; it stands before the environment.
 
     Returns:
         The settings; fields that this room does not act on are not looked at.
@@ -111,26 +118,32 @@ def from_spec(spec: Mapping[str, Any], environ: Mapping[str, str] = types.Mappin
     Raises:
         SettingsInvalid: A field has a value that cannot be used.
     """
-    traces = spec.get("traces")
+    traces = spec.get("traces", {} if defaults.traced else None)
     return TelemetrySettings(
-        traces=None if traces is None else _traces(traces, environ),
-        metrics=metricsettings.from_spec(spec.get("metrics") or {}, environ),
+        traces=None if traces is None else _traces(traces, environ, defaults),
+        metrics=metricsettings.from_spec(spec.get("metrics") or {}, environ, defaults),
         resource_attributes=types.MappingProxyType(
             {str(key): str(value) for key, value in (spec.get("resourceAttributes") or {}).items()}
         ),
+        logs=logsettings.from_spec(spec.get("logs") or {}),
     )
 
 
-def _traces(spec: Mapping[str, Any], environ: Mapping[str, str]) -> TraceSettings:
+def _traces(spec: Mapping[str, Any], environ: Mapping[str, str], defaults: startup.Defaults) -> TraceSettings:
     parent = spec.get("parent", ParentPolicy.RESPECT)
     if parent not in tuple(ParentPolicy):
         raise errors.SettingsInvalid("traces.parent", f"{parent!r} is none of {', '.join(ParentPolicy)}")
     cap = spec.get("parentTracesPerSecond", capping.DEFAULT_PER_SECOND)
     if not isinstance(cap, int) or cap < 0:
         raise errors.SettingsInvalid("traces.parentTracesPerSecond", f"{cap!r} is no number of traces")
+    rate = _rate(spec, "traces")
+    if rate is None:
+        rate = environment.sampling_rate_per_million(environ)
+    if rate is None:
+        rate = MILLION if defaults.traced else 0
     return TraceSettings(
-        **destination.from_spec(spec, "traces", destination.Signal.TRACES, environ),
-        sampling_rate_per_million=_rate(spec, "traces") or 0,
+        **destination.from_spec(spec, "traces", destination.Signal.TRACES, environ, defaults.traces),
+        sampling_rate_per_million=rate,
         parent=ParentPolicy(parent),
         parent_traces_per_second=cap,
         keep=keeping.from_spec(spec.get("keep") or {}, "traces.keep"),

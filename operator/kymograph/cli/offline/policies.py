@@ -125,7 +125,7 @@ def exceptions(documents: Iterable[files.Document]) -> Iterator[policy_exception
         if value.get("kind") == policy_exceptions.KIND and group in _NOT_YET and group != policy_exceptions.GROUP:
             continue
         try:
-            yield policy_exceptions.compile_exception(value, needs_kinds=False)
+            yield policy_exceptions.compile_exception(value)
         except engine_errors.PolicyInvalid as invalid:
             problems = tuple(document.problem(each.path, each.reason) for each in invalid.problems)
             raise errors.InputInvalid(problems) from invalid

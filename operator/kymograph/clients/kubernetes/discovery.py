@@ -30,6 +30,7 @@ class Served:
         subresource: Empty for the resource itself, else `status`, `exec`, `ephemeralcontainers`, ...
         namespaced: Whether its objects live in namespaces.
         verbs: What can be done with it: `get`, `list`, `watch`, `delete`, ...
+        content: The kind that a subresource takes or gives: `Scale`, `Eviction`; empty for the resource itself.
     """
 
     group: str
@@ -39,6 +40,7 @@ class Served:
     subresource: str
     namespaced: bool
     verbs: frozenset[str] = frozenset()
+    content: str = ""
 
 
 class Catalogue:
@@ -69,6 +71,11 @@ class Catalogue:
             implied = (entry.group, entry.plural, entry.subresource) == ("", "pods", "ephemeralcontainers")
             if implied or (wildcard.match(subresource, entry.subresource) if subresource else not entry.subresource):
                 yield entry
+
+    def is_content(self, kind: str) -> bool:
+        """Whether a kind is what some subresource takes or gives, and no resource's own: `Scale`."""
+        found = [entry for entry in self.served if kind in (entry.kind, entry.content)]
+        return bool(found) and all(entry.kind != kind for entry in found)
 
     def kind_of(self, group: str, version: str, plural: str) -> str | None:
         """The kind of a resource, or None where it is not served."""
@@ -136,4 +143,5 @@ def _entries(document: dict[str, Any]) -> Iterator[Served]:
                 yield Served(name, version["version"], plural, kind, "", namespaced, verbs)
                 for sub in resource.get("subresources") or []:
                     verbs = frozenset(sub.get("verbs") or ())
-                    yield Served(name, version["version"], plural, kind, sub["subresource"], namespaced, verbs)
+                    content = (sub.get("responseKind") or {}).get("kind", "")
+                    yield Served(name, version["version"], plural, kind, sub["subresource"], namespaced, verbs, content)

@@ -71,6 +71,10 @@ CLUSTER_POLICIES = Resource("kyverno.io", "v1", "clusterpolicies", "ClusterPolic
 POLICIES = Resource("kyverno.io", "v1", "policies", "Policy", namespaced=True)
 POLICY_EXCEPTIONS = Resource("kyverno.io", "v2", "policyexceptions", "PolicyException", namespaced=True)
 GLOBAL_CONTEXT_ENTRIES = Resource("kyverno.io", "v2", "globalcontextentries", "GlobalContextEntry", namespaced=False)
+CLEANUP_POLICIES = Resource("kyverno.io", "v2", "cleanuppolicies", "CleanupPolicy", namespaced=True)
+CLUSTER_CLEANUP_POLICIES = Resource(
+    "kyverno.io", "v2", "clustercleanuppolicies", "ClusterCleanupPolicy", namespaced=False
+)
 UPDATE_REQUESTS = Resource("kyverno.io", "v2", "updaterequests", "UpdateRequest", namespaced=True)
 TRACING_CONFIGURATIONS = Resource(
     "kymograph.dev", "v1alpha1", "tracingconfigurations", "TracingConfiguration", namespaced=False

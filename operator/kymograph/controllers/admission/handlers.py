@@ -8,17 +8,18 @@ registry once, and called directly. A path that names no handler is refused, nev
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, cast
 
 import kopf
 import orjson
 
 from kymograph.clients.kubernetes import discovery
-from kymograph.controllers import policies
 from kymograph.controllers.admission import policyadvice, review, server, webhooks
+from kymograph.controllers.admission import privileges as rights
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.admission.spans import server_span
+from kymograph.engine import compile as compiler
 from kymograph.engine import errors
 from kymograph.model import admission
 from kymograph.model import policy as model
@@ -35,8 +36,11 @@ _RESOURCE_HANDLERS = {
 _POLICY_HANDLER = "policies"
 
 
-Check = Callable[[Mapping[str, Any]], Iterable[str]]
-"""Looks at an object before it is written: gives what its author is to be warned of, or raises PolicyInvalid."""
+Check = Callable[[Mapping[str, Any]], Iterable[str] | Awaitable[Iterable[str]]]
+"""Looks at an object before it is written: gives what its author is to be warned of, or raises PolicyInvalid.
+
+One that has to ask the API server first is a coroutine function.
+"""
 
 
 def register(
@@ -44,6 +48,7 @@ def register(
     reviews: review.Reviews,
     catalogues: discovery.Catalogues,
     checks: Mapping[tuple[str, str], Check],
+    privileges: rights.Privileges | None = None,
 ) -> None:
     """Register every admission entry point.
 
@@ -52,6 +57,7 @@ def register(
         reviews: Judges resources.
         catalogues: What the API server serves, which policies are compared with.
         checks: Who looks at what goes with policies, by version and plural of the group `kyverno.io`.
+        privileges: Knows what the operator may do; None to refuse no policy because of it.
     """
 
     @kopf.on.validate(kopf.EVERYTHING, id="fail", registry=registry)
@@ -73,7 +79,7 @@ def register(
     async def check_policy(body: kopf.Body, warnings: list[str], **given: Any) -> None:
         document = dict(body)
         try:
-            policies.compile_policy(document)
+            compiler.compile_policy(document)
         except errors.PolicyInvalid as invalid:
             raise _refusal("policy", invalid.problems) from invalid
         old = given.get("old")
@@ -81,6 +87,11 @@ def register(
         warnings += advice.warnings
         if advice.problems:
             raise _refusal("policy", advice.problems)
+        if privileges is not None:
+            lacking = await privileges.lacking(document, catalogues.current)
+            if lacking.problems:
+                raise _refusal("policy", lacking.problems)
+            warnings += lacking.warnings
 
     for plural in model.PLURALS.values():
         kopf.on.validate(model.GROUP, model.VERSION, plural, id=_POLICY_HANDLER, registry=registry)(check_policy)
@@ -92,7 +103,8 @@ def register(
 def _checking(check: Check) -> Callable[..., Coroutine[Any, Any, None]]:
     async def check_object(body: kopf.Body, warnings: list[str], **_: Any) -> None:
         try:
-            warnings += check(dict(body))
+            found = check(dict(body))
+            warnings += await found if isinstance(found, Awaitable) else found
         except errors.PolicyInvalid as invalid:
             raise _refusal(body["kind"], invalid.problems) from invalid
 

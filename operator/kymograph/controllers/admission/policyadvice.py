@@ -1,8 +1,9 @@
 """What the author of a policy is told of it that its compilation cannot say: it depends on the cluster, or is old.
 
 A kind that the API server does not serve is no mistake (its CustomResourceDefinition may come later) but is worth a
-warning. A Policy cannot be about cluster-wide kinds: it would be accepted and enforce nothing, so it is refused. What
-is deprecated works, and says what to write instead. The words are Kyverno's where it has any.
+warning. A Policy cannot be about cluster-wide kinds, and no policy about `Scale` without the resource that is scaled:
+either would be accepted and enforce nothing, so it is refused. What is deprecated works, and says what to write
+instead. The words are Kyverno's where it has any.
 """
 
 from collections.abc import Iterator, Mapping
@@ -62,7 +63,10 @@ def _of_kinds(document: Mapping[str, Any], catalogue: discovery.Catalogue) -> Ad
         if selector.kind == "*":
             continue
         served = list(catalogue.find(selector.group, selector.version, selector.kind, selector.subresource))
-        if not served:
+        if not served and catalogue.is_content(selector.kind):
+            reason = f"{text} is the kind of a subresource, which is selected by its resource: `Deployment/scale`"
+            problems.append(errors.Problem(path, reason))
+        elif not served:
             unknown.append(f"{path}: the API server does not serve {text}; nothing is enforced on it until it does")
         elif document["kind"] == "Policy" and not any(each.namespaced for each in served):
             reason = f"Cluster wide resource '{text}' not allowed in namespaced policy"

@@ -20,6 +20,7 @@ from kymograph.controllers import policies as stores
 from kymograph.controllers.admission import server, updaterequests
 from kymograph.controllers.admission.metrics import MUTATING, VALIDATING, ReviewMetrics
 from kymograph.controllers.admission.spans import server_span
+from kymograph.controllers.events import telling
 from kymograph.engine import budget, errors, evaluate, exceptions, mutate, needs, policyset, verdict
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.engine.rules import outcome
@@ -74,6 +75,7 @@ class Reviews:
         decided: Is told of reviews that were allowed; None for nobody.
         excepted: Gives the PolicyExceptions of the moment.
         afterwards: Notes what requests set off; None where nothing does.
+        told: Makes Events of what policies found; None for nobody.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Reviews:
         decided: Decided | None = None,
         excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
         afterwards: updaterequests.UpdateRequests | None = None,
+        told: telling.Telling | None = None,
     ) -> None:
         self._store = store
         self._facts = facts
@@ -95,6 +98,7 @@ class Reviews:
         self.decided = decided
         self.excepted = excepted
         self.afterwards = afterwards
+        self.told = told
 
     def validate(self, http: server.Request, failure: Failure) -> server.Answer | Awaitable[server.Answer]:
         """Judge a review by the policies with one failure policy.
@@ -245,6 +249,8 @@ class _Review(Generic[_Work]):
             recorder.finish(name, attributes, ended, events=events)
             kept = recorder if owner.telemetry.keep(recorder) else None
         owner.metrics.reviewed(request, not judged.blocked, results, ended - self._started, kept, self.webhook)
+        if results and owner.told is not None:
+            owner.told.reviewed(request, results, blocked=judged.blocked)
         for result in results:
             for rule in result.rules:
                 if rule.exception is not None:

@@ -9,6 +9,7 @@ A retried request has the same uid and so the same UpdateRequests; a dry run has
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -137,7 +138,9 @@ class Consequences:
         self._planning = planning.Planning(
             concerned.generating, request, facts, budget, clock, watcher, excepted, describes=False
         )
-        self._mutate = lambda: existing.triggered(concerned.mutating, request, facts, budget, clock, watcher, excepted)
+        self._mutate: Callable[[], tuple[existing.Triggered, ...]] = functools.partial(
+            existing.triggered, concerned.mutating, request, facts, budget, clock, watcher, excepted
+        )
 
     def run(self) -> None:
         """Find out.

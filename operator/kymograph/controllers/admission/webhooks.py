@@ -10,14 +10,15 @@ only a validating webhook sees the name and uid that an object ends up with, whi
 
 import base64
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kymograph.apimachinery import wildcard
 from kymograph.clients.kubernetes import discovery
 from kymograph.engine.match import filters
 from kymograph.engine.policy import CompiledPolicy, CompiledRule
-from kymograph.model import exception, globalcontext
+from kymograph.model import cleanuppolicy, exception, globalcontext
 from kymograph.model import policy as model
 
 RESOURCE_CONFIGURATION = "kymograph-resource-validation"
@@ -40,6 +41,9 @@ MUTATING = "MutatingWebhookConfiguration"
 
 _MUTABLE = ("CREATE", "UPDATE")
 """Operations that a mutate rule is for where it names none, as in Kyverno: the others bring no object of its kind."""
+
+_EPHEMERAL_CONTAINERS = "pods/ephemeralcontainers"
+"""A debug container is a change of its Pod: what asks about Pods asks about these, as in the engine and in Kyverno."""
 
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
@@ -129,7 +133,17 @@ def _resource_webhooks(
         if rules:
             name = f"{failure_policy.lower()}.{verb}.kymograph.dev"
             timeout = _timeout(selected)
-            webhooks.append(_webhook(name, address, path, rules, failure_policy=failure_policy, timeout=timeout))
+            webhooks.append(
+                _webhook(
+                    name,
+                    address,
+                    path,
+                    rules,
+                    failure_policy=failure_policy,
+                    timeout=timeout,
+                    side_effects="NoneOnDryRun" if verb == "validate" else "None",  # UpdateRequests are written
+                )
+            )
     return webhooks
 
 
@@ -138,7 +152,8 @@ def policy_configuration(address: Address) -> dict[str, Any]:
 
     It fails closed: a policy that nobody checked could use what is not enforced, and nobody would notice.
     """
-    checked = {model.VERSION: model.PLURALS.values(), exception.VERSION: (exception.PLURAL, globalcontext.PLURAL)}
+    beside = (exception.PLURAL, globalcontext.PLURAL, *cleanuppolicy.PLURALS.values())
+    checked = {model.VERSION: model.PLURALS.values(), exception.VERSION: beside}
     rules = [
         {
             "apiGroups": [model.GROUP],
@@ -184,6 +199,7 @@ def _webhook(
     *,
     failure_policy: str,
     timeout: int = DEFAULT_TIMEOUT,
+    side_effects: str = "None",
 ) -> dict[str, Any]:
     return {
         "name": name,
@@ -196,7 +212,7 @@ def _webhook(
         },
         "objectSelector": {},
         "rules": rules,
-        "sideEffects": "None",
+        "sideEffects": side_effects,
         "timeoutSeconds": timeout,
     }
 
@@ -211,45 +227,70 @@ def _rules(
 ) -> list[dict[str, Any]]:
     """The rules, grouped by (group, version, scope, operations), sorted, so that equal policies give equal rules.
 
+    What another rule asks about already is left out.
+
     Args:
         rules: The policies' rules.
         catalogue: What the API server serves.
         default: The operations where a filter names none; None for all.
     """
     operations: dict[_Target, set[str]] = {}
-    for scope in (scope for rule in rules for scope in rule.match.scopes):
-        named = scope.operations
-        if default is not None and named == filters.OPERATIONS:
-            named = default
-        for kind in scope.kinds:
-            for target in _targets(kind.group, kind.version, kind.kind, kind.subresource, catalogue):
-                operations.setdefault(target, set()).update(named)
+    for rule in rules:
+        for scope in rule.match.scopes:
+            named = scope.operations
+            if default is not None and named == filters.OPERATIONS:
+                named = default
+            for kind in scope.kinds:
+                for target in _targets(kind.group, kind.version, kind.kind, kind.subresource, catalogue):
+                    inside = dataclasses.replace(target, scope="Namespaced") if _is_namespaced(rule) else target
+                    operations.setdefault(inside, set()).update(named)
     grouped: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
     for target, wanted in operations.items():
-        key = (target.group, target.version, target.scope, tuple(sorted(wanted)))
-        grouped.setdefault(key, []).append(target.resource)
+        own = wanted.difference(*(operations.get(broader, ()) for broader in _broader(target)))
+        if own:
+            key = (target.group, target.version, target.scope, tuple(sorted(own)))
+            grouped.setdefault(key, []).append(target.resource)
+    for (group, version, _, _), resources in grouped.items():
+        if group in ("", "*") and version in ("v1", "*") and not {"pods", "*"}.isdisjoint(resources):
+            resources.append(_EPHEMERAL_CONTAINERS)
     return [
         {
             "apiGroups": [group],
             "apiVersions": [version],
             "operations": list(wanted),
-            "resources": ["*/*"] if "*/*" in resources else sorted(resources),  # it may not stand beside others
+            "resources": sorted(set(resources)),
             "scope": scope,
         }
         for (group, version, scope, wanted), resources in sorted(grouped.items())
     ]
 
 
+def _is_namespaced(rule: CompiledRule) -> bool:
+    """Whether a rule is of a namespaced policy, which no cluster-wide object is for, whatever its wildcards select."""
+    return "/" in rule.policy
+
+
+def _broader(target: _Target) -> Iterator[_Target]:
+    """What makes the API server ask about all that a target is about, and more."""
+    name, _, subresource = target.resource.partition("/")
+    resources = {target.resource, "*/*", *((f"{name}/*", f"*/{subresource}") if subresource else "*")}
+    for group, version, resource, scope in itertools.product(
+        {target.group, "*"}, {target.version, "*"}, resources, {target.scope, "*"}
+    ):
+        other = _Target(group, version, resource, scope)
+        if other != target:
+            yield other
+
+
 def _targets(
     group: str, version: str, kind: str, subresource: str, catalogue: discovery.Catalogue
-) -> Iterable[_Target]:
+) -> Iterator[_Target]:
     """What one kind selector is to the API server, which knows no wildcard but a whole `*`: others are looked up."""
     if kind == "*" and not any(part != "*" and wildcard.has(part) for part in (group, version, subresource)):
-        resource = f"*/{subresource}" if subresource else "*"
-        yield _Target(group, version, resource, "*")
-        if subresource != "*" and group in ("", "*") and version in ("v1", "*"):
-            yield _Target("", "v1", "pods/ephemeralcontainers", "Namespaced")  # see `discovery.Catalogue.find`
+        yield _Target(group, version, f"*/{subresource}" if subresource else "*", "*")
         return
     for served in catalogue.find(group, version, kind, subresource):
+        if served.subresource and not wildcard.match(subresource, served.subresource):
+            continue  # containers added to Pods, which come with what asks about Pods
         resource = f"{served.plural}/{served.subresource}" if served.subresource else served.plural
         yield _Target(served.group, served.version, resource, "Namespaced" if served.namespaced else "Cluster")

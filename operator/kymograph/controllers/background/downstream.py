@@ -37,7 +37,7 @@ class Cluster(Protocol):
         """Create an object."""
 
     async def update(
-        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = ""
+        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = "", subresource: str = ""
     ) -> dict[str, Any]:
         """Replace an object in the version that the document names."""
 
@@ -175,7 +175,7 @@ class Downstream:
         if trigger is not None:
             sought[labels.TRIGGER_UID] = trigger
         query = ",".join(f"{key}={value}" for key, value in sought.items())
-        found = []
+        found: list[dict[str, Any]] = []
         try:
             async for page in self._client.pages(resource, label_selector=query, metadata_only=True):
                 found += page.get("items") or []

@@ -241,7 +241,7 @@ class Mutating:
 
 def _served(catalogues: kinds.Catalogues, kind: gvk.KindSelector) -> list[resources.Resource]:
     """The resources of a kind, each group and plural once."""
-    found = {}
+    found: dict[tuple[str, str], resources.Resource] = {}
     for each in catalogues.current.find(kind.group, kind.version, kind.kind, ""):
         resource = resources.Resource(each.group, each.version, each.plural, each.kind, namespaced=each.namespaced)
         found.setdefault((each.group, each.plural), resource)

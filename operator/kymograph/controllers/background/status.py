@@ -138,7 +138,10 @@ class PolicyStatusWriter:
 
 
 def render(held: policies.Held, now: dt.datetime) -> dict[str, Any]:
-    """The status of a policy, with Kyverno's fields (`ready`, `conditions`, `rulecount`)."""
+    """The status of a policy, with Kyverno's fields (`ready`, `conditions`, `autogen`, `rulecount`).
+
+    Rules that were made for controllers of Pods are shown whole, and not counted.
+    """
     ready = held.compiled is not None
     before = _ready_condition(held.document.get("status") or {})
     unchanged = before.get("status") == ("True" if ready else "False")
@@ -151,10 +154,14 @@ def render(held: policies.Held, now: dt.datetime) -> dict[str, Any]:
         "observedGeneration": held.generation,
     }
     counts = dict.fromkeys(("validate", "mutate", "generate", "verifyimages"), 0)
+    rewritten: list[Any] = []
     if held.compiled is not None:
-        for rule in held.compiled.rules:
+        rewritten += held.compiled.rewritten
+        for rule in held.compiled.rules[: len(held.compiled.rules) - len(rewritten)]:
             counts[rule.type] += 1
-    return {"ready": ready, "conditions": [condition], "rulecount": counts}
+    # A merge patch takes away what is null: the API server stores `autogen: {}` where there are none, as Kyverno does.
+    autogen = {"rules": rewritten or None}
+    return {"ready": ready, "conditions": [condition], "autogen": autogen, "rulecount": counts}
 
 
 def _told(before: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
@@ -165,6 +172,7 @@ def _told(before: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
         all(old.get(field) == new[field] for field in fields)
         and before.get("ready") == status["ready"]
         and before.get("rulecount") == status["rulecount"]
+        and (before.get("autogen") or {}).get("rules") == status["autogen"]["rules"]
     )
 
 

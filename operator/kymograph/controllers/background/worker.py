@@ -61,9 +61,15 @@ class Cluster(informer.Source, Protocol):
         """Patch an object by a JSON merge patch."""
 
     async def delete(
-        self, resource: resources.Resource, name: str, *, namespace: str = "", uid: str | None = None
+        self,
+        resource: resources.Resource,
+        name: str,
+        *,
+        namespace: str = "",
+        uid: str | None = None,
+        resource_version: str | None = None,
     ) -> None:
-        """Delete the object with that uid."""
+        """Delete the object if it has that uid and version."""
 
 
 class _Seen(NamedTuple):
@@ -201,7 +207,10 @@ class Worker:
             tasks: list[_Task] = []
             problem: errors.BackgroundError | None = None
             try:
-                tasks = [await self._prepared(asked, part) for part in asked.parts] if not asked.kinds else []
+                if asked.kinds:
+                    self._check_orphans(asked)
+                else:
+                    tasks = [await self._prepared(asked, part) for part in asked.parts]
             except errors.NotYet as waiting:
                 if self._age(asked) < GRACE:
                     return self._poll(name)
@@ -291,15 +300,21 @@ class Worker:
         self._chains.wrote(chain, done)
         return done
 
+    def _check_orphans(self, asked: updaterequests.UpdateRequest) -> None:
+        """See that rules are gone whose work is to be undone: we may hear of it a moment later than others."""
+        policy = next((each for each in self._store.policies.policies if each.key == asked.policy), None)
+        existing = {each.name for each in policy.generate.every} if policy is not None else set()
+        for part in asked.parts:
+            if part.rule in existing:
+                raise errors.NotYet(f"rule {part.rule} of policy {asked.policy} exists")
+
     async def _delete_orphans(self, asked: updaterequests.UpdateRequest) -> list[updaterequests.Reference]:
         """Delete what rules generated that are gone."""
-        policy = next((each for each in self._store.policies.policies if each.key == asked.policy), None)
-        done = []
-        for part in asked.parts:
-            if policy is not None and any(each.name == part.rule for each in policy.generate.every):
-                raise errors.Needless(f"rule {part.rule} of policy {asked.policy} exists again")
-            done += await self._generates.delete_all(asked.policy, part.rule, asked.kinds)
-        return done
+        return [
+            each
+            for part in asked.parts
+            for each in await self._generates.delete_all(asked.policy, part.rule, asked.kinds)
+        ]
 
     async def _claim(self, asked: updaterequests.UpdateRequest) -> str | None:
         """Say that we work on a request; its version then, None where somebody else was faster."""

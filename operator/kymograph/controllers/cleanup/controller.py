@@ -1,15 +1,17 @@
-"""The TTL controller: watches what may be cleaned up, deletes what is due.
+"""The two parts of the cleanup controller, put together: labels that say when an object goes, policies that say which.
 
 Safe to run in several replicas: of two deletes of the same object, one finds it gone.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import discovery
 from kymograph.controllers.cleanup import clock as clocks
-from kymograph.controllers.cleanup import deletions, watches
+from kymograph.controllers.cleanup import deletions, runs, selection, watches
+from kymograph.controllers.cleanup import policies as cleanup_policies
 from kymograph.telemetry.instruments import labels
 from kymograph.telemetry.providers import Telemetry
 
@@ -50,3 +52,29 @@ class TTLController:
 
     def _watched(self) -> Iterable[labels.Watched]:
         return [labels.Watched(each.group, each.version, each.plural) for each in self._watches.watched]
+
+
+def policies(
+    client: clients.KubernetesClient,
+    catalogues: discovery.Catalogues,
+    facts: selection.Facts,
+    telemetry: Telemetry,
+    clock: clocks.Clock,
+    namespace: str,
+    announce: runs.Announce = lambda _policy, _object, _problem: None,
+) -> cleanup_policies.CleanupPolicies:
+    """What runs cleanup policies.
+
+    Args:
+        client: Calls the API server with the operator's identity.
+        catalogues: What the API server serves.
+        facts: Knows what policies ask for.
+        telemetry: Where runs are traced and deletions counted.
+        clock: When is now.
+        namespace: The operator's own namespace, where nothing is deleted.
+        announce: Told of every deletion.
+    """
+    choosing = selection.Selection(client, facts, namespace, time.monotonic_ns)
+    tracer = telemetry.tracer_for("cleanup")
+    running = runs.Runs(client, catalogues, choosing, tracer, telemetry.instruments, clock, announce)
+    return cleanup_policies.CleanupPolicies(client, running, clock)

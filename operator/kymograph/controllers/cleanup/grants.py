@@ -35,10 +35,11 @@ class Grants:
 
     Args:
         rules: `status.resourceRules` of a SelfSubjectRulesReview.
+        verbs: What has to be granted together.
     """
 
-    def __init__(self, rules: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._granted: dict[str, set[tuple[str, str]]] = {verb: set() for verb in VERBS}
+    def __init__(self, rules: Iterable[Mapping[str, Any]] = (), verbs: Iterable[str] = VERBS) -> None:
+        self._granted: dict[str, set[tuple[str, str]]] = {verb: set() for verb in verbs}
         for rule in rules:
             if rule.get("resourceNames"):
                 continue
@@ -56,15 +57,20 @@ class Grants:
         return all(not ways.isdisjoint(granted) for granted in self._granted.values())
 
 
-async def read(client: Creating) -> Grants:
+async def read(client: Creating, verbs: Iterable[str] = VERBS, namespace: str = _NOWHERE) -> Grants:
     """Ask the API server what we may do.
+
+    Args:
+        client: Asks.
+        verbs: What has to be granted together.
+        namespace: Count what is granted in this namespace too.
 
     Raises:
         KubernetesError: It did not answer.
     """
-    review = {"apiVersion": _REVIEWS.api_version, "kind": _REVIEWS.kind, "spec": {"namespace": _NOWHERE}}
+    review = {"apiVersion": _REVIEWS.api_version, "kind": _REVIEWS.kind, "spec": {"namespace": namespace}}
     answered = await client.create(_REVIEWS, review)
-    return Grants((answered.get("status") or {}).get("resourceRules") or ())
+    return Grants((answered.get("status") or {}).get("resourceRules") or (), verbs)
 
 
 def cleanable(catalogue: discovery.Catalogue, grants: Grants) -> frozenset[resources.Resource]:

@@ -216,6 +216,8 @@ class Called:
                     answer = await self._caller(self._call.need)
             except TimeoutError:
                 self._problem = f"there was no answer in {CALL_TIMEOUT:.0f} s"
+            except errors.Forbidden as error:
+                self._problem = f"permission denied: {error.message}"
             except (errors.KubernetesError, http_errors.CallError) as error:
                 self._problem = str(error)
             else:

@@ -1,4 +1,4 @@
-"""The reports controller: from what admission found, and what scans will find, to one report per object."""
+"""The reports controller: from what admission and scans found to one report per object."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,9 @@ from kymograph.engine.evaluate import PolicyResult
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.telemetry.providers import Telemetry
 from kymograph.telemetry.sampling import Decision
+
+MOST_OF_SCANS = 512
+"""Objects that may wait to be written before a scan pauses: it holds what policies found in each of them."""
 
 _POLL = 0.05
 
@@ -32,6 +35,10 @@ class Reports:
         clock: Monotonic nanoseconds.
         wall_clock: Nanoseconds since the epoch.
         excepted: Gives the PolicyExceptions of the moment.
+
+    Attributes:
+        reported: Which policies and rules are reported on.
+        permitted: Which resources may be read.
     """
 
     def __init__(
@@ -51,13 +58,14 @@ class Reports:
 
         self._work = queue.WorkQueue()
         self._intake = intake.Intake(clock, wall_clock, instruments.report_reviews_dropped.bind(()).add)
-        self._reported = reported.ReportedPolicies(store, client, self._work)
+        self.reported = reported.ReportedPolicies(store, client, self._work)
+        self.permitted = permissions.Permissions(seconds)
         self._writer = writer.ReportWriter(
             client,
             kinds.Kinds(catalogues, seconds),
-            permissions.Permissions(seconds),
+            self.permitted,
             self._work,
-            self._reported,
+            self.reported,
             confirmation.Confirmation(client, store, clock, excepted),
             telemetry.tracer_for("reports"),
             lambda outcome: instruments.report_updates.bind((outcome.value,)).add(),
@@ -74,8 +82,8 @@ class Reports:
         self._intake.decided(request, evaluated, results, decision)
 
     async def found(self, findings: Findings) -> None:
-        """Policies were evaluated on an object otherwise, by a scan: waits while too much waits already."""
-        await self._work.room()
+        """Policies were evaluated on an object otherwise, by a scan: waits while much waits already."""
+        await self._work.room(MOST_OF_SCANS)
         self._work.put(findings)
 
     async def run(self) -> None:
@@ -86,7 +94,7 @@ class Reports:
 
     async def sweep(self) -> None:
         """Keep reports free of policies that are gone, until cancelled. One replica is enough; `run` has to run too."""
-        await self._reported.sweep()
+        await self.reported.sweep()
 
     async def drain(self, patience: float) -> None:
         """Before a stop: let what waits be written, for so many seconds at most."""

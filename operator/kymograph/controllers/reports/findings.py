@@ -19,8 +19,8 @@ SOURCE = "kyverno"
 
 ADMISSION: Mapping[str, str] = {"process": "admission review"}
 BACKGROUND: Mapping[str, str] = {"process": "background scan"}
-"""The property that says which process a result is due to: by the policy's `background`, as in Kyverno, so that a review
-and a scan that find the same say the same."""
+"""The property that says which process a result is due to: by the policy's `background`, as in Kyverno, so that a
+review and a scan that find the same say the same."""
 
 MOST_MESSAGE = 4096
 """Characters of a message that are kept: hundreds of results then still fit into one object of etcd (1.5 MB)."""

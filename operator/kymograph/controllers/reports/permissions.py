@@ -1,7 +1,7 @@
 """What the operator may not read, and what whoever grants rights is told about it.
 
-Reports need `get`, and scans `list` and `watch`, on the objects that policies look at. The shipped role grants it for the usual workloads; for every
-other kind the missing rule is logged once, ready to be applied.
+Reports need `get`, and scans `list` and `watch`, on the objects that policies look at. The shipped role grants them for
+the usual workloads; for every other kind the missing rule is logged once, ready to be applied.
 """
 
 import logging
@@ -56,7 +56,9 @@ def role(resource: resources.Resource) -> str:
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
             "metadata": {"name": f"kymograph:reports:{name}", "labels": {AGGREGATION_LABEL: "true"}},
-            "rules": [{"apiGroups": [resource.group], "resources": [resource.plural], "verbs": ["get", "list", "watch"]}],
+            "rules": [
+                {"apiGroups": [resource.group], "resources": [resource.plural], "verbs": ["get", "list", "watch"]}
+            ],
         },
         sort_keys=False,
     )

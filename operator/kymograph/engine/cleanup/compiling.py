@@ -54,6 +54,8 @@ def compile(document: Mapping[str, Any]) -> policy.CleanupPolicy:  # noqa: A001 
     match = existing.read(spec.raw("match"), spec.at("match"), problems)
     if match.scopes and not any(scope.kinds for scope in match.scopes):
         spec.wrong("match", "at least one kind must be specified")
+    if any(selector.subresource for scope in match.scopes for selector in scope.kinds):
+        spec.wrong("match", "subresources cannot be deleted: name kinds alone")
     exclude = existing.read(spec.raw("exclude"), spec.at("exclude"), problems) if "exclude" in spec else None
     if kind == "CleanupPolicy":
         for part in ("match", "exclude"):

@@ -1,8 +1,8 @@
 """Conditions: `preconditions` of rules and `conditions` of `deny`, compiled.
 
-Three forms: `{any: [...], all: [...]}`; a list of such blocks, all of which must hold; a plain list of conditions, all
-of which must hold. None, an absent document, always holds: `deny: {}` denies. Evaluation stops as soon as the result is
-known, so a variable that cannot be resolved is an error only if it is reached.
+Two forms: `{any: [...], all: [...]}`, and a plain list of conditions, all of which must hold. None, an absent document,
+always holds: `deny: {}` denies. Evaluation stops as soon as the result is known, so a variable that cannot be resolved
+is an error only if it is reached. A list of `any` and `all` blocks is refused, as Kyverno's validation refuses it.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from kymograph.engine.conditions import operators
 __all__ = ["Conditions", "compile"]
 
 _FIELDS = frozenset({"key", "operator", "value", "message"})
+_DEEPLY = frozenset({"Equal", "Equals", "NotEqual", "NotEquals"})
 _OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 
 _Holds = Callable[[dict[str, Any], Budget], bool]
@@ -62,7 +63,7 @@ def compile(document: values.JSON, path: str) -> Conditions:  # noqa: A001 - the
     """Compile conditions.
 
     Args:
-        document: One of the three forms, or None.
+        document: One of the two forms, or None.
         path: Where it stands in the policy: `spec.rules[0].preconditions`.
 
     Raises:
@@ -74,11 +75,7 @@ def compile(document: values.JSON, path: str) -> Conditions:  # noqa: A001 - the
         blocks.append(compiler.block(document, path))
     elif isinstance(document, list):
         for index, item in enumerate(document):
-            at = f"{path}[{index}]"
-            if isinstance(item, dict) and ("any" in item or "all" in item):
-                blocks.append(compiler.block(item, at))
-            else:
-                blocks.append(_Block(None, compiler.conditions([item], [at])))
+            blocks.append(_Block(None, compiler.conditions([item], [f"{path}[{index}]"])))
     elif document is not None:
         compiler.problem(path, "must be a map with any and all, or a list")
     if compiler.problems:
@@ -166,9 +163,9 @@ class _Compiler:
             self.problem(path, "entered value of `key`, `value` or `operator` is missing or misspelled")
             return nothing
         name, message = item["operator"], item.get("message") or ""
-        prepare = operators.find(name) if isinstance(name, str) else None
+        prepare = operators.TABLE.get(name) if isinstance(name, str) else None
         if prepare is None:
-            valid = " ".join(operators.TABLE)
+            valid = " ".join(f'"{each}"' for each in operators.TABLE)
             self.problem(f"{path}.operator", f"entered value of `operator` is invalid. valid values: [{valid}]")
         if not isinstance(message, str):
             self.problem(f"{path}.message", "must be a string")
@@ -176,7 +173,9 @@ class _Compiler:
         key, value = self._template(item["key"], f"{path}.key"), self._template(item["value"], f"{path}.value")
         if prepare is None or key is None or value is None:
             return nothing
-        return _Condition(_close(prepare, key, value), message)
+        if name in _DEEPLY and _holds_integers(item["key"]) is not _holds_integers(item["value"]):
+            prepare = _apart(prepare, result=name.startswith("Not"))
+        return _Condition(_close(prepare, _Part(key, item["key"]), _Part(value, item["value"])), message)
 
     def _template(self, document: values.JSON, path: str) -> variables.Template | None:
         try:
@@ -200,7 +199,48 @@ class _Compiler:
                 )
 
 
-def _close(prepare: operators.Prepare, key: variables.Template, value: variables.Template) -> _Holds:
+class _Part:
+    """A key or value as Go has it when it is resolved: numbers are floats, unless written in a list or map."""
+
+    __slots__ = ("_resolve", "_written", "static")
+
+    def __init__(self, template: variables.Template, document: values.JSON) -> None:
+        self._resolve = template.resolve
+        self._written = isinstance(document, list | dict)
+        self.static = template.static
+
+    def resolve(self, context: dict[str, Any], budget: Budget) -> values.JSON:
+        found = self._resolve(context, budget)
+        return found if self._written else values.as_floats(found)
+
+
+def _holds_integers(document: values.JSON) -> bool:
+    """Whether a list or map, as written, has an integer in it: deep equality in Go tells it from a float."""
+    match document:
+        case list():
+            return any(_is_integer(item) or _holds_integers(item) for item in document)
+        case dict():
+            return any(_is_integer(item) or _holds_integers(item) for item in document.values())
+    return False
+
+
+def _is_integer(value: values.JSON) -> bool:
+    return type(value) is int or (type(value) is float and value.is_integer())
+
+
+def _apart(prepare: operators.Prepare, *, result: bool) -> operators.Prepare:
+    """The operator where lists and maps never equal each other: one has integers where the other has floats."""
+
+    def prepare_apart(found: values.JSON, budget: Budget) -> operators.Test:
+        test = prepare(found, budget)
+        if not isinstance(found, list | dict):
+            return test
+        return lambda subject, budget: result if type(subject) is type(found) else test(subject, budget)
+
+    return prepare_apart
+
+
+def _close(prepare: operators.Prepare, key: _Part, value: _Part) -> _Holds:
     """Prepare what is known now; resolve the rest, key before value, when asked."""
     if not value.static:
         return lambda context, budget: _dynamic(prepare, key, value, context, budget)
@@ -223,8 +263,8 @@ def _close(prepare: operators.Prepare, key: variables.Template, value: variables
 
 def _dynamic(
     prepare: operators.Prepare,
-    key: variables.Template,
-    value: variables.Template,
+    key: _Part,
+    value: _Part,
     context: dict[str, Any],
     budget: Budget,
 ) -> bool:

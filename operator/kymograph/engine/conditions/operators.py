@@ -2,7 +2,7 @@
 
 `prepare` takes the value of a condition apart once (durations, quantities, wildcards, lists) and gives a test of keys.
 A value that is literal in the policy is prepared when the policy is compiled, one with variables for each request.
-Names are matched without regard to case. No test raises: what cannot be compared is false.
+Names are written exactly so, as Kyverno's validation wants them. No test raises: what cannot be compared is false.
 """
 
 from collections.abc import Callable
@@ -90,10 +90,3 @@ TABLE: dict[str, Prepare] = {
     "DurationLessThan": ordering.duration_less,
 }
 """Every operator by its name; those after Kyverno 1.10's deprecations (`In`, `NotIn`, `Duration*`) included."""
-
-_BY_LOWER_CASE = {name.lower(): prepare for name, prepare in TABLE.items()}
-
-
-def find(name: str) -> Prepare | None:
-    """The operator of a name, in any case."""
-    return _BY_LOWER_CASE.get(name.lower())

@@ -71,6 +71,12 @@ class Parameter:
             Type.NUMBERS in self._types and all(map(values.is_number, argument))
         )
 
+    @property
+    def listed(self) -> str:
+        """The types as go-jmespath writes them where an argument has none of them."""
+        names = ", ".join(f'"{one.value}"' for one in self._types)
+        return f"[]jmespath.JpType{{{names}}}"
+
     def __str__(self) -> str:
         return " or ".join(one.value for one in self._types)
 
@@ -169,11 +175,11 @@ def close(function: Function, arguments: tuple[Search, ...]) -> Search:
     """
     implementation = function.implementation
     parameters = function.parameters + function.parameters[-1:] * (len(arguments) - len(function.parameters))
-    name = function.name
 
     def check(number: int, argument: values.JSON, budget: Budget) -> None:
         if not parameters[number].accepts(argument, budget):
-            raise failure(name, f"argument #{number + 1} is not of type {parameters[number]}")
+            shown = values.to_text(values.as_floats(argument), budget)
+            raise errors.EvaluationError(f"Invalid type for: {shown}, expected: {parameters[number].listed}")
 
     if len(arguments) == 1 and not parameters[0].expression:
         (only,), quick = arguments, parameters[0].quick

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from kymograph.engine import values
+from kymograph.engine import errors, values
 from kymograph.engine.budget import Budget
 from kymograph.engine.jmespath.functions import (
     ANY,
@@ -22,7 +22,6 @@ from kymograph.engine.jmespath.functions import (
     Parameter,
     Search,
     Type,
-    failure,
     from_float,
     register,
 )
@@ -115,7 +114,7 @@ def _max(_: Budget, items: list[Any]) -> values.JSON:
 
 @_standard("max_by", ARRAY, _EXPRESSION, returns=ANY, note="the item for which the expression is largest")
 def _max_by(budget: Budget, items: list[Any], expression: Search) -> values.JSON:
-    return _best("max_by", budget, items, expression, max)
+    return _best(budget, items, expression, max)
 
 
 @_standard("merge", OBJECT, variadic=True, returns=OBJECT, note="one map of all keys; later maps win")
@@ -139,7 +138,7 @@ def _min(_: Budget, items: list[Any]) -> values.JSON:
 
 @_standard("min_by", ARRAY, _EXPRESSION, returns=ANY, note="the item for which the expression is smallest")
 def _min_by(budget: Budget, items: list[Any], expression: Search) -> values.JSON:
-    return _best("min_by", budget, items, expression, min)
+    return _best(budget, items, expression, min)
 
 
 @_standard("not_null", ANY, variadic=True, returns=ANY, note="the first argument that is not null")
@@ -161,7 +160,7 @@ def _reverse(budget: Budget, value: list[Any] | str) -> list[Any] | str:
     return value[::-1]
 
 
-@_standard("sort", _SORTABLE, returns=ARRAY, note="the numbers or texts in ascending order")
+@_standard("sort", Parameter(Type.STRINGS, Type.NUMBERS), returns=ARRAY, note="the numbers or texts in ascending order")
 def _sort(budget: Budget, items: list[Any]) -> list[Any]:
     budget.spend(len(items) * len(items).bit_length())
     return sorted(items)
@@ -174,7 +173,7 @@ def _sort_by(budget: Budget, items: list[Any], expression: Search) -> list[Any]:
     if len(items) < 2:
         return items
     budget.spend(len(items) * len(items).bit_length())
-    keys = _comparable("sort_by", budget, items, expression)
+    keys = _comparable(budget, items, expression, unlike="error in sort_by comparison")
     return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__)]
 
 
@@ -227,23 +226,23 @@ def _values(budget: Budget, mapping: dict[str, Any]) -> list[Any]:
     return list(mapping.values())
 
 
-def _best(name: str, budget: Budget, items: list[Any], expression: Search, choose: Callable[..., Any]) -> values.JSON:
+def _best(budget: Budget, items: list[Any], expression: Search, choose: Callable[..., Any]) -> values.JSON:
     if len(items) < 2:
         return items[0] if items else None
     budget.spend(len(items))
-    keys = _comparable(name, budget, items, expression)
+    keys = _comparable(budget, items, expression)
     return items[choose(range(len(items)), key=keys.__getitem__)]
 
 
-def _comparable(name: str, budget: Budget, items: list[Any], expression: Search) -> list[Any]:
-    """The keys of the items, all numbers or all strings."""
+def _comparable(budget: Budget, items: list[Any], expression: Search, unlike: str = "") -> list[Any]:
+    """The keys of the items, all numbers or all strings; `unlike` is what to say where they are not of one type."""
     keys = [expression(item, budget) for item in items]
     if values.is_number(keys[0]):
         if not all(map(values.is_number, keys)):
-            raise failure(name, "invalid type, must be number")
+            raise errors.EvaluationError(unlike or "invalid type, must be number")
     elif type(keys[0]) is str:
         if not all(type(key) is str for key in keys):
-            raise failure(name, "invalid type, must be string")
+            raise errors.EvaluationError(unlike or "invalid type, must be string")
     else:
-        raise failure(name, "invalid type, must be number or string")
+        raise errors.EvaluationError("invalid type, must be number of string")
     return keys

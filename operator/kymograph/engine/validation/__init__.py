@@ -27,7 +27,7 @@ __all__ = ["check", "problems", "warnings"]
 
 
 def check(document: Mapping[str, Any], found: fields.Problems, scope: scopes.Scope = scopes.builtin) -> None:
-    """Note what is wrong with a policy.
+    """Note what is wrong with a policy wherever it is applied.
 
     Args:
         document: The policy as applied; any JSON object.
@@ -46,9 +46,15 @@ def check(document: Mapping[str, Any], found: fields.Problems, scope: scopes.Sco
 
 
 def problems(document: Mapping[str, Any], scope: scopes.Scope = scopes.builtin) -> tuple[errors.Problem, ...]:
-    """What is wrong with a policy, as `check` notes it."""
+    """What is wrong with a policy that a cluster is to enforce: what `check` notes, and what scans cannot do.
+
+    Args:
+        document: The policy as applied; any JSON object.
+        scope: Whether kinds are namespaced, as far as that is known.
+    """
     found = fields.Problems()
     check(document, found, scope)
+    kinds.check_scanned(subject.of(document), found)
     return tuple(found)
 
 

@@ -23,14 +23,25 @@ def check(policy: subject.Policy, problems: fields.Problems, scope: scopes.Scope
                 _check_namespaced(resources, named, path, problems, scope)
             if "*" in named:
                 _check_wildcard(policy, rule, named, f"{path}.kinds", problems)
-            elif policy.background and rule.has("validate"):
-                _check_subresources(named, f"{path}.kinds", problems)
         for body, path in _bodies(rule):
             for metadata, where in _metadata(body, path):
                 for field in ("labels", "annotations"):
                     values = metadata.get(field)
                     if isinstance(values, Mapping) and not all(isinstance(value, str) for value in values.values()):
                         problems.add(f"{where}.{field}", _STRINGS_ONLY)
+
+
+def check_scanned(policy: subject.Policy, problems: fields.Problems) -> None:
+    """Check that the background can scan what the rules of a policy are about; as in Kyverno, only a cluster minds."""
+    if not policy.background:
+        return
+    for rule in policy.rules:
+        if not rule.has("validate"):
+            continue
+        for resources, path in rule.descriptions("match", "exclude"):
+            named = subject.texts(resources.get("kinds"))
+            if "*" not in named:
+                _check_subresources(named, f"{path}.kinds", problems)
 
 
 def _check_namespaced(

@@ -10,16 +10,22 @@ from kymograph.telemetry.instruments import (
     admission_refused,
     admission_requests,
     admission_review_duration,
+    cleanup_deleted_objects,
+    cleanup_errors,
+    events_dropped,
     policy_changes,
     policy_execution_duration,
     policy_results,
     policy_rule_info,
     report_reviews_dropped,
     report_updates,
+    scan_duration,
+    scanned_objects,
     ttl_deleted_objects,
     ttl_errors,
     ttl_info,
     ttl_invalid_labels,
+    update_requests,
 )
 
 
@@ -41,10 +47,16 @@ class Instruments:
     policy_rule_info: families.Info
     report_updates: cells.Counter
     report_reviews_dropped: cells.Counter
+    scan_duration: cells.Histogram
+    scanned_objects: cells.Counter
+    events_dropped: cells.Counter
+    cleanup_deleted_objects: cells.Counter
+    cleanup_errors: cells.Counter
     ttl_deleted_objects: cells.Counter
     ttl_errors: cells.Counter
     ttl_info: families.Info
     ttl_invalid_labels: cells.Counter
+    update_requests: cells.Counter
 
 
 def declare(registry: cells.Cells) -> Instruments:
@@ -60,8 +72,14 @@ def declare(registry: cells.Cells) -> Instruments:
         policy_rule_info=registry.info(policy_rule_info.ABOUT),
         report_updates=registry.counter(report_updates.ABOUT),
         report_reviews_dropped=registry.counter(report_reviews_dropped.ABOUT),
+        scan_duration=registry.histogram(scan_duration.ABOUT, scan_duration.BUCKETS),
+        scanned_objects=registry.counter(scanned_objects.ABOUT),
+        events_dropped=registry.counter(events_dropped.ABOUT),
+        cleanup_deleted_objects=registry.counter(cleanup_deleted_objects.ABOUT),
+        cleanup_errors=registry.counter(cleanup_errors.ABOUT),
         ttl_deleted_objects=registry.counter(ttl_deleted_objects.ABOUT),
         ttl_errors=registry.counter(ttl_errors.ABOUT),
         ttl_info=registry.info(ttl_info.ABOUT),
         ttl_invalid_labels=registry.counter(ttl_invalid_labels.ABOUT),
+        update_requests=registry.counter(update_requests.ABOUT),
     )

@@ -105,6 +105,24 @@ class Refusal(NamedTuple):
     reason: str
 
 
+class Scan(NamedTuple):
+    """A background scan: `resource_kind` is the kind of its objects."""
+
+    resource_kind: str
+
+
+class Scanned(NamedTuple):
+    """An object that a background scan looked at.
+
+    Attributes:
+        resource_kind: Its kind.
+        outcome: `news`, `unchanged` or `disabled`.
+    """
+
+    resource_kind: str
+    outcome: str
+
+
 class Cleaned(NamedTuple):
     """An object that the TTL controller deals with, as Kyverno labels it.
 
@@ -121,12 +139,44 @@ class Cleaned(NamedTuple):
     resource_resource: str
 
 
+class CleanedByPolicy(NamedTuple):
+    """An object that a cleanup policy deletes, as Kyverno labels it.
+
+    Attributes:
+        policy_type: `CleanupPolicy` or `ClusterCleanupPolicy`.
+        policy_namespace: The policy's namespace, or an empty string.
+        policy_name: The policy's name.
+        resource_kind: The object's kind.
+        resource_namespace: The object's namespace, or an empty string.
+        deletion_propagation: `Foreground`, `Background`, `Orphan`, or an empty string for the kind's default.
+    """
+
+    policy_type: str
+    policy_namespace: str
+    policy_name: str
+    resource_kind: str
+    resource_namespace: str
+    deletion_propagation: str
+
+
 class Watched(NamedTuple):
     """A kind of objects that the TTL controller watches, as Kyverno labels it; see `Cleaned`."""
 
     resource_group: str
     resource_version: str
     resource_resource: str
+
+
+class Ended(NamedTuple):
+    """An UpdateRequest that ended.
+
+    Attributes:
+        type: `generate` or `mutate`.
+        state: `Completed`, `Failed` or `Skip`.
+    """
+
+    type: str
+    state: str
 
 
 def boolean(*, value: bool) -> str:

@@ -80,7 +80,5 @@ class _Served:
 
 def _can_be_scanned(entry: discovery.Served) -> bool:
     return (
-        not entry.subresource
-        and {"get", "list"} <= entry.verbs
-        and findings.is_reported_kind(entry.group, entry.kind)
+        not entry.subresource and {"get", "list"} <= entry.verbs and findings.is_reported_kind(entry.group, entry.kind)
     )

@@ -35,9 +35,7 @@ class Judge:
         excepted: Gives the PolicyExceptions of the moment.
     """
 
-    def __init__(
-        self, facts: Facts, clock: Callable[[], int], excepted: Callable[[], exceptions.Exceptions]
-    ) -> None:
+    def __init__(self, facts: Facts, clock: Callable[[], int], excepted: Callable[[], exceptions.Exceptions]) -> None:
         self._facts = facts
         self._clock = clock
         self._excepted = excepted
@@ -55,9 +53,7 @@ class Judge:
             known: What is known of the world; what is asked for is added.
         """
         spendable = budget.Budget(steps=confirmation.STEPS)
-        evaluation = evaluate.Evaluation(
-            policies, request, known, spendable, self._clock, None, self._exceptions()
-        )
+        evaluation = evaluate.Evaluation(policies, request, known, spendable, self._clock, None, self._exceptions())
         while True:
             try:
                 return evaluation.run()

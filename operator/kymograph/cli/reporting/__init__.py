@@ -1,0 +1,1 @@
+"""What `kymograph reports` works with: reading how far reports are from a cluster."""

@@ -1,0 +1,161 @@
+"""The telemetry of Kyverno's Helm chart as a TracingConfiguration.
+
+Kyverno's four controllers are configured apart, each with a receiver of its own; here one resource speaks for all. What
+they have in common becomes the resource, what one of them does otherwise is noted as left out, never averaged. A map
+that the values do not have means the chart's own: give all that is in force (`helm get values --all`).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kymograph.cli.telemetry import kyvernometrics
+from kymograph.cli.telemetry.kyvernometrics import Note, Unreadable
+from kymograph.model import tracingconfiguration as model
+from kymograph.telemetry import destination, settings
+
+_VALUES = {
+    "admissionController": "admission",
+    "backgroundController": "background",
+    "cleanupController": "cleanup",
+    "reportsController": "reports",
+}
+
+_COLLECTOR = "opentelemetrycollector.kyverno.svc.cluster.local"
+_CA = "ca.pem"
+_EVERYTHING = 1_000_000
+_DEBUG_FROM = 4
+
+
+def translate(
+    values: Mapping[str, Any], metrics: kyvernometrics.Wanted | None, left_out: Note, to_do: Note
+) -> dict[str, Any]:
+    """Make a TracingConfiguration.
+
+    Args:
+        values: Helm values; empty where only the ConfigMap is given.
+        metrics: What the ConfigMap says; None for `metricsConfig` of the values.
+        left_out: Takes the keys that have no counterpart, and why.
+        to_do: Takes what the result needs besides itself.
+
+    Raises:
+        Unreadable: A value is not what Kyverno reads.
+        SettingsInvalid: What Kyverno is told cannot be used, such as an address that is none.
+    """
+    controllers = {key: _map(values, key) for key in _VALUES}
+    spec: dict[str, Any] = {}
+    traces = _traces(controllers, left_out, to_do)
+    if traces is not None:
+        spec["traces"] = traces
+    metering = _metering(controllers, left_out, to_do)
+    config = metrics if metrics is not None else kyvernometrics.of_values(_map(values, "metricsConfig"))
+    spec["metrics"] = {**metering, "prefix": "kyverno_", **kyvernometrics.fields(config, left_out)}
+    if logs := _logs(_map(_map(values, "features"), "logging")):
+        spec["logs"] = logs
+    _around(controllers, left_out, to_do)
+    settings.from_spec(spec)  # raises where Kyverno's own value cannot be used
+    return {**model.default(), "spec": spec}
+
+
+def _traces(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_do: Note) -> dict[str, Any] | None:
+    """`spec.traces`; None where no controller traces."""
+    told = {key: _map(values, "tracing", key) for key, values in controllers.items()}
+    traced = {key: each for key, each in told.items() if each.get("enabled")}
+    if not traced:
+        return None
+    exporters = {key: _exporter(each.get("address"), each.get("port"), 4317, each) for key, each in traced.items()}
+    common = _common(exporters, "tracing", left_out)
+    _needs_label(common, to_do)
+    off = {_VALUES[key]: {"enabled": False} for key in told if key not in traced and controllers[key]}
+    made = {**common, "samplingRatePerMillion": _EVERYTHING}
+    return {**made, "controllers": off} if off else made
+
+
+def _metering(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_do: Note) -> dict[str, Any]:
+    """`spec.metrics` without what `metricsConfig` says."""
+    made: dict[str, dict[str, Any]] = {}
+    for key, values in controllers.items():
+        metering = _map(values, "metering", key)
+        if not values and key != "admissionController":
+            continue  # as the chart has it, which is as the admission controller's is where nobody says otherwise
+        way = metering.get("config") or "prometheus"
+        if metering.get("disabled"):
+            made[key] = {"prometheus": {"enabled": False}}
+        elif way == "grpc":
+            to = _exporter(metering.get("collector") or _COLLECTOR, metering.get("port"), 8000, metering)
+            made[key] = {"prometheus": {"enabled": False}, "otlp": to}
+        elif way == "prometheus":
+            made[key] = {"prometheus": {"enabled": True, "port": _port(metering.get("port"), 8000)}}
+        else:
+            raise Unreadable(f"{key}.metering.config: {way!r} is neither prometheus nor grpc")
+        if metering.get("secure"):
+            left_out(f"{key}.metering.secure", "/metrics is served without TLS")
+    common = _common(made, "metering", left_out)
+    _needs_label(common.get("otlp") or {}, to_do)
+    return common
+
+
+def _common(made: Mapping[str, dict[str, Any]], what: str, left_out: Note) -> dict[str, Any]:
+    """What the first controller has; others that differ are left out."""
+    first = next(iter(made))
+    for key, each in made.items():
+        if each != made[first]:
+            left_out(f"{key}.{what}", f"it differs from {first}'s, and one TracingConfiguration speaks for all")
+    return made[first]
+
+
+def _exporter(address: Any, port: Any, default_port: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    host = str(address or "localhost")
+    bracketed = f"[{host}]" if re.fullmatch(r"[0-9A-Fa-f]*(:[0-9A-Fa-f.]*){2,}", host) else host
+    made: dict[str, Any] = {"endpoint": f"{bracketed}:{_port(port, default_port)}"}
+    if creds := values.get("creds"):
+        return {**made, "tls": {"caSecretRef": {"name": str(creds), "key": _CA}}}
+    return made if destination.is_loopback(host) else {**made, "insecure": True}
+
+
+def _port(port: Any, default: int) -> int:
+    if port in (None, ""):
+        return default
+    try:
+        return int(port)
+    except (TypeError, ValueError) as error:
+        raise Unreadable(f"{port!r} is no port") from error
+
+
+def _logs(logging: Mapping[str, Any]) -> dict[str, Any]:
+    made = {}
+    if logging.get("format"):
+        made["format"] = str(logging["format"])
+    verbosity = logging.get("verbosity")
+    if verbosity is not None:
+        made["level"] = "debug" if _port(verbosity, 2) >= _DEBUG_FROM else "info"
+    return made
+
+
+def _needs_label(exporter: Mapping[str, Any], to_do: Note) -> None:
+    secret = ((exporter.get("tls") or {}).get("caSecretRef") or {}).get("name")
+    if secret:
+        to_do(f"Secret {secret}", f"copy it into the operator's namespace and label it {model.SECRET_LABEL}=true")
+
+
+def _around(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_do: Note) -> None:
+    """What stands around telemetry in the values and is not in the resource."""
+    for key, values in controllers.items():
+        if _map(values, "serviceMonitor", key).get("enabled"):
+            left_out(f"{key}.serviceMonitor", "the Service kymograph-metrics is scraped by its annotations")
+        service = _map(values, "metricsService", key)
+        if service.get("type", "ClusterIP") != "ClusterIP" or service.get("create") is False:
+            left_out(f"{key}.metricsService", "the Service kymograph-metrics is part of the manifests")
+        for holder in (values, _map(values, "container", key)):
+            variables = holder.get("extraEnvVars")
+            for variable in variables if isinstance(variables, list) else ():
+                name = str(variable.get("name", "")) if isinstance(variable, dict) else ""
+                if name.startswith("OTEL_"):
+                    to_do(f"{key}: variable {name}", "set it on the operator's container, where it counts likewise")
+
+
+def _map(values: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:
+    value = values.get(key)
+    if not isinstance(value, dict | None):
+        raise Unreadable(f"{within}{'.' if within else ''}{key}: is no map")
+    return value or {}

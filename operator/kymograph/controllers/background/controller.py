@@ -1,0 +1,130 @@
+"""The background controller: what requests and policies set off, done by the replica that leads."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from typing import Protocol
+
+from kymograph.controllers import policies
+from kymograph.controllers.background import (
+    downstream,
+    facts,
+    generating,
+    kinds,
+    loops,
+    mutating,
+    notes,
+    policychanges,
+    triggers,
+    watches,
+    worker,
+)
+from kymograph.engine import exceptions
+from kymograph.telemetry.instruments import labels
+from kymograph.telemetry.providers import Telemetry
+
+
+class Cluster(worker.Cluster, downstream.Cluster, mutating.Cluster, Protocol):
+    """What the controller asks of a Kubernetes client."""
+
+
+class Background:
+    """Applies generate rules, and mutate rules with targets.
+
+    Args:
+        client: Calls the API server.
+        catalogues: What it serves.
+        store: The policies.
+        source: Answers what rules ask for, but for other objects.
+        telemetry: Where work is traced and counted.
+        namespace: The operator's own namespace.
+        account: Gives the operator's own user name.
+        excepted: Gives the PolicyExceptions of the moment.
+        clock: Monotonic nanoseconds.
+        now: The time, by the API server's clock.
+    """
+
+    def __init__(
+        self,
+        client: Cluster,
+        catalogues: kinds.Catalogues,
+        store: policies.PolicyStore,
+        source: facts.Source,
+        telemetry: Telemetry,
+        namespace: str,
+        account: Callable[[], str],
+        excepted: Callable[[], exceptions.Exceptions],
+        clock: Callable[[], int],
+        now: Callable[[], dt.datetime],
+    ) -> None:
+        self._client = client
+        self._catalogues = catalogues
+        self._store = store
+        self._answers = facts.Facts(source, client, catalogues)
+        self._telemetry = telemetry
+        self._namespace = namespace
+        self._account = account
+        self._excepted = excepted
+        self._clock = clock
+        self._now = now
+        self._changes = policychanges.PolicyChanges(store)
+        self._worker: worker.Worker | None = None
+        self._watches: watches.Watches | None = None
+        store.listen(lambda _key, _held: self.look_again())
+
+    @property
+    def depth(self) -> int:
+        """How many UpdateRequests wait or are worked on here."""
+        return self._worker.queue.depth if self._worker is not None else 0
+
+    @property
+    def age(self) -> float:
+        """Seconds for which the oldest of them has been waiting."""
+        return self._worker.queue.age if self._worker is not None else 0.0
+
+    def look_again(self) -> None:
+        """Policies or kinds have changed."""
+        if self._watches is not None:
+            self._watches.look_again()
+
+    async def run(self) -> None:
+        """Work until cancelled; for the leader. Each time it begins with what the cluster says."""
+        await self._store.complete.wait()
+        await self._catalogues.refresh()
+        client, catalogues, store = self._client, self._catalogues, self._store
+        written = downstream.Downstream(client)
+        noted = notes.Notes(client, self._namespace)
+        ended = self._telemetry.instruments.update_requests
+        working = worker.Worker(
+            client,
+            self._namespace,
+            store,
+            triggers.Triggers(client, catalogues),
+            generating.Generating(written, self._answers, catalogues, self._clock, self._excepted),
+            mutating.Mutating(client, self._answers, catalogues, self._clock, self._excepted),
+            loops.Chains(self._account, lambda: self._clock() / 1e9),
+            self._telemetry.tracer_for("background"),
+            lambda type_, state: ended.bind(labels.Ended(type_, state)).add(),
+            self._now,
+        )
+        following = policychanges.PolicyWork(
+            self._changes,
+            store,
+            client,
+            catalogues,
+            written,
+            noted,
+            self._answers,
+            self._clock,
+            self._excepted,
+            self._now().isoformat(),
+        )
+        watching = watches.Watches(client, catalogues, store, written, noted)
+        self._worker, self._watches = working, watching
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(working.run())
+                tasks.create_task(watching.run())
+                tasks.create_task(following.run())
+        finally:
+            self._worker = self._watches = None

@@ -1,0 +1,60 @@
+"""Creates the UpdateRequests that no admission request asks for."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from kymograph.clients.kubernetes import errors as kubernetes_errors
+from kymograph.clients.kubernetes import resources
+from kymograph.controllers import updaterequests
+
+
+class Creating(Protocol):
+    """What is asked of a Kubernetes client."""
+
+    async def create(
+        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = ""
+    ) -> dict[str, Any]:
+        """Create an object."""
+
+
+class Notes:
+    """Notes work.
+
+    Args:
+        client: Creates UpdateRequests.
+        namespace: Where.
+    """
+
+    def __init__(self, client: Creating, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+
+    async def note(
+        self,
+        about: tuple[str, ...],
+        type_: str,
+        policy: str,
+        rule: str,
+        trigger: updaterequests.Reference,
+        kinds: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Note that a rule is to be applied, once for what it is about.
+
+        Args:
+            about: What makes this work another than that; the rule and its trigger need not be told.
+            type_: `generate` or `mutate`.
+            policy: Key of the policy.
+            rule: Name of the rule.
+            trigger: Because of what.
+            kinds: See `updaterequests.UpdateRequest.kinds`.
+
+        Raises:
+            KubernetesError: It could not be created.
+        """
+        part = updaterequests.Part(rule, trigger, deletes=bool(kinds))
+        name = updaterequests.named(*about, policy, rule, trigger.uid)
+        document = updaterequests.document(name, type_, policy, part, kinds=kinds)
+        try:
+            await self._client.create(resources.UPDATE_REQUESTS, document, namespace=self._namespace)
+        except kubernetes_errors.Conflict:
+            return

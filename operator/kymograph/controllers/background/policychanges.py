@@ -1,0 +1,275 @@
+"""What has to be done because a policy came, changed or went, or because another replica leads now.
+
+A policy may want existing objects to count as triggers (`generateExisting`, `mutateExistingOnPolicyUpdate`); what a
+rule that synchronizes has generated follows its text, and goes with it unless `orphanDownstreamOnPolicyDelete` says
+otherwise. Every replica remembers what went while it was running, so that whoever leads next knows it too.
+
+A new leader looks for what nobody may have seen: triggers without result, and generated objects that others have
+changed since we wrote them.
+"""
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from kymograph.clients.kubernetes import client as clients
+from kymograph.clients.kubernetes import errors as kubernetes_errors
+from kymograph.clients.kubernetes import resources
+from kymograph.controllers import policies, updaterequests
+from kymograph.controllers.background import downstream, errors, facts, generating, kinds, notes, triggers
+from kymograph.engine import budget as budgets
+from kymograph.engine import errors as engine_errors
+from kymograph.engine import exceptions, needs
+from kymograph.engine import policy as compiled
+from kymograph.engine.generate import planning
+from kymograph.engine.mutate import existing
+from kymograph.engine.rules import outcome
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = 2.0
+"""Seconds until what could not be done about a policy is tried again."""
+
+MOST_GONE = 1_000
+"""Rules that went which are remembered for the next leader."""
+
+STEPS = 200_000
+"""Steps that it may take to see whether an object is a trigger."""
+
+
+class Gone(NamedTuple):
+    """A rule that synchronized and is no more."""
+
+    policy: str
+    rule: str
+    about: tuple[str, ...]
+    kinds: tuple[tuple[str, str], ...]
+
+
+class PolicyChanges:
+    """Remembers what has changed; lives as long as the process.
+
+    Args:
+        store: The policies.
+    """
+
+    def __init__(self, store: policies.PolicyStore) -> None:
+        self._store = store
+        self._known: dict[policies.Key, policies.Held] = {}
+        self.gone: list[Gone] = []
+        self.changed: dict[policies.Key, policies.Held] = {}
+        self.news = asyncio.Event()
+        store.listen(self._listen)
+
+    def _listen(self, key: policies.Key, held: policies.Held | None) -> None:
+        before = self._known.get(key)
+        after = held.compiled if held is not None else None
+        if held is not None and after is None:
+            return  # it cannot be enforced as it is now; what was generated waits for a better version
+        if before is not None and before.compiled is not None:
+            self.gone += _lost(before.compiled, before, after)
+            del self.gone[:-MOST_GONE]
+        if held is None:
+            self._known.pop(key, None)
+            self.changed.pop(key, None)
+        else:
+            self._known[key] = held
+            if before is None or before.generation != held.generation or before.uid != held.uid:
+                self.changed[key] = held
+        self.news.set()
+
+
+class PolicyWork:
+    """Notes what is to be done about policies; made anew for each time of leading.
+
+    Args:
+        changes: What has changed.
+        store: The policies.
+        client: Lists triggers.
+        catalogues: What the API server serves.
+        written: Finds what was generated.
+        noted: Notes what is to be done.
+        answers: Answers what rules ask for.
+        clock: Monotonic nanoseconds.
+        excepted: Gives the PolicyExceptions of the moment.
+        session: Tells this time of leading from others.
+    """
+
+    def __init__(
+        self,
+        changes: PolicyChanges,
+        store: policies.PolicyStore,
+        client: downstream.Cluster,
+        catalogues: kinds.Catalogues,
+        written: downstream.Downstream,
+        noted: notes.Notes,
+        answers: facts.Facts,
+        clock: Callable[[], int],
+        excepted: Callable[[], exceptions.Exceptions],
+        session: str,
+    ) -> None:
+        self._changes = changes
+        self._store = store
+        self._client = client
+        self._catalogues = catalogues
+        self._written = written
+        self._noted = noted
+        self._answers = answers
+        self._clock = clock
+        self._excepted = excepted
+        self._session = session
+
+    async def run(self) -> None:
+        """Work until cancelled, beginning with every policy there is."""
+        await self._store.complete.wait()
+        pending = {held.key: (held, True) for held in self._store.held}
+        self._changes.changed.clear()
+        while True:
+            try:
+                await self._undo()
+                while pending:
+                    key, (held, resync) = next(iter(pending.items()))
+                    try:
+                        if held.compiled is not None:
+                            await self._follow(held, held.compiled, resync=resync)
+                    except (errors.Forbidden, kubernetes_errors.Forbidden) as error:
+                        logger.warning("What follows from policy %s may not be done: %s", key.name, error)
+                    del pending[key]
+            except (kubernetes_errors.KubernetesError, errors.Failing) as error:
+                logger.warning("What follows from a change of policies cannot be done, trying again: %s", error)
+                await asyncio.sleep(RETRY_AFTER)
+                continue
+            await self._changes.news.wait()
+            self._changes.news.clear()
+            pending = {key: (held, False) for key, held in self._changes.changed.items()}
+            self._changes.changed.clear()
+
+    async def _undo(self) -> None:
+        """Have deleted what rules generated that are gone."""
+        for gone in list(self._changes.gone):
+            await self._noted.note(
+                ("gone", *gone.about),
+                updaterequests.GENERATE,
+                gone.policy,
+                gone.rule,
+                updaterequests.Reference(),
+                gone.kinds,
+            )
+            self._changes.gone.remove(gone)
+
+    async def _follow(self, held: policies.Held, policy: compiled.CompiledPolicy, *, resync: bool) -> None:
+        about = ("policy", held.uid, str(held.generation), self._session if resync else "")
+        for rule in policy.generate.every:
+            served: set[str] = set()
+            if rule.body.synchronize:
+                served = await self._follow_downstream(about, policy, rule, resync=resync)
+            wants = rule.body.generates_existing
+            since = "" if (policy.generates_existing if wants is None else wants) else None
+            if since is None and rule.body.synchronize and resync:
+                since = (held.document["metadata"].get("creationTimestamp") or "") or None
+            if since is not None:
+                async for trigger in self._triggers(policy, rule, since):
+                    if trigger.uid not in served or not resync:
+                        await self._noted.note(about, updaterequests.GENERATE, policy.key, rule.name, trigger)
+        for rule in policy.mutate.every:
+            wants = rule.body.on_policy_update
+            if rule.body.targets and (policy.mutates_existing if wants is None else wants):
+                async for trigger in self._triggers(policy, rule, ""):
+                    await self._noted.note(about, updaterequests.MUTATE, policy.key, rule.name, trigger)
+
+    async def _follow_downstream(
+        self, about: tuple[str, ...], policy: compiled.CompiledPolicy, rule: compiled.CompiledRule, *, resync: bool
+    ) -> set[str]:
+        """Note the triggers of what a rule has generated; of a resync only where somebody else wrote last.
+
+        Returns:
+            The uids of the triggers that have some result.
+        """
+        served = set()
+        for api_version, kind in downstream.kinds_of(generating.written(policy, rule)):
+            resource = await self._resource(api_version, kind)
+            if resource is None:
+                continue
+            for document in await self._written.of(resource, policy.key, rule.name):
+                metadata = document["metadata"]
+                trigger = downstream.trigger_of(metadata)
+                served.add(trigger.uid)
+                if not resync or _changed_by_others(metadata):
+                    await self._noted.note(about, updaterequests.GENERATE, policy.key, rule.name, trigger)
+        return served
+
+    async def _triggers(
+        self, policy: compiled.CompiledPolicy, rule: compiled.CompiledRule, since: str
+    ) -> AsyncIterator[updaterequests.Reference]:
+        """The existing objects that a rule is about, created at a time or later."""
+        for resource in self._resources(rule):
+            async for page in self._client.pages(resource, namespace=policy.namespace):
+                for each in page.get("items") or ():
+                    document = {"apiVersion": resource.api_version, "kind": resource.kind, **each}
+                    if document["metadata"]["creationTimestamp"] >= since and await self._concerns(
+                        policy, rule, triggers.about(resource, document)
+                    ):
+                        yield downstream.reference(resource, document["metadata"])
+                    await asyncio.sleep(0)  # a review may wait
+
+    async def _concerns(
+        self, policy: compiled.CompiledPolicy, rule: compiled.CompiledRule, request: Mapping[str, Any]
+    ) -> bool:
+        known, budget = needs.Facts(), budgets.Budget(steps=STEPS)
+        only = compiled.RuleTable(written=(rule,), every=(rule,))
+        excepted = self._excepted()
+        try:
+            if rule.type == updaterequests.MUTATE:
+                alone = dataclasses.replace(policy, mutate=only)
+                found = await self._answers.complete(
+                    lambda: existing.triggered((alone,), request, known, budget, self._clock, None, excepted), known
+                )
+                return any(each.result is None for each in found)
+            alone = dataclasses.replace(policy, generate=only)
+            work = planning.Planning((alone,), request, known, budget, self._clock, None, excepted, describes=False)
+            planned = await self._answers.complete(work.run, known)
+        except engine_errors.EvaluationError as error:
+            logger.debug("Whether %s concerns rule %s cannot be said: %s", request["name"], rule.name, error)
+            return False
+        return any(each.status == outcome.PASS for one in planned for each in one.result.rules)
+
+    def _resources(self, rule: compiled.CompiledRule) -> Iterable[resources.Resource]:
+        """The collections that the triggers of a rule are in, each once."""
+        found: dict[tuple[str, str], resources.Resource] = {}
+        for selector in (kind for scope in rule.match.scopes for kind in scope.kinds):
+            for each in self._catalogues.current.find(selector.group, selector.version, selector.kind, ""):
+                if "list" in each.verbs and not selector.subresource:
+                    resource = resources.Resource(
+                        each.group, each.version, each.plural, each.kind, namespaced=each.namespaced
+                    )
+                    found.setdefault((each.group, each.plural), resource)
+        return found.values()
+
+    async def _resource(self, api_version: str, kind: str) -> resources.Resource | None:
+        try:
+            return await kinds.resource_of(self._catalogues, api_version, kind)
+        except errors.Failing:
+            return None  # its definition may come later, and then there is nothing yet
+
+
+def _lost(
+    before: compiled.CompiledPolicy, held: policies.Held, after: compiled.CompiledPolicy | None
+) -> Iterable[Gone]:
+    """The rules of a policy whose work is to be undone, because they are no more."""
+    left = {rule.name for rule in after.generate.every} if after is not None else set()
+    for rule in before.generate.every:
+        if rule.name not in left and rule.body.synchronize and not rule.body.orphans_downstream:
+            about = (held.uid, str(held.generation))
+            yield Gone(before.key, rule.name, about, tuple(downstream.kinds_of(generating.written(before, rule))))
+
+
+def _changed_by_others(metadata: Mapping[str, Any]) -> bool:
+    """Whether somebody else wrote an object at the time of our last write or later, as far as it tells."""
+    times: dict[bool, str] = {}
+    for each in metadata.get("managedFields") or ():
+        if not each.get("subresource"):
+            ours = each.get("manager") == clients.FIELD_MANAGER
+            times[ours] = max(times.get(ours, ""), each.get("time") or "")
+    return False in times and times[False] >= times.get(True, "")

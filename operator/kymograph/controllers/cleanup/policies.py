@@ -1,0 +1,201 @@
+"""Runs cleanup policies when their schedules say so: the leader's work.
+
+A policy whose time came while nobody was there runs once when somebody is, however many times it missed. What it was
+last is in its status, so that a new leader knows. One that could not look at everything runs again soon, ever more
+rarely, until it could; `lastExecutionTime` waits for that.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from kymograph.clients.kubernetes import errors, informer, resources
+from kymograph.controllers.cleanup import clock as clocks
+from kymograph.controllers.cleanup import held, policystatus, runs, schedule
+
+logger = logging.getLogger(__name__)
+
+RESOURCES = {"CleanupPolicy": resources.CLEANUP_POLICIES, "ClusterCleanupPolicy": resources.CLUSTER_CLEANUP_POLICIES}
+
+RUNS_AT_ONCE = 3
+"""Kyverno's number of workers."""
+
+LOOK_EVERY = 60.0
+"""The longest sleep in seconds: nobody tells that the wall clock was set."""
+
+RETRY_FIRST = 5.0
+RETRY_MOST = 300.0
+"""Seconds until a run that was not complete is repeated; each time doubles them."""
+
+
+class Client(informer.Source, Protocol):
+    """What is asked of the client of the API server."""
+
+    async def merge(
+        self,
+        resource: resources.Resource,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        namespace: str,
+        subresource: str,
+    ) -> dict[str, Any]:
+        """Patch an object by a JSON merge patch."""
+
+
+class CleanupPolicies:
+    """All cleanup policies, and their timetable.
+
+    Args:
+        client: Watches them and writes their status.
+        running: Runs one.
+        clock: When is now.
+    """
+
+    def __init__(self, client: Client, running: runs.Runs, clock: clocks.Clock) -> None:
+        self._client = client
+        self._running = running
+        self._clock = clock
+        self._held: dict[held.Key, held.Held] = {}
+        self._ran: dict[str, dt.datetime] = {}
+        self._delays: dict[held.Key, float] = {}
+        self._under_way: set[held.Key] = set()
+        self._untold: dict[held.Key, None] = {}
+        self._schedule: schedule.Schedule[held.Key] = schedule.Schedule()
+        self._earlier, self._telling = asyncio.Event(), asyncio.Event()
+        self._free = asyncio.Semaphore(RUNS_AT_ONCE)
+        self._informers = [
+            informer.Informer(client, resource, changed=self._listener(kind)) for kind, resource in RESOURCES.items()
+        ]
+
+    async def run(self) -> None:
+        """Run policies until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for each in self._informers:
+                tasks.create_task(each.run())
+            tasks.create_task(self._tell_all())
+            while True:
+                await self._free.acquire()
+                key = await self._next()
+                self._under_way.add(key)
+                tasks.create_task(self._run(key, self._held[key]))
+
+    def _listener(self, kind: str) -> Callable[[informer.Key, Any], None]:
+        resource = RESOURCES[kind]
+
+        def changed(key: informer.Key, document: Mapping[str, Any] | None) -> None:
+            implied = {"apiVersion": resource.api_version, "kind": resource.kind}
+            self._changed(held.Key(kind, *key), None if document is None else {**document, **implied})
+
+        return changed
+
+    def _changed(self, key: held.Key, document: Mapping[str, Any] | None) -> None:
+        before = self._held.pop(key, None)
+        if document is None or (before is not None and before.uid != document["metadata"]["uid"]):
+            self._schedule.drop(key)
+            self._delays.pop(key, None)
+            if before is not None:
+                self._ran.pop(before.uid, None)
+        if document is None:
+            return
+        try:
+            self._held[key] = held.hold(document)
+        except Exception:  # one policy, however odd, must not stop the others
+            logger.exception("%s is not followed; this is a defect of Kymograph", key)
+            return
+        if before is None or before.uid != self._held[key].uid or before.generation != self._held[key].generation:
+            self._delays.pop(key, None)
+            self._untold[key] = None
+            self._telling.set()
+            self._enter(key)
+
+    def _enter(self, key: held.Key) -> None:
+        policy = self._held[key]
+        due = policy.due(self._ran.get(policy.uid), self._now())
+        self._schedule.drop(key)
+        if due is not None:
+            self._at(key, due.timestamp())
+
+    def _at(self, key: held.Key, moment: float) -> None:
+        first = self._schedule.first()
+        self._schedule.put(key, moment)
+        if first is None or moment < first:
+            self._earlier.set()
+
+    async def _next(self) -> held.Key:
+        while True:
+            self._earlier.clear()
+            first, now = self._schedule.first(), self._clock.now()
+            if first is not None and first <= now:
+                key = self._schedule.pop()
+                if key not in self._under_way:  # else it is entered again when it ends
+                    return key
+                continue
+            await self._clock.wait(self._earlier, LOOK_EVERY if first is None else min(first - now, LOOK_EVERY))
+
+    async def _run(self, key: held.Key, policy: held.Held) -> None:
+        started = self._now()
+        outcome = runs.Outcome(complete=False)
+        try:
+            if policy.compiled is not None:
+                outcome = await self._running.run(policy.compiled, lambda: self._is_current(key, policy))
+        except Exception:
+            logger.exception("%s did not run to its end; this is a defect of Kymograph", key)
+        finally:
+            self._under_way.discard(key)
+            self._free.release()
+        if not self._is_current(key, policy):
+            if key in self._held:
+                self._enter(key)
+            return
+        if outcome.complete:
+            self._ran[policy.uid] = started.replace(microsecond=0)
+            self._delays.pop(key, None)
+            self._enter(key)
+        else:
+            delay = self._delays.get(key, RETRY_FIRST)
+            self._delays[key] = min(2 * delay, RETRY_MOST)
+            logger.warning("%s could not look at everything, trying again in %.0f s: %s", key, delay, outcome.problems)
+            self._at(key, self._clock.now() + delay)
+        await self._write(key, self._held[key], policystatus.ran(self._held[key], outcome, started))
+
+    def _is_current(self, key: held.Key, policy: held.Held) -> bool:
+        now = self._held.get(key)
+        return now is not None and (now.uid, now.generation) == (policy.uid, policy.generation)
+
+    async def _tell_all(self) -> None:
+        """Say of each policy whether it is followed, when it was written."""
+        while True:
+            await self._telling.wait()
+            self._telling.clear()
+            failed = False
+            for key in list(self._untold):
+                policy = self._held.get(key)
+                if policy is None or await self._write(key, policy, policystatus.ready(policy, self._now())):
+                    self._untold.pop(key, None)
+                else:
+                    failed = True
+            if failed:
+                await self._clock.sleep(RETRY_FIRST)
+                self._telling.set()
+
+    async def _write(self, key: held.Key, policy: held.Held, status: Mapping[str, Any]) -> bool:
+        """Write a status where it says something new; False where that has to be tried again."""
+        if policystatus.says(policy.status, status):
+            return True
+        patch = {"metadata": {"uid": policy.uid}, "status": status}
+        try:
+            await self._client.merge(
+                RESOURCES[key.kind], key.name, patch, namespace=key.namespace, subresource="status"
+            )
+        except (errors.NotFound, errors.Conflict):  # gone, or another one has its name
+            return True
+        except errors.KubernetesError as error:
+            logger.warning("The status of %s cannot be written: %s", key, error)
+            return False
+        return True
+
+    def _now(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self._clock.now(), dt.UTC)

@@ -1,0 +1,282 @@
+"""One run of a cleanup policy: look at everything it is about, then delete what it chose.
+
+A kind is gone through to its end before the first of it is deleted: deleting takes its time, and a list in pages does
+not last that long. A delete names uid and resourceVersion of what was looked at; what has changed meanwhile is looked
+at again. Between two deletes it is asked whether the policy is still the same.
+"""
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from opentelemetry import context, trace
+
+from kymograph.clients.kubernetes import discovery, errors, resources
+from kymograph.controllers.cleanup import clock as clocks
+from kymograph.controllers.cleanup import collections, selection
+from kymograph.engine import cleanup
+from kymograph.telemetry import cells, instruments, semconv
+from kymograph.telemetry.instruments import labels
+
+logger = logging.getLogger(__name__)
+
+DELETES_PER_SECOND = 20
+DELETES_AT_ONCE = 4
+"""What all policies together allow themselves; see `deletions`."""
+
+TRIES = 3
+"""How often a delete is tried in one run: an object may change while it is looked at, an API server be busy."""
+
+RETRY_AFTER = 1.0
+"""Seconds until the second try; the third waits twice as long."""
+
+MOST_PROBLEMS = 10
+"""Problems that are told of one run; the others are counted."""
+
+Announce = Callable[[cleanup.CleanupPolicy, selection.Candidate, str], None]
+"""Is told of each object that was deleted (no text), or could not be (why)."""
+
+
+class Client(selection.Source, collections.Creating, Protocol):
+    """What is asked of the client of the API server."""
+
+    async def delete(
+        self,
+        resource: resources.Resource,
+        name: str,
+        *,
+        namespace: str,
+        uid: str,
+        resource_version: str,
+        propagation: str | None,
+    ) -> None:
+        """Delete the object if it has that uid and version."""
+
+
+@dataclasses.dataclass(slots=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        looked: Objects looked at.
+        deleted: Objects deleted.
+        failed: Objects that could not be decided or deleted, and kinds that could not be listed.
+        complete: Everything there is was looked at, as far as the operator may.
+        problems: The first of what failed.
+    """
+
+    looked: int = 0
+    deleted: int = 0
+    failed: int = 0
+    complete: bool = True
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+    def fail(self, problem: str) -> None:
+        """Note a failure."""
+        self.failed += 1
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
+
+
+class Runs:
+    """Runs cleanup policies.
+
+    Args:
+        client: Lists and deletes with the operator's identity.
+        catalogues: What the API server serves.
+        choosing: Chooses what is deleted.
+        tracer: For a root span per run.
+        counted: The instruments of the process.
+        clock: For the pace.
+        announce: Told of every deletion.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        catalogues: discovery.Catalogues,
+        choosing: selection.Selection,
+        tracer: trace.Tracer,
+        counted: instruments.Instruments,
+        clock: clocks.Clock,
+        announce: Announce,
+    ) -> None:
+        self._client = client
+        self._catalogues = catalogues
+        self._choosing = choosing
+        self._tracer = tracer
+        self._counted = counted
+        self._clock = clock
+        self._announce = announce
+        self._free = asyncio.Semaphore(DELETES_AT_ONCE)
+        self._turn = asyncio.Lock()
+
+    async def run(self, policy: cleanup.CleanupPolicy, is_current: Callable[[], bool]) -> Outcome:
+        """Run a policy once.
+
+        Args:
+            policy: The policy.
+            is_current: Whether it is still as it was; nothing more is deleted once it is not.
+        """
+        attributes = {
+            semconv.POLICY_KIND: policy.kind,
+            semconv.POLICY_NAME: policy.name,
+            semconv.POLICY_NAMESPACE: policy.namespace,
+        }
+        with self._tracer.start_as_current_span(
+            "CLEANUP policy", context=context.Context(), attributes=attributes
+        ) as span:
+            outcome = Outcome()
+            try:
+                catalogue = await self._catalogues.refresh()
+                for resource in await collections.all_of(policy, catalogue, self._client):
+                    await self._clear(policy, resource, is_current, outcome)
+            except errors.KubernetesError as error:
+                outcome.complete = False
+                outcome.fail(str(error))
+            span.set_attribute(semconv.CLEANUP_LOOKED, outcome.looked)
+            span.set_attribute(semconv.CLEANUP_DELETED, outcome.deleted)
+            span.set_attribute(semconv.CLEANUP_FAILED, outcome.failed)
+            if outcome.failed:
+                span.set_status(trace.StatusCode.ERROR, "; ".join(outcome.problems))
+        return outcome
+
+    async def _clear(
+        self,
+        policy: cleanup.CleanupPolicy,
+        resource: resources.Resource,
+        is_current: Callable[[], bool],
+        outcome: Outcome,
+    ) -> None:
+        chosen = await self._chosen(policy, resource, outcome)
+        waiting = iter(chosen)
+
+        async def delete_some() -> None:
+            for candidate in waiting:
+                async with self._turn:
+                    await self._clock.sleep(1 / DELETES_PER_SECOND)
+                if not is_current():
+                    return
+                async with self._free:
+                    await self._delete(policy, candidate, outcome)
+
+        async with asyncio.TaskGroup() as deletions:
+            for _ in range(min(DELETES_AT_ONCE, len(chosen))):
+                deletions.create_task(delete_some())
+
+    async def _chosen(
+        self, policy: cleanup.CleanupPolicy, resource: resources.Resource, outcome: Outcome
+    ) -> list[selection.Candidate]:
+        for left in reversed(range(TRIES)):
+            chosen: list[selection.Candidate] = []
+            problems: list[tuple[str, str]] = []
+            looked = 0
+            try:
+                async for page in self._choosing.pages(policy, resource):
+                    looked += page.looked
+                    chosen += page.chosen
+                    problems += page.problems
+            except errors.Expired as error:  # the list took so long that its snapshot is gone
+                if left:
+                    continue
+                self._not_listed(policy, resource, error, outcome)
+                return []
+            except errors.KubernetesError as error:
+                self._not_listed(policy, resource, error, outcome)
+                return []
+            outcome.looked += looked
+            for name, reason in problems:
+                self._count_error(policy, resource.kind, name.split("/")[1])
+                outcome.fail(f"{name}: {reason}")
+            return chosen
+        return []
+
+    def _not_listed(
+        self,
+        policy: cleanup.CleanupPolicy,
+        resource: resources.Resource,
+        error: errors.KubernetesError,
+        outcome: Outcome,
+    ) -> None:
+        """A kind that may not be listed, or is not there any more, is left out; for others the run is repeated."""
+        if not isinstance(error, errors.Forbidden | errors.NotFound):
+            outcome.complete = False
+        self._count_error(policy, resource.kind, policy.namespace)
+        outcome.fail(f"{resource.plural} cannot be listed: {error}")
+
+    async def _delete(self, policy: cleanup.CleanupPolicy, candidate: selection.Candidate, outcome: Outcome) -> None:
+        with self._tracer.start_as_current_span("CLEANUP object", attributes=_attributes(candidate)) as span:
+            result, problem = await self._attempts(policy, candidate)
+            span.set_attribute(semconv.CLEANUP_RESULT, result)
+            if problem:
+                span.set_status(trace.StatusCode.ERROR, problem)
+        if result == "deleted":
+            outcome.deleted += 1
+            self._cell(self._counted.cleanup_deleted_objects, policy, candidate).add()
+            self._announce(policy, candidate, "")
+            logger.info("%s deleted %s", policy, candidate)
+        elif problem:
+            outcome.fail(f"{candidate}: {problem}")
+            self._count_error(policy, candidate.resource.kind, candidate.namespace)
+            self._announce(policy, candidate, problem)
+            logger.warning("%s cannot delete %s: %s", policy, candidate, problem)
+
+    async def _attempts(self, policy: cleanup.CleanupPolicy, candidate: selection.Candidate) -> tuple[str, str]:
+        """Delete an object: the result (`deleted`, `gone`, `kept`, `failed`), and why it failed."""
+        found: selection.Candidate | None = candidate
+        problem = ""
+        for tried in range(TRIES):
+            if tried:
+                await self._clock.sleep(RETRY_AFTER * tried)
+            try:
+                if problem:
+                    found = await self._choosing.again(policy, candidate)
+                if found is None:
+                    return "kept", ""
+                await self._client.delete(
+                    found.resource,
+                    found.name,
+                    namespace=found.namespace,
+                    uid=found.uid,
+                    resource_version=found.version,
+                    propagation=policy.propagation or None,
+                )
+            except errors.NotFound:
+                return "gone", ""
+            except errors.Forbidden as error:
+                return "failed", str(error)
+            except errors.KubernetesError as error:
+                problem = str(error)
+            else:
+                return "deleted", ""
+        return "failed", problem
+
+    def _count_error(self, policy: cleanup.CleanupPolicy, kind: str, namespace: str) -> None:
+        self._counted.cleanup_errors.bind(_labels(policy, kind, namespace)).add()
+
+    @staticmethod
+    def _cell(
+        counter: cells.Counter, policy: cleanup.CleanupPolicy, candidate: selection.Candidate
+    ) -> cells.CounterCell:
+        return counter.bind(_labels(policy, candidate.resource.kind, candidate.namespace))
+
+
+def _labels(policy: cleanup.CleanupPolicy, kind: str, namespace: str) -> labels.CleanedByPolicy:
+    return labels.CleanedByPolicy(policy.kind, policy.namespace, policy.name, kind, namespace, policy.propagation)
+
+
+def _attributes(candidate: selection.Candidate) -> dict[str, str]:
+    attributes = {
+        semconv.OBJECT_GROUP: candidate.resource.group,
+        semconv.OBJECT_VERSION: candidate.resource.version,
+        semconv.OBJECT_RESOURCE: candidate.resource.plural,
+        semconv.OBJECT_KIND: candidate.resource.kind,
+        semconv.OBJECT_NAMESPACE: candidate.namespace,
+        semconv.OBJECT_NAME: candidate.name,
+        semconv.OBJECT_UID: candidate.uid,
+    }
+    if candidate.reason:
+        attributes[semconv.CLEANUP_REASON] = candidate.reason
+    return attributes

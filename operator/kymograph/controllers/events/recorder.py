@@ -1,0 +1,252 @@
+"""Writes Events (events.k8s.io/v1): bounded, paced, each once, and never in the way of a review.
+
+What is seen again while its Event is young becomes a series of that Event (`series.count`), as in Kubernetes' own
+event broadcaster: a controller that tries a forbidden thing every second fills no etcd.
+"""
+
+import asyncio
+import collections
+import dataclasses
+import datetime as dt
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers.events import notes
+
+logger = logging.getLogger(__name__)
+
+EVENTS = resources.Resource("events.k8s.io", "v1", "events", "Event", namespaced=True)
+
+MOST_WAITING = 1_000
+"""Events that may wait to be written (Kyverno's `maxQueuedEvents`); more are dropped and counted."""
+
+MOST_WORK = 2_000
+"""Reviews and scanned objects whose Events are still to be worked out; more are dropped and counted."""
+
+PER_SECOND = 25.0
+"""Writes a second."""
+
+SERIES_LASTS = 360.0
+"""Seconds after which something seen again is a new Event: six minutes, as in client-go."""
+
+SERIES_EVERY = 60.0
+"""Seconds between two writes of how often something was seen."""
+
+MOST_SERIES = 4_096
+"""Events remembered to recognise what is seen again."""
+
+MOST_TEXT = 1024
+"""The longest note that the API server takes, in bytes."""
+
+SLICE = 3_000_000
+"""Nanoseconds of work before a waiting review is let in."""
+
+_NO_NAME = re.compile(r"[^a-z0-9.-]")
+
+
+class Writer(Protocol):
+    """What the recorder asks of a Kubernetes client."""
+
+    async def create(
+        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = ""
+    ) -> dict[str, Any]:
+        """Create an object."""
+
+    async def merge(
+        self,
+        resource: resources.Resource,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        namespace: str = "",
+        subresource: str = "",
+    ) -> dict[str, Any]:
+        """Patch an object."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Series:
+    """An Event that was written, and what was seen of it since."""
+
+    namespace: str
+    name: str
+    until: float
+    count: int = 1
+    told: int = 1
+    told_at: float = 0.0
+    last: str = ""
+
+
+class Recorder:
+    """Takes what there is to say and writes it when there is time.
+
+    Args:
+        client: Writes, untraced: an Event is no work that anybody asked for.
+        clock: Monotonic nanoseconds.
+        now: The time.
+        instance: Who says it, beside the source: the name of this process.
+        dropped: Counts an Event that was dropped.
+        omitted: Reasons that are not wanted.
+    """
+
+    def __init__(
+        self,
+        client: Writer,
+        clock: Callable[[], int],
+        now: Callable[[], dt.datetime],
+        instance: str,
+        dropped: Callable[[], None],
+        omitted: Iterable[str] = (),
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._now = now
+        self._instance = instance
+        self._dropped = dropped
+        self.omitted = frozenset(omitted)
+        self._work: collections.deque[Callable[[], Iterable[notes.Note]]] = collections.deque()
+        self._waiting: dict[notes.Note, None] = {}
+        self._series: dict[notes.Note, _Series] = {}
+        self._news = asyncio.Event()
+        self._next = 0.0
+
+    def later(self, work: Callable[[], Iterable[notes.Note]]) -> None:
+        """Remember to work out what there is to say; called on the hot path, it returns at once and raises nothing."""
+        if len(self._work) >= MOST_WORK:
+            self._dropped()
+            return
+        self._work.append(work)
+        self._news.set()
+
+    def add(self, note: notes.Note) -> None:
+        """Something to say. What is said already is counted; for what there is no room it is dropped."""
+        if note.reason in self.omitted or not note.regarding.name:
+            return
+        now = self._clock() / 1e9
+        series = self._series.get(note)
+        if series is not None and series.until > now:
+            series.count += 1
+            series.until = now + SERIES_LASTS
+            series.last = self._stamp()
+            return
+        if note in self._waiting:
+            return
+        if len(self._waiting) >= MOST_WAITING:
+            self._dropped()
+            return
+        self._waiting[note] = None
+        self._news.set()
+
+    async def run(self) -> None:
+        """Write until cancelled; nothing that the API server does ends it."""
+        while True:
+            self._news.clear()
+            await self._work_out()
+            while self._waiting:
+                note = next(iter(self._waiting))
+                del self._waiting[note]
+                await self._turn()
+                await self._write(note)
+                await self._work_out()
+            await self._tell_series()
+            try:
+                async with asyncio.timeout(SERIES_EVERY):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    async def _work_out(self) -> None:
+        began = self._clock()
+        while self._work:
+            for note in self._work.popleft()():
+                self.add(note)
+            if self._clock() - began > SLICE:
+                await asyncio.sleep(0)
+                began = self._clock()
+
+    async def _turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        at = max(loop.time(), self._next)
+        self._next = at + 1.0 / PER_SECOND
+        await asyncio.sleep(at - loop.time())
+
+    async def _write(self, note: notes.Note) -> None:
+        document = self._document(note)
+        metadata = document["metadata"]
+        try:
+            await self._client.create(EVENTS, document, namespace=metadata["namespace"])
+        except errors.NotFound:  # the namespace is gone
+            return
+        except errors.KubernetesError as error:
+            self._dropped()
+            logger.debug("An Event was not written: %s", error)
+            return
+        now = self._clock() / 1e9
+        self._series.pop(note, None)
+        self._series[note] = _Series(metadata["namespace"], metadata["name"], now + SERIES_LASTS, told_at=now)
+        while len(self._series) > MOST_SERIES:
+            del self._series[next(iter(self._series))]
+
+    async def _tell_series(self) -> None:
+        """Write down how often things were seen again; forget what was not for long."""
+        now = self._clock() / 1e9
+        for note, series in tuple(self._series.items()):
+            if series.count > series.told and now - series.told_at >= SERIES_EVERY:
+                patch = {"series": {"count": series.count, "lastObservedTime": series.last}}
+                series.told, series.told_at = series.count, now
+                await self._turn()
+                try:
+                    await self._client.merge(EVENTS, series.name, patch, namespace=series.namespace)
+                except errors.KubernetesError as error:
+                    self._series.pop(note, None)
+                    logger.debug("The series of an Event was not written: %s", error)
+            elif series.until <= now:
+                self._series.pop(note, None)
+
+    def _document(self, note: notes.Note) -> dict[str, Any]:
+        regarding = note.regarding
+        document = {
+            "apiVersion": EVENTS.api_version,
+            "kind": EVENTS.kind,
+            "metadata": {"name": self._name(regarding.name), "namespace": regarding.namespace or "default"},
+            "eventTime": self._stamp(),
+            "reportingController": note.source.value,
+            "reportingInstance": f"{note.source.value}-{self._instance}"[:128],
+            "action": note.action.value,
+            "reason": note.reason.value,
+            "regarding": _reference(regarding),
+            "note": _cut(note.text),
+            "type": "Normal" if note.reason in notes.NORMAL else "Warning",
+        }
+        if note.related is not None:
+            document["related"] = _reference(note.related)
+        return document
+
+    def _name(self, name: str) -> str:
+        """A name like those of Kubernetes' own Events: the object's and the moment."""
+        clean = _NO_NAME.sub("-", name.lower())[:200].strip("-.") or "event"
+        return f"{clean}.{int(self._now().timestamp() * 1e9) + self._clock() % 1_000:x}"
+
+    def _stamp(self) -> str:
+        return self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _reference(about: notes.Reference) -> dict[str, str]:
+    found = {
+        "apiVersion": about.api_version,
+        "kind": about.kind,
+        "namespace": about.namespace,
+        "name": about.name,
+        "uid": about.uid,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _cut(text: str) -> str:
+    encoded = text.encode()
+    if len(encoded) <= MOST_TEXT:
+        return text
+    return encoded[: MOST_TEXT - 3].decode(errors="ignore") + "..."

@@ -1,0 +1,99 @@
+"""Scans as a part of the process: what lasts as long as it, and the work of the replica that leads."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from kymograph.controllers import policies
+from kymograph.controllers.events import notes, telling
+from kymograph.controllers.reports import controller, findings
+from kymograph.controllers.reports.scans import changes, examining, judging, scanner
+from kymograph.controllers.reports.scans.metrics import ScanMetrics
+from kymograph.controllers.reports.scans.progress import Progress, Writer
+from kymograph.engine import evaluate, exceptions
+from kymograph.telemetry.instruments import scan_lag
+from kymograph.telemetry.providers import SCOPE, Telemetry
+
+
+class Cluster(scanner.Cluster, Writer, Protocol):
+    """What scans ask of a Kubernetes client."""
+
+
+class Scans:
+    """Scans while this replica leads.
+
+    Args:
+        client: Lists, watches and reads objects; writes how far scans are.
+        catalogues: What the API server serves.
+        store: The policies.
+        reports: Writes what is found.
+        facts: Knows the cluster.
+        excepted: Gives the PolicyExceptions of the moment.
+        told: Makes Events of what is news.
+        telemetry: Where scans are traced and counted.
+        clock: Monotonic nanoseconds.
+        wall_clock: Nanoseconds since the epoch.
+        namespace: The operator's namespace.
+        interval: Seconds between two scans of everything.
+
+    Attributes:
+        changes: Is to be told of changed exceptions and kinds.
+    """
+
+    def __init__(
+        self,
+        client: Cluster,
+        catalogues: scanner.Catalogues,
+        store: policies.PolicyStore,
+        reports: controller.Reports,
+        facts: judging.Facts,
+        excepted: Callable[[], exceptions.Exceptions],
+        told: telling.Telling,
+        telemetry: Telemetry,
+        clock: Callable[[], int],
+        wall_clock: Callable[[], int],
+        namespace: str,
+        interval: float,
+    ) -> None:
+        self.changes = changes.Changes(store, excepted)
+        self._scanner: scanner.Scanner | None = None
+        metrics = ScanMetrics(telemetry.instruments, store)
+
+        def now() -> dt.datetime:
+            return dt.datetime.fromtimestamp(wall_clock() / 1e9, dt.UTC)
+
+        def news(subject: findings.Subject, results: Sequence[evaluate.PolicyResult]) -> None:
+            about = notes.Reference(subject.api_version, subject.kind, subject.namespace, subject.name, subject.uid)
+            told.scanned(about, results)
+
+        def means() -> scanner.Means:
+            return scanner.Means(
+                client=client,
+                catalogues=catalogues,
+                store=store,
+                changes=self.changes,
+                examiner=examining.Examiner(
+                    judging.Judge(facts, clock, excepted), reports.reported, reports.found, metrics, news
+                ),
+                put=reports.found,
+                permitted=reports.permitted,
+                metrics=metrics,
+                progress=Progress(client, namespace, now, lambda: clock() / 1e9),
+                tracer=telemetry.tracer_for("reports"),
+                clock=clock,
+                wall_clock=wall_clock,
+                interval=interval,
+            )
+
+        self._means = means
+        scan_lag.observe(
+            telemetry.meter_provider.get_meter(SCOPE), lambda: None if self._scanner is None else self._scanner.lag
+        )
+
+    async def run(self) -> None:
+        """Scan until cancelled, from the beginning: nobody knows what the leader before has seen."""
+        self._scanner = scanner.Scanner(self._means())
+        try:
+            await self._scanner.run()
+        finally:
+            self._scanner = None

@@ -1,0 +1,12 @@
+"""`cleanup_controller_deletedobjects_total`: objects that cleanup policies deleted."""
+
+from kymograph.telemetry import cells
+from kymograph.telemetry.instruments import labels
+
+ABOUT = cells.Description(
+    name="cleanup_controller_deletedobjects_total",
+    description="can be used to track number of deleted objects.",
+    unit="{object}",
+    labels=labels.CleanedByPolicy._fields,
+    kyverno=True,
+)

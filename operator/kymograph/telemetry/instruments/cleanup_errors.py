@@ -1,0 +1,12 @@
+"""`cleanup_controller_errors_total`: what a cleanup policy could not list, decide or delete."""
+
+from kymograph.telemetry import cells
+from kymograph.telemetry.instruments import labels
+
+ABOUT = cells.Description(
+    name="cleanup_controller_errors_total",
+    description="can be used to track number of cleanup failures.",
+    unit="{error}",
+    labels=labels.CleanedByPolicy._fields,
+    kyverno=True,
+)

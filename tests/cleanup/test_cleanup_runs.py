@@ -1,0 +1,228 @@
+"""One run of a cleanup policy: what it looks at, what it deletes, what it leaves alone, and what is told of it."""
+
+import asyncio
+
+import pytest
+from opentelemetry.trace import StatusCode
+
+from fakes.cleanable import NODES, PODS, Catalogues, Cleanable, NoFacts
+from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers.cleanup import runs, selection
+from kymograph.engine import cleanup, needs
+from support.cleanuppolicies import cleanup_policy, named_like
+
+
+@pytest.fixture
+def server():
+    return Cleanable()
+
+
+@pytest.fixture
+def announced():
+    return []
+
+
+@pytest.fixture
+def execute(server, tracer, counted, clock, announced):
+    """Run a policy to its end."""
+
+    async def run(document, facts=None, catalogues=None, is_current=lambda: True):
+        choosing = selection.Selection(server, facts or NoFacts(), "kymograph", lambda: 0)
+        running = runs.Runs(
+            server,
+            catalogues or Catalogues(),
+            choosing,
+            tracer,
+            counted.instruments,
+            clock,
+            lambda _policy, candidate, problem: announced.append((str(candidate), problem)),
+        )
+        task = asyncio.create_task(running.run(cleanup.compile(document), is_current))
+        while not task.done():
+            await clock.advance(1)
+        return task.result()
+
+    return run
+
+
+async def test_what_is_matched_is_deleted_page_by_page(execute, server, counted, announced) -> None:
+    """With the policy's propagation; every deletion is counted and announced."""
+    for number in range(5):
+        server.put(f"web-{number}")
+    server.put("db")
+    outcome = await execute(cleanup_policy(conditions=named_like("web-*"), deletionPropagationPolicy="Orphan"))
+    assert sorted(server.deleted) == [("pods", "shop", f"web-{number}", "Orphan") for number in range(5)]
+    assert (outcome.looked, outcome.deleted, outcome.failed, outcome.complete) == (6, 5, 0, True)
+    labels = ("ClusterCleanupPolicy", "", "tidy", "Pod", "shop", "Orphan")
+    assert counted["cleanup_deleted_objects"] == {labels: 5}
+    assert counted["cleanup_errors"] == {}
+    assert sorted(announced) == [(f"Pod/shop/web-{number}", "") for number in range(5)]
+
+
+async def test_a_policy_of_a_namespace_deletes_there(execute, server) -> None:
+    """And nowhere else, nothing of the cluster."""
+    server.put("here")
+    server.put("there", "other")
+    server.put("node", "", "nodes")
+    await execute(cleanup_policy(namespace="shop", kinds=("Pod", "Node")))
+    assert server.names == ["here"]
+
+
+async def test_what_is_spared(execute, server) -> None:
+    """The operator's own namespace, itself and what is in it, and what is going already."""
+    spaces = resources.NAMESPACES
+    server.put("webhook", "kymograph")
+    server.put("going", deletionTimestamp="2024-03-01T12:00:00Z")
+    server.put("kymograph", "", "namespaces")
+    server.put("scratch", "", "namespaces")
+    await execute(cleanup_policy(kinds=("Pod", "Namespace")), catalogues=Catalogues(PODS, spaces))
+    assert server.names == ["scratch"]
+
+
+async def test_wildcards_stand_for_what_is_granted(execute, server) -> None:
+    """A kind that may be listed and not deleted is not even listed."""
+    server.put("web")
+    server.put("node", "", "nodes")
+    server.granted = [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "delete"]},
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+    ]
+    server.unlisted["nodes"] = errors.Forbidden(403, "Forbidden", "no")
+    outcome = await execute(cleanup_policy(kinds=("*",)))
+    assert server.names == ["web"]
+    assert outcome.failed == 0
+
+
+async def test_a_kind_without_a_group_is_the_first_of_its_name(execute, server) -> None:
+    """As Kyverno's client finds it."""
+    others = resources.Resource("other.example", "v1", "pods", "Pod", namespaced=True)
+    server.put("web")
+    outcome = await execute(cleanup_policy(), catalogues=Catalogues(PODS, others))
+    assert outcome.looked == 1
+
+
+async def test_what_changed_meanwhile_is_looked_at_again(execute, server) -> None:
+    """Deleted if it is still chosen, kept if not, gone if another one has its name."""
+    for name in ("still", "kept", "replaced"):
+        server.put(name, labels={"tmp": "yes"})
+    document = cleanup_policy()
+    document["spec"]["match"]["any"][0]["resources"]["selector"] = {"matchLabels": {"tmp": "yes"}}
+    true_delete = server.delete
+
+    async def delete(resource, name, **more):
+        server.delete = true_delete
+        server.put("still", labels={"tmp": "yes"})
+        server.put("kept", labels={})
+        del server.objects["pods", "shop", "replaced"]
+        server.put("replaced", labels={"tmp": "yes"})
+        await true_delete(resource, name, **more)
+
+    server.delete = delete
+    outcome = await execute(document)
+    assert server.names == ["still"]
+    assert (outcome.deleted, outcome.failed) == (1, 0)
+
+
+async def test_a_delete_is_tried_again_and_given_up(execute, server, counted, announced) -> None:
+    """Three times where the API server is busy; once where we may not."""
+    server.put("web")
+    server.refusing = [errors.Unreachable("no answer")] * 2
+    assert (await execute(cleanup_policy())).deleted == 1
+    server.put("web")
+    server.refusing = [errors.Unreachable("no answer")] * 3
+    outcome = await execute(cleanup_policy())
+    assert (outcome.deleted, outcome.failed, outcome.complete) == (0, 1, True)
+    assert outcome.problems == ["Pod/shop/web: no answer"]
+    assert announced[-1] == ("Pod/shop/web", "no answer")
+    server.refusing = [errors.Forbidden(403, "Forbidden", "may not")]
+    assert (await execute(cleanup_policy())).failed == 1
+    assert sum(counted["cleanup_errors"].values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "complete"),
+    [
+        (errors.Forbidden(403, "Forbidden", "no"), True),
+        (errors.NotFound(404, "NotFound", "no such kind"), True),
+        (errors.Unreachable("no answer"), False),
+        (errors.Expired(410, "Expired", "too old"), False),
+    ],
+)
+async def test_kinds_that_cannot_be_listed(execute, server, counted, error, complete) -> None:
+    """The others are; where it may be another time the run is not complete."""
+    server.put("web")
+    server.unlisted["nodes"] = error
+    outcome = await execute(cleanup_policy(kinds=("Node", "Pod")))
+    assert server.names == ["web"]
+    assert (outcome.failed, outcome.complete) == (1, complete)
+    assert counted["cleanup_errors"] == {("ClusterCleanupPolicy", "", "tidy", "Node", "", ""): 1}
+
+
+async def test_what_cannot_be_decided_stays(execute, server, announced) -> None:
+    """A condition that fails on one object is told, and deletes nothing."""
+    server.put("plain")
+    server.put("labelled", labels={"a": "b"})
+    key = {"key": "{{ target.metadata.labels.a }}", "operator": "Equals", "value": "b"}
+    outcome = await execute(cleanup_policy(conditions={"all": [key]}))
+    assert server.names == ["labelled"]
+    assert outcome.failed == 1
+    assert outcome.problems[0].startswith("Pod/shop/plain: failed to substitute variables in condition key")
+
+
+async def test_facts_are_fetched_once_a_page(execute, server) -> None:
+    """Whatever objects it has."""
+    for number in range(4):
+        server.put(f"web-{number}")
+    need = needs.APICall("/api/v1/pods")
+    facts = NoFacts({need: {"items": [1]}})
+    context = [{"name": "pods", "apiCall": {"urlPath": "/api/v1/pods", "jmesPath": "items | length(@)"}}]
+    demanded = {"all": [{"key": "{{ pods }}", "operator": "Equals", "value": 1}]}
+    assert (await execute(cleanup_policy(context=context, conditions=demanded), facts)).deleted == 4
+    assert facts.asked == [need, need]
+
+
+async def test_a_policy_that_is_taken_back_deletes_nothing_more(execute, server) -> None:
+    """Asked before each deletion."""
+    for number in range(20):
+        server.put(f"web-{number}")
+    outcome = await execute(cleanup_policy(), is_current=lambda: len(server.deleted) < 3)
+    assert 3 <= outcome.deleted < 8
+
+
+async def test_deletes_keep_their_pace(execute, server, clock) -> None:
+    """Twenty a second, of all policies together."""
+    for number in range(60):
+        server.put(f"web-{number}")
+    began = clock.now()
+    await execute(cleanup_policy())
+    assert clock.now() - began >= 3
+
+
+async def test_a_run_is_a_trace(execute, server, exported) -> None:
+    """One root, a child for each object, what became of it, and why the run failed."""
+    server.put("web")
+    server.put("stuck")
+    server.refusing = [errors.Forbidden(403, "Forbidden", "may not")]
+    await execute(cleanup_policy(kinds=("Pod",)))
+    *objects, root = exported.get_finished_spans()
+    assert root.name == "CLEANUP policy"
+    assert root.parent is None
+    assert root.attributes["kyverno.policy.name"] == "tidy"
+    assert root.attributes["kymograph.cleanup.objects_looked_at"] == 2
+    assert root.attributes["kymograph.cleanup.objects_deleted"] == 1
+    assert root.attributes["kymograph.cleanup.objects_failed"] == 1
+    assert root.status.status_code is StatusCode.ERROR
+    assert {each.name for each in objects} == {"CLEANUP object"}
+    assert {each.parent.span_id for each in objects} == {root.context.span_id}
+    assert sorted(each.attributes["kymograph.cleanup.result"] for each in objects) == ["deleted", "failed"]
+
+
+async def test_an_api_server_that_does_not_answer(execute, server) -> None:
+    """What is served is not known: the run has to be repeated."""
+
+    class Silent(Catalogues):
+        async def refresh(self):
+            raise errors.Unreachable("no answer")
+
+    outcome = await execute(cleanup_policy(), catalogues=Silent(PODS, NODES))
+    assert (outcome.complete, outcome.problems) == (False, ["no answer"])

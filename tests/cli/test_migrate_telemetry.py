@@ -1,0 +1,197 @@
+"""`kymograph migrate telemetry`: every key of Kyverno's becomes a field, or is listed as left out."""
+
+import json
+
+import pytest
+import yaml
+
+from kymograph.model import tracingconfiguration
+from kymograph.telemetry import settings
+
+
+@pytest.fixture
+def migrate(run, tmp_path):
+    """Migrate values, a ConfigMap's data, or both; gives the spec and what was said."""
+
+    def go(values=None, data=None, status=0):
+        flags = []
+        if values is not None:
+            (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+            flags += ["--values", tmp_path / "values.yaml"]
+        if data is not None:
+            document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kyverno-metrics"}, "data": data}
+            (tmp_path / "map.yaml").write_text(yaml.safe_dump(document))
+            flags += ["--configmap", tmp_path / "map.yaml"]
+        ran = run("migrate", "telemetry", *flags)
+        assert ran.status == status, ran.err
+        if status == 2:
+            return None, ran.err
+        document = yaml.safe_load(ran.out)
+        assert {**document, "spec": {}} == {**tracingconfiguration.default(), "spec": {}}
+        settings.from_spec(document["spec"])
+        return document["spec"], ran.err
+
+    return go
+
+
+def of(admission=None, **others):
+    return {"admissionController": admission or {}, **{f"{key}Controller": value for key, value in others.items()}}
+
+
+def test_nothing_configured_is_the_default_under_kyvernos_names(migrate) -> None:
+    """Dashboards and alerts go on."""
+    spec, said = migrate({})
+    assert spec == {"metrics": {"prometheus": {"enabled": True, "port": 8000}, "prefix": "kyverno_"}}
+    assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("tracing", "expected"),
+    [
+        ({"enabled": True}, {"endpoint": "localhost:4317"}),
+        ({"enabled": True, "address": "c", "port": 55680}, {"endpoint": "c:55680", "insecure": True}),
+        ({"enabled": True, "address": "c", "port": ""}, {"endpoint": "c:4317", "insecure": True}),
+        ({"enabled": True, "address": "fd00::1"}, {"endpoint": "[fd00::1]:4317", "insecure": True}),
+        (
+            {"enabled": True, "address": "c", "creds": "otel-ca"},
+            {"endpoint": "c:4317", "tls": {"caSecretRef": {"name": "otel-ca", "key": "ca.pem"}}},
+        ),
+    ],
+)
+def test_tracing_becomes_traces_that_sample_everything(migrate, tracing, expected) -> None:
+    """As Kyverno does, which has no sampler to configure."""
+    spec, said = migrate(of({"tracing": tracing}))
+    assert spec["traces"] == {**expected, "samplingRatePerMillion": 1_000_000}
+    assert ("to do: Secret otel-ca: copy it" in said) is ("creds" in tracing)
+
+
+def test_controllers_that_do_not_trace_are_switched_off(migrate) -> None:
+    """Where others do."""
+    spec, _ = migrate(of({"tracing": {"enabled": True}}, reports={"tracing": {"enabled": False}}))
+    assert spec["traces"]["controllers"] == {"reports": {"enabled": False}}
+    assert "traces" not in migrate(of({"tracing": {"enabled": False, "address": "c"}}))[0]
+
+
+def test_a_receiver_of_another_controller_is_left_out(migrate) -> None:
+    """One resource speaks for all: the first one's applies."""
+    one, two = ({"enabled": True, "address": name} for name in "ab")
+    spec, said = migrate(of({"tracing": one}, cleanup={"tracing": two}), status=1)
+    assert spec["traces"]["endpoint"] == "a:4317"
+    assert "left out: cleanupController.tracing: it differs from admissionController's" in said
+
+
+@pytest.mark.parametrize(
+    ("metering", "expected"),
+    [
+        ({"disabled": True}, {"prometheus": {"enabled": False}}),
+        ({"port": 9100}, {"prometheus": {"enabled": True, "port": 9100}}),
+        (
+            {"config": "grpc", "collector": "c", "port": 4317},
+            {"prometheus": {"enabled": False}, "otlp": {"endpoint": "c:4317", "insecure": True}},
+        ),
+        (
+            {"config": "grpc", "creds": "ca"},
+            {
+                "prometheus": {"enabled": False},
+                "otlp": {
+                    "endpoint": "opentelemetrycollector.kyverno.svc.cluster.local:8000",
+                    "tls": {"caSecretRef": {"name": "ca", "key": "ca.pem"}},
+                },
+            },
+        ),
+    ],
+)
+def test_metering_becomes_a_scrape_or_a_push(migrate, metering, expected) -> None:
+    """The port is the collector's where there is one."""
+    spec, _ = migrate(of({"metering": metering}))
+    assert spec["metrics"] == {**expected, "prefix": "kyverno_"}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (of({"metering": {"secure": True}}), "admissionController.metering.secure: /metrics is served without TLS"),
+        (of(background={"serviceMonitor": {"enabled": True}}), "backgroundController.serviceMonitor"),
+        (of({"metricsService": {"type": "NodePort"}}), "admissionController.metricsService"),
+        ({"metricsConfig": {"metricsRefreshInterval": "24h"}}, "metricsRefreshInterval: counters are never reset"),
+        (
+            {"metricsConfig": {"metricsExposure": {"kyverno_breaker_total": {"enabled": False}}}},
+            "metricsExposure.kyverno_breaker_total: there is no such metric here",
+        ),
+    ],
+)
+def test_what_has_no_counterpart_is_listed(migrate, values, said) -> None:
+    """With the reason, and exit status 1."""
+    assert f"left out: {said}" in migrate(values, status=1)[1]
+
+
+def test_variables_of_opentelemetry_are_to_be_set_again(migrate) -> None:
+    """They count for our container likewise; others are nobody's business here."""
+    variables = [{"name": "OTEL_SERVICE_NAME", "value": "x"}, {"name": "TZ", "value": "UTC"}]
+    _, said = migrate(of({"container": {"extraEnvVars": variables}}))
+    assert [line.partition(": set ")[0] for line in said.splitlines()] == [
+        "to do: admissionController: variable OTEL_SERVICE_NAME"
+    ]
+
+
+EXPOSURE = {
+    "kyverno_policy_results_total": {"disabledLabelDimensions": ["resource_namespace"]},
+    "kyverno_admission_requests": {"enabled": False},
+    "kyverno_policy_execution_duration_seconds": {"bucketBoundaries": [0.1, 1]},
+    "kyverno_policy_rule_info_total": {"disabledLabelDimensions": ["resource_namespace"]},
+}
+EXPECTED = {
+    "policy_results_total": {"dropLabels": ["resource_namespace"]},
+    "admission_requests_total": {"enabled": False},
+    "policy_execution_duration_seconds": {"buckets": [0.1, 1.0]},
+}
+
+
+@pytest.mark.parametrize("source", ["values", "map"])
+def test_metrics_are_read_from_values_and_from_the_config_map(migrate, source) -> None:
+    """Either spelling of a metric is meant; a label that it does not have is no loss."""
+    config = {"namespaces": {"include": [], "exclude": ["kube-system"]}, "metricsExposure": EXPOSURE}
+    data = {key: json.dumps(value) for key, value in config.items()}
+    spec, said = migrate({"metricsConfig": config}) if source == "values" else migrate(data=data)
+    assert spec["metrics"]["namespaces"] == {"exclude": ["kube-system"]}
+    assert spec["metrics"]["exposure"] == EXPECTED
+    assert said == ""
+
+
+def test_the_config_map_stands_for_the_values_part(migrate) -> None:
+    """It is what is in force."""
+    values = {"metricsConfig": {"namespaces": {"include": ["a"]}}, "features": {"logging": {"verbosity": 4}}}
+    spec, _ = migrate(values, {"namespaces": '{"include": ["b"]}'})
+    assert spec["metrics"]["namespaces"] == {"include": ["b"]}
+    assert spec["logs"] == {"level": "debug"}
+
+
+def test_common_buckets_are_those_of_every_histogram_without_its_own(migrate) -> None:
+    """Kyverno's own need no word."""
+    usual = "0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 25, 30"
+    assert "exposure" not in migrate(data={"bucketBoundaries": usual})[0]["metrics"]
+    own = {"kyverno_policy_execution_duration_seconds": {"bucketBoundaries": [3]}}
+    spec, _ = migrate(data={"bucketBoundaries": "1, 2", "metricsExposure": json.dumps(own)})
+    shown = spec["metrics"]["exposure"]
+    assert shown.pop("policy_execution_duration_seconds") == {"buckets": [3.0]}
+    assert shown.pop("admission_review_duration_seconds") == {"buckets": [1.0, 2.0]}
+    assert all(each == {"buckets": [1.0, 2.0]} for each in shown.values())
+
+
+@pytest.mark.parametrize(
+    ("values", "data", "reason"),
+    [
+        (None, None, "give --values, --configmap or both"),
+        (None, {"namespaces": "{"}, "data.namespaces: is no JSON"),
+        (None, {"bucketBoundaries": "1, much"}, "data.bucketBoundaries: is no list of numbers"),
+        (None, {"metricsExposure": "[]"}, "data.metricsExposure: is no map"),
+        ({"metricsConfig": {"namespaces": {"include": "a"}}}, None, "metricsConfig.namespaces.include: is no list"),
+        (of({"metering": {"config": "statsd"}}), None, "'statsd' is neither prometheus nor grpc"),
+        (of({"tracing": {"enabled": True, "address": "http://c"}}), None, "traces.endpoint"),
+        (of({"tracing": {"enabled": True, "port": "otlp"}}), None, "'otlp' is no port"),
+        ([], None, "must hold one document, a map"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(migrate, values, data, reason) -> None:
+    """With exit status 2 and the key."""
+    assert reason in migrate(values, data, status=2)[1]

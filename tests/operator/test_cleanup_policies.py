@@ -1,0 +1,126 @@
+"""Cleanup policies in the operator as installed: admitted where it may delete, run by their schedules, told of."""
+
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from support.installed import eventually
+
+POLICY = "clustercleanuppolicies.kyverno.io"
+CONDITIONS = {"all": [{"key": "{{ target.data.kind || '' }}", "operator": "Equals", "value": "scratch"}]}
+
+
+def policy(name: str, kind: str, *, schedule: str = "@every 2s", namespace: str = "", **spec) -> dict:
+    """A policy for what one names `scratch-*`."""
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    match = {"any": [{"resources": {"kinds": [kind], "names": ["scratch-*"]}}]}
+    return {
+        "apiVersion": "kyverno.io/v2",
+        "kind": "CleanupPolicy" if namespace else "ClusterCleanupPolicy",
+        "metadata": metadata,
+        "spec": {"schedule": schedule, "match": match, **spec},
+    }
+
+
+def config_map(name: str, kind: str, namespace: str = "default") -> dict:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"kind": kind}}
+
+
+def exists(installed, *what: str) -> bool:
+    return installed.kubectl("get", "-o", "name", *what, check=False).returncode == 0
+
+
+def admitted(installed, document: dict) -> str:
+    """Apply a policy that the operator may not follow yet; the ClusterRole that its refusal prints is applied too."""
+    refused = installed.create(document)
+    assert refused.returncode != 0
+    role = yaml.safe_load(refused.stderr.partition("apply:\n")[2])
+    installed.apply(role)
+    eventually(lambda: installed.kubectl("apply", "-f", "-", given=document, check=False).returncode == 0)
+    return role["metadata"]["name"]
+
+
+@pytest.fixture(scope="module")
+def granted(installed) -> Iterator[None]:
+    """ConfigMaps may be listed and deleted."""
+    document = policy("grant", "ConfigMap", schedule="@yearly")
+    name = admitted(installed, document)
+    installed.kubectl("delete", POLICY, "grant")
+    yield
+    installed.kubectl("delete", "clusterrole", name)
+
+
+def count(installed, metric: str, name: str) -> float:
+    """The sum of a metric's series for a policy."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{installed.metrics_port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    series = [line for line in lines if line.startswith(f"{metric}{{") and f'policy_name="{name}"' in line]
+    return sum(float(line.rpartition("} ")[2].split()[0]) for line in series)
+
+
+def test_what_is_not_granted_is_refused_with_the_missing_rule(installed) -> None:
+    """In Kyverno's words; with what was printed applied, it is admitted."""
+    document = policy("of-services", "Service", schedule="@yearly")
+    refused = installed.create(document)
+    assert "cleanup controller has no permission to delete kind Service" in refused.stderr
+    name = admitted(installed, document)
+    installed.kubectl("delete", POLICY, "of-services")
+    installed.kubectl("delete", "clusterrole", name)
+
+
+def test_a_wrong_schedule_is_refused(installed, granted) -> None:
+    """With the field."""
+    refused = installed.create(policy("wrong", "ConfigMap", schedule="invalid-schedule"))
+    assert "schedule spec in the cleanupPolicy is not in proper cron format" in refused.stderr
+    assert "spec.schedule" in refused.stderr
+
+
+def test_objects_are_deleted_by_the_schedule(installed, granted, otlp) -> None:
+    """What is matched and meets the conditions; the status, a metric and a trace say so."""
+    for name, kind in (("scratch-1", "scratch"), ("scratch-2", "kept"), ("other", "scratch")):
+        installed.apply(config_map(name, kind))
+    installed.apply(policy("tidy", "ConfigMap", conditions=CONDITIONS))
+    eventually(lambda: not exists(installed, "configmap", "scratch-1"), 30)
+    installed.apply(config_map("scratch-3", "scratch"))
+    eventually(lambda: not exists(installed, "configmap", "scratch-3"), 30)
+    assert exists(installed, "configmap", "scratch-2", "other")
+
+    status = eventually(lambda: installed.get(POLICY, "tidy").get("status"), 30)
+    assert status["lastExecutionTime"]
+    eventually(lambda: "Ran" in installed.conditions(POLICY, "tidy"))
+    told = installed.conditions(POLICY, "tidy")
+    assert (told["Ready"]["status"], told["Ran"]["status"]) == ("True", "True")
+    assert count(installed, "cleanup_controller_deletedobjects_total", "tidy") == 2
+    root = otlp.wait_for(
+        lambda span: span.name == "CLEANUP policy" and span.attributes["kymograph.cleanup.objects_deleted"] == 1, 30
+    )
+    assert root.attributes["kyverno.policy.name"] == "tidy"
+    children = [span for span in otlp.trace(root.trace_id) if span.parent_id == root.span_id]
+    (deletion,) = (span for span in children if span.name == "CLEANUP object")
+    assert deletion.attributes["kymograph.object.name"] in ("scratch-1", "scratch-3")
+    assert "KUBE list configmaps" in {span.name for span in children}
+    installed.kubectl("delete", POLICY, "tidy")
+    installed.kubectl("delete", "configmap", "scratch-2", "other")
+
+
+def test_context_is_looked_up_in_the_cluster(installed, granted) -> None:
+    """A call of the API server, by a policy of a namespace, which deletes there only."""
+    installed.kubectl("create", "namespace", "attic")
+    for namespace in ("attic", "default"):
+        installed.apply(config_map("scratch-a", "scratch", namespace))
+    installed.apply(config_map("settings", "scratch", "attic"))
+    context = [
+        {
+            "name": "wanted",
+            "apiCall": {"urlPath": "/api/v1/namespaces/attic/configmaps/settings", "jmesPath": "data.kind"},
+        }
+    ]
+    demanded = {"all": [{"key": "{{ wanted }}", "operator": "Equals", "value": "{{ target.data.kind }}"}]}
+    installed.apply(policy("attic", "ConfigMap", namespace="attic", context=context, conditions=demanded))
+    eventually(lambda: not exists(installed, "configmap", "scratch-a", "-n", "attic"), 30)
+    assert exists(installed, "configmap", "scratch-a")
+    installed.kubectl("delete", "namespace", "attic", "--wait=false")
+    installed.kubectl("delete", "configmap", "scratch-a")

@@ -1,0 +1,270 @@
+"""What policies say of objects that no webhook is asked about is to be read as well."""
+
+import json
+
+import pytest
+
+from kymograph.cli import main
+from support.installed import eventually, pod, policy
+
+FAILS = {"audited-rule": "fail"}
+PASSES = {"audited-rule": "pass"}
+PATIENCE = 60
+
+
+def audit(name="audited", **spec):
+    """A policy that wants a label on Pods of this module, and only looks."""
+    match = {"any": [{"resources": {"kinds": ["Pod"], "names": ["scanned-*"]}}]}
+    validate = {"failureAction": "Audit", "message": "a team", "pattern": {"metadata": {"labels": {"team": "?*"}}}}
+    return policy(name, validate, **{"match": match, **spec})
+
+
+def report(installed, kind, name, namespace="default"):
+    """The report on an object; None where there is none."""
+    uid = installed.get(kind, name, "-n", namespace)["metadata"]["uid"]
+    shown = installed.kubectl("get", "policyreport", uid, "-n", namespace, "-o", "json", check=False)
+    return json.loads(shown.stdout) if shown.returncode == 0 else None
+
+
+def found(installed, name, kind="pod"):
+    """The results on an object by rule."""
+    return {row["rule"]: row["result"] for row in (report(installed, kind, name) or {}).get("results", [])}
+
+
+def progress(installed):
+    """How far scans are."""
+    shown = installed.kubectl("get", "configmap", "kymograph-scans", "-n", "kymograph", "-o", "json", check=False)
+    return json.loads(json.loads(shown.stdout)["data"]["progress.json"]) if shown.returncode == 0 else {}
+
+
+def state_of(installed, kind):
+    """The state of the scan of a kind."""
+    return next((each["state"] for each in progress(installed).get("resources", []) if each["kind"] == kind), None)
+
+
+def make(installed, *documents):
+    for document in documents:
+        created = installed.create(document)
+        assert created.returncode == 0, created.stderr
+
+
+@pytest.fixture(autouse=True)
+def _clean(installed):
+    yield
+    made = ["--field-selector", "metadata.name!=kube-root-ca.crt"]
+    installed.kubectl("delete", "pods,configmaps", *made, "--force", "--grace-period=0")
+
+
+def test_objects_that_exist_before_the_policy_are_reported_on(installed, enforce) -> None:
+    """With the rule's result, the time and the process; the summary counts it."""
+    make(installed, pod("scanned-before"), pod("scanned-good", labels={"team": "a"}), pod("other"))
+    enforce(audit())
+    eventually(lambda: found(installed, "scanned-before") == FAILS, PATIENCE)
+    eventually(lambda: found(installed, "scanned-good") == PASSES, PATIENCE)
+    stored = report(installed, "pod", "scanned-before")
+    (row,) = stored["results"]
+    assert row["properties"] == {"process": "background scan"}
+    assert row["timestamp"]["seconds"] > 1_700_000_000
+    assert stored["summary"] == {"pass": 0, "fail": 1, "warn": 0, "error": 0, "skip": 0}
+    assert report(installed, "pod", "other") is None
+
+
+def test_policies_that_look_only_at_requests_are_not_scanned_for(installed, enforce) -> None:
+    """`background: false`: the object is reported on when it next changes; one without is, by the same scan."""
+    make(installed, pod("scanned-quiet"))
+    enforce(audit("silent", background=False))
+    enforce(audit())
+    eventually(lambda: found(installed, "scanned-quiet") == FAILS, PATIENCE)
+    installed.kubectl("label", "pod", "scanned-quiet", "team=a")
+    eventually(lambda: found(installed, "scanned-quiet") == {**PASSES, "silent-rule": "pass"}, PATIENCE)
+
+
+def test_an_object_that_changes_past_the_webhooks_is_scanned_again(installed, enforce) -> None:
+    """The policy is not for admission, so that no webhook is asked."""
+    make(installed, pod("scanned-past"))
+    enforce(audit(admission=False))
+    eventually(lambda: found(installed, "scanned-past") == FAILS, PATIENCE)
+    installed.kubectl("label", "pod", "scanned-past", "team=a")
+    eventually(lambda: found(installed, "scanned-past") == PASSES, PATIENCE)
+    make(installed, pod("scanned-new"))
+    eventually(lambda: found(installed, "scanned-new") == FAILS, PATIENCE)
+
+
+def test_a_changed_policy_is_asked_again_and_its_stale_results_go(installed, enforce) -> None:
+    """Other rules, other kinds: what it says no more is nowhere to be read."""
+    make(installed, pod("scanned-once"), {**_config_map("scanned-map")})
+    enforce(audit())
+    eventually(lambda: found(installed, "scanned-once") == FAILS, PATIENCE)
+    changed = audit()
+    (rule,) = changed["spec"]["rules"]
+    rule["match"] = {"any": [{"resources": {"kinds": ["ConfigMap"], "names": ["scanned-*"]}}]}
+    installed.apply(changed)
+    eventually(lambda: found(installed, "scanned-map", "configmap") == FAILS, PATIENCE)
+    eventually(lambda: report(installed, "pod", "scanned-once") is None, PATIENCE)
+
+
+def test_an_exception_is_heeded_and_so_is_its_end(installed, enforce) -> None:
+    """Without any change of the object."""
+    make(installed, pod("scanned-excepted"))
+    enforce(audit())
+    eventually(lambda: found(installed, "scanned-excepted") == FAILS, PATIENCE)
+    installed.apply(
+        {
+            "apiVersion": "kyverno.io/v2",
+            "kind": "PolicyException",
+            "metadata": {"name": "for-one", "namespace": "kymograph"},
+            "spec": {
+                "exceptions": [{"policyName": "audited", "ruleNames": ["*"]}],
+                "match": {"any": [{"resources": {"kinds": ["Pod"], "names": ["scanned-excepted"]}}]},
+            },
+        }
+    )
+    try:
+        eventually(lambda: found(installed, "scanned-excepted") == {"audited-rule": "skip"}, PATIENCE)
+        (row,) = report(installed, "pod", "scanned-excepted")["results"]
+        assert row["properties"]["exceptions"] == "for-one"
+    finally:
+        installed.kubectl("delete", "policyexception", "for-one", "-n", "kymograph")
+    eventually(lambda: found(installed, "scanned-excepted") == FAILS, PATIENCE)
+
+
+def test_contexts_and_labels_of_namespaces_are_known_to_scans(installed, enforce) -> None:
+    """What admission may ask, a scan may: a ConfigMap, an API call, a namespace selector."""
+    make(installed, pod("scanned-context"), {**_config_map("scanned-limits"), "data": {"team": "blue"}})
+    match = {
+        "any": [
+            {
+                "resources": {
+                    "kinds": ["Pod"],
+                    "names": ["scanned-*"],
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
+                }
+            }
+        ]
+    }
+    document = policy(
+        "asking",
+        {
+            "failureAction": "Audit",
+            "message": "wanted {{ limits.data.team }}, there are {{ count }}",
+            "deny": {"conditions": {"any": [{"key": "{{ limits.data.team }}", "operator": "Equals", "value": "blue"}]}},
+        },
+        match=match,
+    )
+    document["spec"]["rules"][0]["context"] = [
+        {"name": "limits", "configMap": {"name": "scanned-limits", "namespace": "default"}},
+        {
+            "name": "count",
+            "apiCall": {
+                "urlPath": "/api/v1/namespaces/default/configmaps",
+                "jmesPath": "items[?data.team=='blue'] | length(@)",
+            },
+        },
+    ]
+    enforce(document)
+    eventually(lambda: found(installed, "scanned-context") == {"asking-rule": "fail"}, PATIENCE)
+    (row,) = report(installed, "pod", "scanned-context")["results"]
+    assert row["message"] == "wanted blue, there are 1"
+
+
+def test_what_changed_while_the_operator_was_away_is_found_and_what_did_not_is_not_written(installed, enforce) -> None:
+    """A scan after the start: one object differs, a thousand writes would not be noticed but for their versions."""
+    make(installed, *(pod(f"scanned-{number}") for number in range(5)), pod("scanned-away"))
+    enforce(audit("audited", failurePolicy="Ignore"))
+    for name in (*(f"scanned-{number}" for number in range(5)), "scanned-away"):
+        eventually(lambda name=name: found(installed, name) == FAILS, PATIENCE)
+    before = {each["metadata"]["uid"]: each for each in installed.get("policyreports", "-n", "default")["items"]}
+    started = progress(installed)["startedAt"]
+    installed.operator.stop()
+    try:
+        installed.kubectl("label", "pod", "scanned-away", "team=a")
+    finally:
+        installed.operator.launch()
+        installed.operator.wait_ready()
+    eventually(lambda: found(installed, "scanned-away") == PASSES, PATIENCE)
+    eventually(lambda: progress(installed)["startedAt"] > started and progress(installed)["finishedAt"], PATIENCE)
+    after = {each["metadata"]["uid"]: each for each in installed.get("policyreports", "-n", "default")["items"]}
+    changed = [each["scope"]["name"] for uid, each in after.items() if before.get(uid) != each]
+    assert changed == ["scanned-away"]
+    assert next(each for each in progress(installed)["resources"] if each["kind"] == "Pod")["news"] == 1
+
+
+def test_a_kind_that_may_not_be_listed_is_said_once(installed, enforce) -> None:
+    """In the log, ready to be granted, and in what `kymograph reports status` reads; the others are scanned."""
+    make(installed, pod("scanned-beside"))
+    match = {"any": [{"resources": {"kinds": ["Pod", "Node"]}}]}
+    enforce(audit("audited", match=match))
+    eventually(lambda: state_of(installed, "Node") == "forbidden", PATIENCE)
+    eventually(lambda: found(installed, "scanned-beside") == FAILS, PATIENCE)
+    assert installed.operator.log.read_text().count("Objects of kind Node get no report") == 1
+
+
+def test_events_tell_of_violations(installed, enforce) -> None:
+    """Of the policy and of the object, by Kyverno's reasons and sources, in a scan and in a review."""
+    make(installed, pod("scanned-eventful"))
+    enforce(audit())
+    told = eventually(lambda: events(installed, "scanned-eventful", "kyverno-scan"), PATIENCE)
+    assert {(each["reason"], each["type"], each["action"]) for each in told} == {
+        ("PolicyViolation", "Warning", "Resource Passed")
+    }
+    assert told[0]["message"].startswith("policy audited/audited-rule fail: validation error: a team.")
+    (of_policy,) = eventually(
+        lambda: [
+            each
+            for each in events(installed, "audited", "kyverno-scan")
+            if each["related"]["name"] == "scanned-eventful"
+        ],
+        PATIENCE,
+    )
+    assert of_policy["message"].startswith("Pod default/scanned-eventful: [audited-rule] fail; validation error")
+    blocking = audit("blocking")
+    blocking["spec"]["rules"][0]["validate"]["failureAction"] = "Enforce"
+    enforce(blocking)
+    assert installed.create(pod("scanned-blocked")).returncode == 1
+    (blocked,) = eventually(lambda: events(installed, "blocking", "kyverno-admission"), PATIENCE)
+    assert (blocked["reason"], blocked["action"]) == ("PolicyViolation", "Resource Blocked")
+    assert "Pod default/scanned-blocked: [blocking-rule] fail (blocked); " in blocked["message"]
+    assert not events(installed, "scanned-blocked", "kyverno-admission")
+
+
+def test_a_scan_is_a_trace(installed, enforce, otlp) -> None:
+    """A root for the kind, a child for each batch, and a link from the report's write."""
+    make(installed, pod("scanned-traced"))
+    enforce(audit())
+    write = otlp.wait_for(
+        lambda span: span.name == "REPORTS write" and span.attributes.get("kymograph.object.name") == "scanned-traced",
+        PATIENCE,
+    )
+    ((trace_id, span_id),) = {(link.trace_id, link.span_id) for link in write.links}
+    batch = otlp.wait_for(lambda span: span.span_id == span_id, PATIENCE)
+    assert (batch.name, batch.trace_id) == ("SCAN batch", trace_id)
+    scan = otlp.wait_for(lambda span: span.span_id == batch.parent_id, PATIENCE)
+    assert (scan.name, scan.parent_id) == ("SCAN Pod", "")
+    assert "audited" in scan.attributes["kymograph.scan.policies"]
+
+
+def test_the_command_line_shows_how_far_scans_are(installed, enforce, capsys) -> None:
+    """What was scanned, objects without a report, and the results by policy."""
+    make(installed, pod("scanned-shown"), pod("other-shown"))
+    enforce(audit())
+    eventually(lambda: found(installed, "scanned-shown") == FAILS, PATIENCE)
+    eventually(lambda: state_of(installed, "Pod") == "scanned" and progress(installed)["finishedAt"], PATIENCE)
+    status = ["reports", "status", "--kubeconfig", str(installed.cluster.admin_kubeconfig)]
+    assert main.main([*status, "-o", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    (pods,) = (each for each in shown["kinds"] if each["kind"] == "Pod")
+    assert (pods["resource"], pods["policies"], pods["state"], pods["without"]) == ("pods", 1, "scanned", 1)
+    assert pods["scanned"] == pods["objects"] >= 2
+    assert shown["results"]["audited"] == {"fail": 1}
+    assert main.main(status) == 0
+    assert "audited  0     1     0     0      0" in capsys.readouterr().out
+
+
+def events(installed, name, source):
+    """The Events about an object by one source, as kubectl shows them."""
+    selector = f"involvedObject.name={name},reportingComponent={source}"
+    return installed.get("events", "-n", "default", "--field-selector", selector)["items"]
+
+
+def _config_map(name):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}}
