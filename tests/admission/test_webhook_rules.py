@@ -69,7 +69,7 @@ PODS = ["pods", "pods/ephemeralcontainers"]
         ("v1/Pod", [("", "v1", PODS, "Namespaced")]),
         ("Deployment", [("apps", "v1", ["deployments"], "Namespaced")]),
         ("apps/v1/Deployment", [("apps", "v1", ["deployments"], "Namespaced")]),
-        ("Namespace", [("", "v1", ["namespaces"], "Cluster")]),
+        ("Namespace", [("", "v1", ["namespaces"], "*")]),
         ("Deployment/scale", [("apps", "v1", ["deployments/scale"], "Namespaced")]),
         ("Pod/exec", [("", "v1", ["pods/exec"], "Namespaced")]),
         ("Pod.status", [("", "v1", ["pods/status"], "Namespaced")]),
@@ -139,6 +139,24 @@ def test_operations_of_several_policies_add_up_per_resource() -> None:
         ("", "v1", ["services"], ("CREATE", "DELETE"), "Namespaced"),
         ("apps", "v1", ["daemonsets", "deployments"], ("CREATE",), "Namespaced"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "expected"),
+    [
+        ({"any": [{"resources": {"operations": ["DELETE", "CONNECT"]}}]}, ("CREATE", "UPDATE")),
+        ({"any": [{"resources": {"kinds": ["Service"], "operations": ["DELETE"]}}]}, ("CONNECT", "CREATE", "UPDATE")),
+        ({"any": [{"resources": {"kinds": ["Pod"], "operations": ["DELETE"]}}]}, ALL),
+        ({"any": [{"resources": {"names": ["a"], "operations": ["DELETE"]}}]}, ALL),
+        ({"any": [{"subjects": [{"kind": "User", "name": "a"}], "resources": {"operations": ["DELETE"]}}]}, ALL),
+        ({"all": [{"resources": {"operations": ["DELETE"]}}]}, ALL),
+        ({"any": [{}]}, ALL),
+    ],
+)
+def test_what_is_excluded_for_certain_is_not_asked_about(exclude, expected) -> None:
+    """An exclusion that looks at the object or the user is the engine's to decide."""
+    found = webhooks.resource_configuration([compiled("Service", exclude=exclude)], CATALOGUE, ADDRESS)
+    assert tuple(found["webhooks"][0]["rules"][0]["operations"]) == expected
 
 
 def test_every_filter_of_a_match_counts() -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks import load
+from kymograph.controllers.admission import webhooks
 from kymograph.localcluster import installation
 from support import installed as support
 from support import pods
@@ -58,7 +59,7 @@ class Scan:
 
 @pytest.fixture(scope="module")
 def count(is_long) -> int:
-    return 5_000 if is_long else 200
+    return 5_000 if is_long else 1_000
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,9 @@ def operator(measured, pod_security, count, tmp_path_factory):
     """The operator as its image runs it, not started; policies, and Pods that nobody has looked at."""
     compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("compiled")), "PYTHONDONTWRITEBYTECODE": ""}
     measured.operator = installation.Operator(measured.cluster, environ=compiled)
+    with measured.operator:
+        pass  # modules are compiled, the certificate is made
+    measured.kubectl("delete", "validatingwebhookconfigurations", webhooks.POLICY_CONFIGURATION)
     api = measured.cluster.api
     for number in range(count):
         api.request("POST", "/api/v1/namespaces/default/pods", pending(f"web-{number}"))
@@ -80,7 +84,7 @@ def test_scan(operator, count, figure) -> None:
     """Every Pod gets its report; a scan that finds nothing new writes nothing."""
     first = run(operator, lambda: reports(operator) >= count)
     figure(f"first scan of {count} Pods    {first.line(count)}")
-    assert first.requests["POST", "policyreports"] == count
+    assert first.requests["POST", "policyreports"] == reports(operator)
     began = finished(operator)
     again = run(operator, lambda: finished(operator) > began)
     figure(f"second scan of {count} Pods   {again.line(count)}")

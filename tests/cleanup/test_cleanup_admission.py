@@ -46,7 +46,7 @@ async def test_what_may_not_is_refused_with_the_missing_rule(check, server, verb
     role = yaml.safe_load(how.partition("apply:\n")[2])
     assert role["kind"] == "ClusterRole"
     assert role["metadata"]["labels"] == {"rbac.kymograph.dev/aggregate-to-cleanup": "true"}
-    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods", "nodes"], "verbs": ["delete", "list"]}]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods", "nodes"], "verbs": ["delete", "get", "list"]}]
 
 
 async def test_what_does_not_compile_is_refused_first(check, server) -> None:

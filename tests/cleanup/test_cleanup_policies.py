@@ -239,6 +239,18 @@ async def test_a_policy_that_does_not_compile_says_why(controller, cluster, done
     assert condition["message"].startswith("spec.schedule: Invalid value")
 
 
+async def test_a_policy_that_cannot_be_taken_in_stops_no_other(controller, cluster, done, clock, caplog) -> None:
+    """Also one that could before; it does not run any more."""
+    cluster.put(cleanup_policy("odd"))
+    cluster.put(cleanup_policy("other"), uid="u2")
+    await clock.advance(1)
+    broken = cluster.put(cleanup_policy("odd"), generation=2)
+    broken["metadata"]["creationTimestamp"] = "yesterday"
+    await clock.advance(5 * MINUTE)
+    assert [name for name, _ in done.at] == ["other"]
+    assert "ClusterCleanupPolicy odd is not followed; this is a defect of Kymograph" in caplog.text
+
+
 async def test_a_schedule_that_never_comes_is_told(controller, cluster, done, clock) -> None:
     """The author sees it in the status."""
     cluster.put(cleanup_policy(schedule="0 0 30 2 *"))

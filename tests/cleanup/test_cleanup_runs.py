@@ -7,7 +7,7 @@ from opentelemetry.trace import StatusCode
 
 from fakes.cleanable import NODES, PODS, Catalogues, Cleanable, NoFacts
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.cleanup import runs, selection
+from kymograph.controllers.cleanup import notes, runs, selection
 from kymograph.engine import cleanup, needs
 from support.cleanuppolicies import cleanup_policy, named_like
 
@@ -226,3 +226,21 @@ async def test_an_api_server_that_does_not_answer(execute, server) -> None:
 
     outcome = await execute(cleanup_policy(), catalogues=Silent(PODS, NODES))
     assert (outcome.complete, outcome.problems) == (False, ["no answer"])
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason", "action", "text"),
+    [
+        ("", "PolicyApplied", "Resource Cleaned Up", "successfully cleaned up the target resource Pod/shop/web"),
+        ("no", "PolicyError", "None", "failed to clean up the target resource Pod/shop/web: no"),
+    ],
+)
+def test_the_events_are_those_of_kyverno(problem, reason, action, text) -> None:
+    """About the policy, with the object beside it."""
+    document = cleanup_policy(namespace="shop")
+    document["metadata"]["uid"] = "u1"
+    candidate = selection.Candidate(PODS, "shop", "web", "u2", "1", "")
+    note = notes.of_deletion(cleanup.compile(document), candidate, problem)
+    assert note.regarding == ("kyverno.io/v2", "CleanupPolicy", "shop", "tidy", "u1")
+    assert note.related == ("v1", "Pod", "shop", "web", "")
+    assert (note.reason, note.action, note.source, note.text) == (reason, action, "kyverno-cleanup", text)

@@ -324,6 +324,8 @@ def _documents(given: Mapping[str, Any], scope: Scope, *, only_identity: bool = 
         paths = sorted(scope.world.folder.glob(pattern)) if "*" in pattern else [scope.world.folder / pattern]
         written = [document for path in paths for document in cases.load(path)]
     for document in written:
+        if not isinstance(document, dict) or not {"apiVersion", "kind"} <= document.keys():
+            raise OperationFailed(f"{given.get('file', 'the resource')}: not an object with apiVersion and kind")
         yield _placed(_filled(document, given, scope, only_identity=only_identity), scope)
 
 

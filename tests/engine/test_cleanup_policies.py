@@ -73,8 +73,10 @@ def test_what_is_compiled() -> None:
     [
         (
             {"schedule": "invalid-schedule"},
-            'spec.schedule: Invalid value: "invalid-schedule": schedule spec in the cleanupPolicy is not in proper '
-            "cron format: expected 5 fields, found 1",
+            (
+                'spec.schedule: Invalid value: "invalid-schedule": schedule spec in the cleanupPolicy is not in proper '
+                "cron format: expected 5 fields, found 1"
+            ),
         ),
         ({"match": None}, "spec.match: at least one resource filter must be specified"),
         ({"match": filters({"names": ["a"]})}, "spec.match: at least one kind must be specified"),

@@ -1,4 +1,4 @@
-"""An API server in memory, as far as background work knows one: objects of any kind, versions, preconditions, watches."""
+"""An API server in memory, as far as background work knows one: objects with versions, preconditions and watches."""
 
 import asyncio
 import copy

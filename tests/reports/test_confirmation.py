@@ -119,6 +119,19 @@ def test_any_other_field_makes_another_object(other: dict) -> None:
     assert confirmation.digest(other) not in confirmation.digests(STORED)
 
 
+def test_the_revision_of_a_deployment_is_not_its_content() -> None:
+    """Its controller writes it with the status, after any review; policies that know no background see no other one."""
+    reviewed = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 1}}
+    revision = "deployment.kubernetes.io/revision"
+    first = changed(reviewed, "metadata", "annotations", to={revision: "1"})
+    assert confirmation.digest(first) == confirmation.digest(reviewed)
+    own = changed(reviewed, "metadata", "annotations", to={"team": "a"})
+    assert confirmation.digest(changed(own, "metadata", "annotations", revision, to="2")) == confirmation.digest(own)
+    assert confirmation.digest(own) != confirmation.digest(reviewed)
+    pod = {**first, "kind": "Pod"}
+    assert confirmation.digest(pod) != confirmation.digest(changed(pod, "metadata", "annotations", to=None))
+
+
 async def test_the_object_that_was_reviewed_is_believed(stored, controller) -> None:
     """Nobody is asked again: also what only the review could know is written."""
     assert await controller.settle(reviewed(controller, REVIEWED, p="warn", user="pass")) == [Outcome.WRITTEN]

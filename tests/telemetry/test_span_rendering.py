@@ -268,6 +268,13 @@ def test_strings_are_cut_between_characters(text, limit, cut):
     assert rendering.bounded(text, limit) == cut
 
 
+def test_sequences_are_cut_and_each_of_their_strings():
+    assert rendering.bounded_values({"warnings": ("x" * 2_000,) * 100, "n": 1}) == {
+        "warnings": ("x" * 1_021 + "...",) * rendering.MAX_ATTRIBUTE_ITEMS,
+        "n": 1,
+    }
+
+
 @given(st.text(max_size=60), st.integers(8, 40))
 def test_a_cut_string_is_valid_and_within_the_limit(text, limit):
     cut = rendering.bounded(text, limit)

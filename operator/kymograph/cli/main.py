@@ -14,6 +14,7 @@ COMMANDS = {
     "apply": "apply policies to objects from files or a cluster, as `kyverno apply` does",
     "jp": "try JMESPath expressions as policies use them, and list their functions",
     "explain": "say what a policy matches, does and needs",
+    "doctor": "look for what is wrong with an installation, and say how to mend it",
     "tracing": "render the configuration of kube-apiserver and kubelet that fits the operator's",
     "migrate": "translate what Kyverno is told about telemetry into a TracingConfiguration",
     "cleanup": "say what cleanup policies would delete, and when they run next",

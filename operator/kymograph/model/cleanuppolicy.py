@@ -48,7 +48,9 @@ _SPEC = crd.open_record(
 _STATUS = crd.record(
     "What the operator made of the policy.",
     {
-        "conditions": crd.conditions("Ready, with the problems of the policy when it is not, and what the last run did"),
+        "conditions": crd.conditions(
+            "Ready, with the problems of the policy when it is not, and what the last run did"
+        ),
         "lastExecutionTime": {
             "type": "string",
             "format": "date-time",
@@ -80,7 +82,9 @@ def _kind(kind: str, short_name: str, description: str, *, namespaced: bool) -> 
     )
 
 
-CLEANUP_POLICY = _kind("CleanupPolicy", "cleanpol", "Deletes objects of its own namespace by the clock.", namespaced=True)
+CLEANUP_POLICY = _kind(
+    "CleanupPolicy", "cleanpol", "Deletes objects of its own namespace by the clock.", namespaced=True
+)
 CLUSTER_CLEANUP_POLICY = _kind(
     "ClusterCleanupPolicy", "ccleanpol", "Deletes objects of the whole cluster by the clock.", namespaced=False
 )

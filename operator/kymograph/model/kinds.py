@@ -1,6 +1,14 @@
 """Every kind whose CustomResourceDefinition ships with the operator."""
 
-from kymograph.model import cleanuppolicy, exception, globalcontext, policy, policyreport, tracingconfiguration, updaterequest
+from kymograph.model import (
+    cleanuppolicy,
+    exception,
+    globalcontext,
+    policy,
+    policyreport,
+    tracingconfiguration,
+    updaterequest,
+)
 
 SHIPPED = (
     policy.CLUSTER_POLICY,

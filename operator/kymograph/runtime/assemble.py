@@ -348,7 +348,7 @@ class _Process:
         time_of_day = clock.SystemClock()
         cleaner = cleanup.TTLController(self.client, self.catalogues, self.telemetry, time_of_day, self.namespace)
         policies_of_cleanup = cleanup.policies(
-            self.client, self.catalogues, answers, self.telemetry, time_of_day, self.namespace
+            self.client, self.catalogues, answers, self.telemetry, time_of_day, self.namespace, self.events.add
         )
         self.on_kinds_changed.append(cleaner.look_again)
         try:

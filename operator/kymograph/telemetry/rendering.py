@@ -29,6 +29,9 @@ it returns is not changed."""
 MAX_ATTRIBUTE_BYTES = 1_024
 """Bytes of UTF-8 that one attribute's string may have. Kyverno cuts at 256, too short for its own messages."""
 
+MAX_ATTRIBUTE_ITEMS = 64
+"""Items that one attribute's sequence may have: warnings, groups of a user."""
+
 RESULT_KEYS = (
     semconv.POLICY_RESULT,
     semconv.RULE_RESULT,
@@ -59,8 +62,15 @@ def bounded(text: str, limit: int = MAX_ATTRIBUTE_BYTES) -> str:
 
 
 def bounded_values(attributes: "Mapping[str, AnyValue]") -> "dict[str, AnyValue]":
-    """Copy attributes, with every string cut to the limit."""
-    return {key: bounded(value) if isinstance(value, str) else value for key, value in attributes.items()}
+    """Copy attributes, with every string cut to the limit, and every sequence too."""
+    return {
+        key: bounded(value) if isinstance(value, str) else _bounded_items(value) if isinstance(value, tuple) else value
+        for key, value in attributes.items()
+    }
+
+
+def _bounded_items(values: "tuple[AnyValue, ...]") -> "tuple[AnyValue, ...]":
+    return tuple(bounded(value) if isinstance(value, str) else value for value in values[:MAX_ATTRIBUTE_ITEMS])
 
 
 def is_violation(code: int, outcome: str) -> bool:

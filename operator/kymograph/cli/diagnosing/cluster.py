@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import aiohttp
@@ -12,6 +12,7 @@ from opentelemetry.trace import NoOpTracer
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, errors, resources
+from kymograph.runtime import telemetrysecrets
 from kymograph.telemetry import current
 
 DEPLOYMENTS = resources.Resource("apps", "v1", "deployments", "Deployment", namespaced=True)
@@ -97,14 +98,24 @@ class Cluster:
         """
         found: list[Any] = []
         try:
-            pages = self._client.pages(
-                resource, namespace=self.namespace if namespaced else "", label_selector=labels
-            )
+            pages = self._client.pages(resource, namespace=self.namespace if namespaced else "", label_selector=labels)
             async for page in pages:
                 found += page.get("items") or ()
         except errors.KubernetesError as error:
             raise Unseen(str(error)) from error
         return found
+
+    async def telemetry_secrets(self, names: Iterable[str]) -> Mapping[str, Mapping[str, bytes]]:
+        """The data of Secrets that exporters use, by the operator's own rules of which may leave the cluster.
+
+        Raises:
+            SettingsInvalid: One of them is missing, or may not.
+            Unseen: One of them cannot be read.
+        """
+        try:
+            return await telemetrysecrets.TelemetrySecrets(self._client, self.namespace).read(names)
+        except errors.KubernetesError as error:
+            raise Unseen(f"Secrets of the exporter cannot be read: {error}") from error
 
     async def create(self, resource: resources.Resource, document: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object that is a question.

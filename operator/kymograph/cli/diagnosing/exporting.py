@@ -1,8 +1,6 @@
 """Whether telemetry is configured, exported, and taken by those it is sent to."""
 
 import asyncio
-import base64
-import binascii
 import dataclasses
 import socket
 import time
@@ -57,9 +55,10 @@ async def receivers(cluster: clusters.Cluster, spec: Mapping[str, Any], *, insid
     except errors.SettingsInvalid as error:
         return [findings.not_checked("collector", f"the TracingConfiguration cannot be used: {error}")]
     found = []
+    pushed = (spec.get("metrics") or {}).get("otlp") or {}
     exporters = (
         ("traces", wanted.traces, destination.Signal.TRACES, spec.get("traces") or {}),
-        ("metrics.otlp", wanted.metrics.otlp, destination.Signal.METRICS, (spec.get("metrics") or {}).get("otlp") or {}),
+        ("metrics.otlp", wanted.metrics.otlp, destination.Signal.METRICS, pushed),
     )
     for field, exporter, signal, said in exporters:
         if exporter is None:
@@ -83,7 +82,7 @@ async def _receiver(
     signal: destination.Signal,
 ) -> Finding:
     try:
-        secrets = {name: await _secret(cluster, name) for name in exporter.secrets}
+        secrets = await cluster.telemetry_secrets(exporter.secrets)
         to = dataclasses.replace(destination.resolve(exporter, secrets, field), timeout=PATIENCE)
     except clusters.Unseen as unseen:
         return findings.not_checked(check, str(unseen))
@@ -99,8 +98,8 @@ async def _receiver(
     except errors.ExportFailed as error:
         fix = f"see that an OTLP receiver listens at {to.endpoint} ({to.protocol}), or {_EDIT}"
         return findings.problem(check, f"{to.endpoint} does not take an empty export: {error}", fix)
-    said = f"{to.endpoint} takes an empty export in {seconds * 1e3:.1f} ms, with connecting in {connecting * 1e3:.1f} ms"
-    return findings.ok(check, f"{said}, from this machine")
+    took = f"{seconds * 1e3:.1f} ms, with connecting in {connecting * 1e3:.1f} ms"
+    return findings.ok(check, f"{to.endpoint} takes an empty export from this machine in {took}")
 
 
 def _sent(to: destination.Destination, signal: destination.Signal) -> tuple[float, float]:
@@ -114,14 +113,6 @@ def _sent(to: destination.Destination, signal: destination.Signal) -> tuple[floa
         return connected - began, time.monotonic() - connected
     finally:
         delivery.close()
-
-
-async def _secret(cluster: clusters.Cluster, name: str) -> dict[str, bytes]:
-    document = await cluster.get(resources.SECRETS, name, namespaced=True)
-    try:
-        return {key: base64.b64decode(value) for key, value in ((document or {}).get("data") or {}).items()}
-    except binascii.Error:
-        return {}
 
 
 def _exporting(condition: Mapping[str, Any]) -> Finding:

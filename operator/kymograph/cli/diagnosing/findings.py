@@ -55,7 +55,7 @@ def document(findings: Iterable[Finding]) -> dict[str, Any]:
     """The findings as JSON: `healthy`, and of each finding `check`, `state`, `message` and, of problems, `fix`."""
     listed = list(findings)
     rows = [
-        {"check": each.check, "state": each.state.value, "message": each.said, **({"fix": each.fix} if each.fix else {})}
+        {"check": each.check, "state": each.state.value, "message": each.said} | ({"fix": each.fix} if each.fix else {})
         for each in listed
     ]
     return {"healthy": healthy(listed), "findings": rows}

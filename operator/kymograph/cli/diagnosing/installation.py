@@ -14,21 +14,23 @@ LABELS = "app.kubernetes.io/name=kymograph"
 LEASE = "kymograph"
 
 MOST_SKEW = 3.0
-"""Seconds that clocks may differ: API servers tell theirs to the second, and spans in a wrong order are read wrongly."""
+"""Seconds that clocks may differ: API servers tell theirs to the second, spans in a wrong order mislead."""
 
 RENEWED_WITHIN = 6.0
 """Seconds to wait for the Lease to be renewed, which a leader does every two."""
 
 _POLL = 0.2
 
+_WEBHOOKS = "admissionregistration.k8s.io"
+
 _NEEDED = (
     ("kyverno.io", "clusterpolicies", "list", "", False),
     ("kyverno.io", "clusterpolicies/status", "patch", "", False),
     ("kymograph.dev", "tracingconfigurations", "list", "", False),
     ("kymograph.dev", "tracingconfigurations/status", "patch", "", False),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "create", "", False),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "patch", "kymograph-resource-validation", False),
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "patch", "kymograph-resource-mutation", False),
+    (_WEBHOOKS, "validatingwebhookconfigurations", "create", "", False),
+    (_WEBHOOKS, "validatingwebhookconfigurations", "patch", "kymograph-resource-validation", False),
+    (_WEBHOOKS, "mutatingwebhookconfigurations", "patch", "kymograph-resource-mutation", False),
     ("apiextensions.k8s.io", "customresourcedefinitions", "list", "", False),
     ("", "namespaces", "list", "", False),
     ("wgpolicyk8s.io", "policyreports", "create", "", False),
@@ -72,7 +74,9 @@ async def pods(cluster: clusters.Cluster) -> tuple[Finding, list[str]]:
     ready = [each["metadata"]["name"] for each in listed if _is_ready(each)]
     waiting = [f"{each['metadata']['name']} ({_why(each)})" for each in listed if not _is_ready(each)]
     if waiting:
-        fix = f"kubectl -n {cluster.namespace} describe pods -l {LABELS}; kubectl -n {cluster.namespace} logs -l {LABELS}"
+        fix = (
+            f"kubectl -n {cluster.namespace} describe pods -l {LABELS}; kubectl -n {cluster.namespace} logs -l {LABELS}"
+        )
         return findings.problem("operator", f"not ready: {', '.join(sorted(waiting))}", fix), ready
     return findings.ok("operator", f"{len(ready)} Pods are ready"), ready
 
@@ -111,7 +115,8 @@ async def roles(cluster: clusters.Cluster, service_account: str) -> Finding:
     missing = []
     try:
         for attributes, said in _questions(cluster.namespace):
-            review = await cluster.create(clusters.ACCESS_REVIEWS, _review(cluster.namespace, service_account, attributes))
+            asked = _review(cluster.namespace, service_account, attributes)
+            review = await cluster.create(clusters.ACCESS_REVIEWS, asked)
             if not (review.get("status") or {}).get("allowed"):
                 missing.append(said)
     except clusters.Unseen as unseen:

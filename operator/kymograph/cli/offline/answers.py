@@ -6,6 +6,7 @@ name shows through.
 """
 
 import dataclasses
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ class Answers:
                         return
                 facts.fail(need, f"the kind behind {resource} is not known without a cluster")
             case needs.HostAddresses(host):
-                facts.fail(need, f"{host} is not looked up without a cluster")
+                facts.add(need, _addresses(host))
             case needs.ConfigMap() | needs.APICall() | needs.ServiceCall() | needs.GlobalEntry() | needs.ImageData():
                 self._tell_outside(need, facts)
             case _:
@@ -153,3 +154,11 @@ class Answers:
         if told or self.cluster is None:
             return told or {}
         return self.cluster.namespace_labels(namespace)
+
+
+def _addresses(host: str) -> tuple[str, ...]:
+    """The addresses of a host, by the names this machine knows; none where it knows none."""
+    try:
+        return tuple(dict.fromkeys(str(each[4][0]) for each in socket.getaddrinfo(host, None)))
+    except (OSError, UnicodeError):
+        return ()

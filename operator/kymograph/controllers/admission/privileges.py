@@ -32,7 +32,7 @@ class Creating(Protocol):
 
 
 class _Needed(NamedTuple):
-    """What one rule needs to be granted."""
+    """What one rule needs to be granted; with a name, for the object of that name alone."""
 
     path: str
     served: discovery.Served
@@ -41,6 +41,7 @@ class _Needed(NamedTuple):
     namespace: str
     verbs: tuple[str, ...]
     useful: tuple[str, ...]
+    name: str = ""
 
 
 class Found(NamedTuple):
@@ -84,8 +85,8 @@ class Privileges:
         if not needed:
             return NOTHING
         asked = sorted(
-            {(each.served, verb, each.namespace) for each in needed for verb in _asked(each)},
-            key=lambda question: (question[0].group, question[0].plural, question[1], question[2]),
+            {(each.served, verb, each.namespace, each.name) for each in needed for verb in _asked(each)},
+            key=lambda question: (question[0].group, question[0].plural, *question[1:]),
         )
         answers = await asyncio.gather(*(self._may(*question) for question in asked))
         granted = dict(zip(asked, answers, strict=True))
@@ -94,19 +95,19 @@ class Privileges:
             missing = [
                 verb
                 for verb in each.verbs
-                if not granted[each.served, verb, each.namespace]
-                and not (verb in _INSTEAD and granted[each.served, _INSTEAD[verb], each.namespace])
+                if not granted[each.served, verb, each.namespace, each.name]
+                and not (verb in _INSTEAD and granted[each.served, _INSTEAD[verb], each.namespace, each.name])
             ]
             if missing:
                 problems.append(errors.Problem(each.path, self._words(each, missing)))
-            elif not all(granted[each.served, verb, each.namespace] for verb in each.useful):
+            elif not all(granted[each.served, verb, each.namespace, each.name] for verb in each.useful):
                 warnings.append(
                     f"{each.path}: without the verb watch for {each.api_version}/{each.kind}, changes of what was "
                     "generated, or of its source, are not noticed"
                 )
         return Found(tuple(problems), tuple(warnings))
 
-    async def _may(self, served: discovery.Served, verb: str, namespace: str) -> bool:
+    async def _may(self, served: discovery.Served, verb: str, namespace: str, name: str) -> bool:
         attributes = {
             "group": served.group,
             "version": served.version,
@@ -114,6 +115,7 @@ class Privileges:
             "subresource": served.subresource,
             "verb": verb,
             "namespace": namespace,
+            "name": name,
         }
         review = {
             "apiVersion": _REVIEWS.api_version,
@@ -168,15 +170,16 @@ def _needed(document: Mapping[str, Any], catalogue: discovery.Catalogue) -> Iter
         for position, target in enumerate((rule.get("mutate") or {}).get("targets") or ()):
             api_version, kind = target.get("apiVersion") or "", target["kind"]
             for served in _served(catalogue, api_version, kind):
-                listed = () if _literal(target.get("name")) else ("list",)
+                name = _literal(target.get("name"))
                 yield _Needed(
                     f"spec.rules[{index}].mutate.targets[{position}]",
                     served,
                     api_version,
                     kind,
                     _literal(target.get("namespace")),
-                    (*_TARGET, *listed),
+                    _TARGET if name else (*_TARGET, "list"),
                     (),
+                    name,
                 )
 
 

@@ -3,7 +3,6 @@
 The user's identity is not among the attributes: it leaves the cluster only where somebody configured that.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,12 +17,8 @@ _STEP_NAMES = {Step.MATCH: "MATCH", Step.PRECONDITIONS: "PRECONDITIONS", Step.CO
 _NONE: Attributes = {}
 
 
-@functools.lru_cache(maxsize=4_096)
 def describe(step: int, subject: object) -> tuple[str, Attributes]:
-    """The name and constant attributes of a step's span.
-
-    Remembered, because the same policies and rules come with every review: a tenth of what making its spans takes.
-    """
+    """The name and constant attributes of a step's span; whoever writes many remembers what they come to."""
     if isinstance(subject, CompiledPolicy) and step == Step.POLICY:
         return f"POLICY {subject.namespace}/{subject.name}", {
             semconv.POLICY_GROUP: subject.group,

@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from kymograph.apimachinery import wildcard
+from kymograph.apimachinery import gvk, wildcard
 from kymograph.clients.kubernetes import discovery
 from kymograph.engine.match import filters
 from kymograph.engine.policy import CompiledPolicy, CompiledRule
@@ -236,11 +236,8 @@ def _rules(
     """
     operations: dict[_Target, set[str]] = {}
     for rule in rules:
-        for scope in rule.match.scopes:
-            named = scope.operations
-            if default is not None and named == filters.OPERATIONS:
-                named = default
-            for kind in scope.kinds:
+        for kind, named in _wanted(rule, default or filters.OPERATIONS):
+            if named:
                 for target in _targets(kind.group, kind.version, kind.kind, kind.subresource, catalogue):
                     inside = dataclasses.replace(target, scope="Namespaced") if _is_namespaced(rule) else target
                     operations.setdefault(inside, set()).update(named)
@@ -263,6 +260,15 @@ def _rules(
         }
         for (group, version, scope, wanted), resources in sorted(grouped.items())
     ]
+
+
+def _wanted(rule: CompiledRule, default: tuple[str, ...]) -> Iterator[tuple[gvk.KindSelector, set[str]]]:
+    """The kinds that a rule matches, each with its operations but for those that `exclude` takes away for certain."""
+    for scope in rule.match.scopes:
+        operations = default if scope.operations == filters.OPERATIONS else scope.operations
+        for kind in scope.kinds:
+            taken = (each.operations for each in rule.match.exclusions if not each.kinds or kind in each.kinds)
+            yield kind, set(operations).difference(*taken)
 
 
 def _is_namespaced(rule: CompiledRule) -> bool:
@@ -293,4 +299,4 @@ def _targets(
         if served.subresource and not wildcard.match(subresource, served.subresource):
             continue  # containers added to Pods, which come with what asks about Pods
         resource = f"{served.plural}/{served.subresource}" if served.subresource else served.plural
-        yield _Target(served.group, served.version, resource, "Namespaced" if served.namespaced else "Cluster")
+        yield _Target(served.group, served.version, resource, "Namespaced" if served.namespaced else "*")

@@ -145,21 +145,39 @@ class Downstream:
         return await self._client.update(resource, replaced, namespace=namespace)
 
     async def mark_source(self, resource: resources.Resource, source: wanted.Reference) -> None:
-        """Label an object as one that others are cloned from, as Kyverno does, so that its changes are seen."""
+        """Label an object as one that others are cloned from, as Kyverno does, so that its changes are seen.
+
+        Raises:
+            Failing: It is gone.
+            KubernetesError: The API server did not answer.
+        """
         namespace = source.namespace if resource.namespaced else ""
         try:
             document = await self._client.get(resource, source.name, namespace=namespace)
             metadata = document["metadata"]
             if labels.CLONE_SOURCE in (metadata.get("labels") or {}):
                 return
-            marked = {**metadata, "labels": {**(metadata.get("labels") or {}), labels.CLONE_SOURCE: ""}}
-            if (resource.group, resource.plural) in self._unpatchable:
-                await self._client.update(resource, {**document, "metadata": marked}, namespace=namespace)
-            else:
-                patch = {"metadata": {"uid": metadata["uid"], "labels": {labels.CLONE_SOURCE: ""}}}
-                await self._client.merge(resource, source.name, patch, namespace=namespace)
-        except kubernetes_errors.StatusError as error:
-            logger.info("%s %s cannot be labelled as a source, its changes go unseen: %s", *_named(source), error)
+            marked = await self._mark(resource, document, namespace)
+        except kubernetes_errors.NotFound as error:
+            raise errors.Failing(f"source resource {source} not found") from error
+        except kubernetes_errors.Forbidden as error:
+            logger.info("%s cannot be labelled as a source, its changes go unseen: %s", source, error)
+            return
+        self._remember(marked["metadata"]["uid"], marked["metadata"]["resourceVersion"])
+
+    async def _mark(self, resource: resources.Resource, document: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+        metadata, mark = document["metadata"], {labels.CLONE_SOURCE: ""}
+        place = (resource.group, resource.plural)
+        if place not in self._unpatchable:
+            patch = {"metadata": {"uid": metadata["uid"], "labels": mark}}
+            try:
+                return await self._client.merge(resource, metadata["name"], patch, namespace=namespace)
+            except kubernetes_errors.Forbidden as error:
+                if "cannot patch resource" not in error.message:
+                    raise
+                self._unpatchable.add(place)
+        marked = {**metadata, "labels": {**(metadata.get("labels") or {}), **mark}}
+        return await self._client.update(resource, {**document, "metadata": marked}, namespace=namespace)
 
     async def of(
         self, resource: resources.Resource, policy: str, rule: str, trigger: str | None = None
@@ -245,6 +263,12 @@ def kinds_of(generate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield api_version, kind
 
 
+def clones(generate: Mapping[str, Any]) -> bool:
+    """Whether a `generate` copies other objects."""
+    patterns = (generate, *(generate.get("foreach") or ()))
+    return any("clone" in each or "cloneList" in each for each in patterns)
+
+
 def _manifest(each: wanted.Wanted, trigger: str) -> dict[str, Any]:
     metadata = each.manifest["metadata"]
     annotations = {**(metadata.get("annotations") or {}), TRIGGER_NAME: trigger}
@@ -258,7 +282,3 @@ def _replaced(existing: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[
     metadata["annotations"] = {**(before.get("annotations") or {}), **after["annotations"]}
     kept = {"status": existing["status"]} if "status" in existing else {}
     return {**manifest, "metadata": metadata, **kept}
-
-
-def _named(source: wanted.Reference) -> tuple[str, str]:
-    return source.kind, f"{source.namespace}/{source.name}" if source.namespace else source.name

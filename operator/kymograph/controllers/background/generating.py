@@ -123,12 +123,12 @@ class Generating:
         synchronize, made = rule.body.synchronize, []
         for each in objects:
             target = each.target
+            if each.source is not None and synchronize:  # first, or its end could go unseen
+                origin = await kinds.resource_of(self._catalogues, each.source.api_version, each.source.kind)
+                await self._written.mark_source(origin, each.source)
             resource = await kinds.resource_of(self._catalogues, target.api_version, target.kind)
             await self._written.ensure(resource, each, part.trigger.name, synchronize=synchronize)
             made.append(updaterequests.Reference(resource.api_version, resource.kind, target.namespace, target.name))
-            if each.source is not None and synchronize:
-                origin = await kinds.resource_of(self._catalogues, each.source.api_version, each.source.kind)
-                await self._written.mark_source(origin, each.source)
         return made
 
     async def _prune(

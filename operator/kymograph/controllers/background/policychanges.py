@@ -260,9 +260,17 @@ def _lost(
     """The rules of a policy whose work is to be undone, because they are no more."""
     left = {rule.name for rule in after.generate.every} if after is not None else set()
     for rule in before.generate.every:
-        if rule.name not in left and rule.body.synchronize and not rule.body.orphans_downstream:
-            about = (held.uid, str(held.generation))
-            yield Gone(before.key, rule.name, about, tuple(downstream.kinds_of(generating.written(before, rule))))
+        generate = generating.written(before, rule)
+        if rule.name in left or not rule.body.synchronize or _outlives(generate):
+            continue
+        about = (held.uid, str(held.generation))
+        yield Gone(before.key, rule.name, about, tuple(downstream.kinds_of(generate)))
+
+
+def _outlives(generate: Mapping[str, Any]) -> bool:
+    """Whether what a rule generated stays without it; clones do unless it says otherwise, as in Kyverno."""
+    said = generate.get("orphanDownstreamOnPolicyDelete")
+    return downstream.clones(generate) if said is None else bool(said)
 
 
 def _changed_by_others(metadata: Mapping[str, Any]) -> bool:

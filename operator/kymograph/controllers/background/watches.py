@@ -118,14 +118,11 @@ class Watches:
                 if not rule.body.synchronize:
                     continue
                 generate = generating.written(policy, rule)
-                clones = any(
-                    "clone" in each or "cloneList" in each for each in (generate, *(generate.get("foreach") or ()))
-                )
                 for api_version, kind in downstream.kinds_of(generate):
                     resource = kinds.known(self._catalogues.current, api_version, kind)
                     if resource is not None:
                         yield resource, MANAGED
-                        if clones:
+                        if downstream.clones(generate):
                             yield resource, SOURCES
 
     def _informer(self, resource: resources.Resource, selector: str) -> informer.Informer:

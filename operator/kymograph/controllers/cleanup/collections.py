@@ -19,6 +19,9 @@ from kymograph.engine import errors as engine_errors
 VERBS = ("delete", "list")
 """What it takes, in the order in which Kyverno asks for it."""
 
+_GRANTED = ("delete", "get", "list")
+"""What is worth granting: what changed meanwhile is looked at again by `get`."""
+
 AGGREGATION_LABEL = "rbac.kymograph.dev/aggregate-to-cleanup"
 """The label by which a ClusterRole becomes part of `kymograph:cleanup`."""
 
@@ -130,7 +133,7 @@ def role(policy: cleanup.CleanupPolicy, lacking: list[resources.Resource]) -> st
     plurals: dict[str, list[str]] = {}
     for resource in lacking:
         plurals.setdefault(resource.group, []).append(resource.plural)
-    rules = [{"apiGroups": [group], "resources": found, "verbs": [*VERBS]} for group, found in plurals.items()]
+    rules = [{"apiGroups": [group], "resources": found, "verbs": [*_GRANTED]} for group, found in plurals.items()]
     return yaml.safe_dump(
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",

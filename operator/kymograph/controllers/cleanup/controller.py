@@ -5,13 +5,15 @@ Safe to run in several replicas: of two deletes of the same object, one finds it
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import discovery
 from kymograph.controllers.cleanup import clock as clocks
-from kymograph.controllers.cleanup import deletions, runs, selection, watches
+from kymograph.controllers.cleanup import deletions, notes, runs, selection, watches
 from kymograph.controllers.cleanup import policies as cleanup_policies
+from kymograph.controllers.events import notes as events
+from kymograph.engine import cleanup as engine
 from kymograph.telemetry.instruments import labels
 from kymograph.telemetry.providers import Telemetry
 
@@ -61,7 +63,7 @@ def policies(
     telemetry: Telemetry,
     clock: clocks.Clock,
     namespace: str,
-    announce: runs.Announce = lambda _policy, _object, _problem: None,
+    tell: Callable[[events.Note], None],
 ) -> cleanup_policies.CleanupPolicies:
     """What runs cleanup policies.
 
@@ -72,8 +74,12 @@ def policies(
         telemetry: Where runs are traced and deletions counted.
         clock: When is now.
         namespace: The operator's own namespace, where nothing is deleted.
-        announce: Told of every deletion.
+        tell: Writes an Event.
     """
+
+    def announce(policy: engine.CleanupPolicy, candidate: selection.Candidate, problem: str) -> None:
+        tell(notes.of_deletion(policy, candidate, problem))
+
     choosing = selection.Selection(client, facts, namespace, time.monotonic_ns)
     tracer = telemetry.tracer_for("cleanup")
     running = runs.Runs(client, catalogues, choosing, tracer, telemetry.instruments, clock, announce)

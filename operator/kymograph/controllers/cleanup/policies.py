@@ -104,6 +104,7 @@ class CleanupPolicies:
             self._held[key] = held.hold(document)
         except Exception:  # one policy, however odd, must not stop the others
             logger.exception("%s is not followed; this is a defect of Kymograph", key)
+            self._schedule.drop(key)
             return
         if before is None or before.uid != self._held[key].uid or before.generation != self._held[key].generation:
             self._delays.pop(key, None)

@@ -2,7 +2,7 @@
 
 A review may be forged, with the name and uid of an object that exists. So its results count only for an object with
 the very content that was reviewed. A stored object also differs for an honest reason: subresources change it unseen
-(`status` may carry annotations, as the Deployment controller's revision does; `scale` and `binding` change the spec).
+(`status` may carry annotations, `scale` and `binding` change the spec).
 Both cases end alike: the policies are asked again, about the stored object, as a scan asks them. Policies with
 `background: false` may look at the user, whom nobody knows then: their earlier results stand.
 """
@@ -26,6 +26,10 @@ _UNTOLD = frozenset({"resourceVersion", "generation", "managedFields"})
 """Metadata that the API server changes after, or without, a review. No policy has a use for it."""
 
 
+_REVISION = "deployment.kubernetes.io/revision"
+"""The annotation that every Deployment gets with its first status, and another value of with each new Pod template."""
+
+
 class Cluster(Protocol):
     """What a new evaluation asks of a Kubernetes client."""
 
@@ -38,11 +42,17 @@ class Cluster(Protocol):
 def digest(document: Mapping[str, Any]) -> bytes:
     """16 bytes that stand for an object's content: all but its status and the metadata that changes by itself.
 
+    That includes the revision of a Deployment: its first would come between nearly every Deployment and its review.
+
     Raises:
         orjson.JSONEncodeError: The object is nested deeper than any that can be compared (254 levels).
     """
     told = {key: value for key, value in document.items() if key != "status"}
-    told["metadata"] = {key: value for key, value in document["metadata"].items() if key not in _UNTOLD}
+    metadata = told["metadata"] = {key: value for key, value in document["metadata"].items() if key not in _UNTOLD}
+    if document.get("kind") == "Deployment" and _REVISION in (metadata.get("annotations") or ()):
+        metadata["annotations"] = {key: value for key, value in metadata["annotations"].items() if key != _REVISION}
+        if not metadata["annotations"]:
+            del metadata["annotations"]
     return hashlib.blake2b(orjson.dumps(told, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 

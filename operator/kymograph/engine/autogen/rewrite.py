@@ -74,6 +74,9 @@ def _wrap(
 ) -> dict[str, Any]:
     """The rule with other kinds, and with what it says of the Pod moved below `spec.<key>`."""
     wrapped = {**rule, "name": name[:LONGEST_NAME], "match": _with_kinds(rule["match"], kinds, with_kinds)}
+    preconditions = rule.get("preconditions")
+    if isinstance(preconditions, dict):  # Kyverno writes the rule anew, without lists that are empty
+        wrapped["preconditions"] = {form: listed for form, listed in preconditions.items() if listed}
     exclude = rule.get("exclude")
     if exclude and (exclude.get("any") or exclude.get("all") or _kinds_of(exclude)):
         wrapped["exclude"] = _with_kinds(exclude, kinds, with_kinds)

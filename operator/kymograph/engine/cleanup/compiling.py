@@ -118,16 +118,12 @@ def _conditions(spec: fields.Fields) -> conditions.Conditions | None:
 
 def _refuse_namespaces(spec: fields.Fields, part: str) -> None:
     """A policy of a namespace deletes there and nowhere else."""
-    for index, entry in enumerate(_filters(spec, part, "any")):
-        _refuse_namespaces_of(entry, f"spec.{part}.any[{index}]", spec.problems)
-    for index, entry in enumerate(_filters(spec, part, "all")):
-        _refuse_namespaces_of(entry, f"spec.{part}.all[{index}]", spec.problems)
-
-
-def _refuse_namespaces_of(entry: Any, path: str, problems: fields.Problems) -> None:
-    resources = entry.get("resources") if isinstance(entry, Mapping) else None
-    if isinstance(resources, Mapping) and resources.get("namespaces"):
-        problems.add(f"{path}.namespaces", "Filtering namespaces not allowed in namespaced policies")
+    for form in ("any", "all"):
+        for index, entry in enumerate(_filters(spec, part, form)):
+            resources = entry.get("resources") if isinstance(entry, Mapping) else None
+            if isinstance(resources, Mapping) and resources.get("namespaces"):
+                path = f"spec.{part}.{form}[{index}].namespaces"
+                spec.problems.add(path, "Filtering namespaces not allowed in namespaced policies")
 
 
 def _refuse_empty_set(spec: fields.Fields) -> None:

@@ -80,7 +80,7 @@ def read(rule: Mapping[str, Any], path: str, problems: fields.Problems) -> Match
         exclusions=tuple(
             each.scope
             for each in excluded.filters
-            if each.scope.only_kinds and each.scope.kinds and excluded.form == "any"
+            if each.scope.only_kinds and each.describes_resource and excluded.form == "any"
         ),
         needs_namespace_labels=any(each.needs_namespace_labels for each in (*matched.filters, *excluded.filters)),
         needs_roles=any(each.needs_roles for each in (*matched.filters, *excluded.filters)),

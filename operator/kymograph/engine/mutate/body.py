@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from kymograph.apimachinery import jsonpatch
 from kymograph.engine import budget as budgets
 from kymograph.engine import errors, fields
 from kymograph.engine.mutate import loops, patches, targets
@@ -71,7 +72,7 @@ class Body:
                     return Changed(outcome.Outcome(outcome.SKIP, "0 elements processed"), resource)
             else:
                 changed = self._patch.applied(resource, context, budget) if self._patch is not None else resource
-                if changed is resource:
+                if jsonpatch.same(resource, changed):  # merging may copy what it leaves as it was
                     return Changed(outcome.Outcome(outcome.SKIP, "no patches applied"), resource)
         except errors.BudgetExhausted:
             raise

@@ -29,9 +29,12 @@ class Message:
         self._template = variables.compile(text, path)
         self._fixed = str(self._template.resolve({}, budgets.Budget())) if self._template.static else ""
 
-    def failed_at(self, place: str, context: outcome.Context, budget: budgets.Budget) -> str:
-        """What to say when a pattern does not hold at a path of the object."""
-        return self._sentence(f"rule {self._rule} failed at path {place}", place, context, budget)
+    def failed_at(self, place: str, reason: str, context: outcome.Context, budget: budgets.Budget) -> str:
+        """What to say when a pattern does not hold at a path of the object; the reason only where it is all there is.
+
+        Kyverno names the reason where the variables of the message cannot be resolved.
+        """
+        return self._sentence(f"rule {self._rule} failed at path {place}", reason, context, budget)
 
     def broken(self, reason: str, context: outcome.Context, budget: budgets.Budget) -> str:
         """What to say when a pattern could not be evaluated."""

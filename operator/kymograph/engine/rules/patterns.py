@@ -41,7 +41,7 @@ class OnePattern:
         if found.status == outcome.SKIP:
             return outcome.Outcome(outcome.SKIP, found.message)
         if found.status == outcome.FAIL and found.path:
-            return outcome.Outcome(outcome.FAIL, self._message.failed_at(found.path, context, budget))
+            return outcome.Outcome(outcome.FAIL, self._message.failed_at(found.path, found.message, context, budget))
         return outcome.Outcome(outcome.ERROR, self._message.broken(found.message, context, budget))
 
 

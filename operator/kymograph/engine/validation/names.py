@@ -132,7 +132,8 @@ def _expressions(document: Any, path: str, problems: fields.Problems) -> Iterato
         if "{{" not in text:
             continue
         try:
-            found = variables.compile(text, where).expressions
+            # a variable right behind another one is read when that one has been replaced
+            found = variables.compile(text.replace("}}{{", "}} {{"), where).expressions
         except errors.PolicyInvalid as invalid:
             problems.absorb(invalid)
             continue

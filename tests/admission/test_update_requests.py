@@ -1,0 +1,210 @@
+"""What a request sets off is noted before its answer is given, once, and only where there is something."""
+
+import asyncio
+import copy
+import json
+import time
+
+import pytest
+
+from fakes import objects, traced
+from kymograph.clients.kubernetes import errors
+from kymograph.controllers import policies, updaterequests
+from kymograph.controllers.admission import review, server, webhooks
+from kymograph.controllers.admission import updaterequests as noting
+from kymograph.controllers.admission.metrics import ReviewMetrics
+from support.writtenpolicies import generating, mutating, policy
+
+PARENT = b"00-0000000000000000000000000000000a-000000000000000b-01"
+ACCOUNT = "system:serviceaccount:kymograph:kymograph"
+NAMESPACED = {"any": [{"resources": {"kinds": ["Namespace"]}}]}
+EXISTING = {
+    "match": NAMESPACED,
+    **mutating(
+        targets=[{"apiVersion": "v1", "kind": "Secret", "name": "s", "namespace": "n"}],
+        patchStrategicMerge={"data": {"a": "b"}},
+    ),
+}
+
+
+class Facts:
+    """Knows nothing, and is not asked."""
+
+    def at_hand(self, need, facts):
+        return False
+
+    async def fetch(self, need, facts):
+        raise AssertionError(need)
+
+
+class Slow(objects.Objects):
+    """An API server that does not answer in time."""
+
+    async def create(self, *_, **__):
+        await asyncio.sleep(60)
+
+
+class Entry:
+    """Reviews as they are served."""
+
+    def __init__(self, kept, cluster=None):
+        self.cluster, self.store = cluster or objects.Objects(), policies.PolicyStore()
+        self.reviews = review.Reviews(
+            self.store,
+            Facts(),
+            kept.telemetry,
+            ReviewMetrics(kept.telemetry.instruments, self.store),
+            time.monotonic_ns,
+            afterwards=noting.UpdateRequests(self.cluster, "kymograph", lambda: ACCOUNT),
+        )
+
+    def enforce(self, *rules, **spec):
+        document = policy(*rules, **spec)
+        document["metadata"] |= {"uid": "u", "resourceVersion": "1", "generation": 1}
+        self.store.put(document)
+
+    async def judge(self, document, failure="Fail", within=10**10):
+        path = webhooks.FAIL_PATH if failure == "Fail" else webhooks.IGNORE_PATH
+        http = server.Request(
+            path, json.dumps(document).encode(), time.monotonic_ns() + within, b"application/json", traceparent=PARENT
+        )
+        answer = self.reviews.validate(http, failure)
+        return json.loads(answer if isinstance(answer, bytes) else await answer)["response"]
+
+    @property
+    def noted(self):
+        return [each for place, each in self.cluster.stored.items() if place[0] == "updaterequests"]
+
+
+@pytest.fixture
+async def entry():
+    async with traced.kept() as kept:
+        yield Entry(kept)
+
+
+def created(name="shop", uid="request-1", **more):
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "uid": "uid-1"}}
+    request = {
+        "uid": uid,
+        "kind": {"group": "", "version": "v1", "kind": "Namespace"},
+        "resource": {"group": "", "version": "v1", "resource": "namespaces"},
+        "name": name,
+        "namespace": name,
+        "operation": "CREATE",
+        "userInfo": {"username": "jane"},
+        "object": made,
+        "oldObject": None,
+        **more,
+    }
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+
+
+def updated(old, new):
+    review_of = created(operation="UPDATE")
+    base = review_of["request"]["object"]
+    for field, labels in (("object", new), ("oldObject", old)):
+        document = copy.deepcopy(base)
+        document["metadata"] |= {"labels": labels, "resourceVersion": "7", "managedFields": [{"manager": field}]}
+        review_of["request"][field] = document
+    return review_of
+
+
+@pytest.mark.parametrize(("rule", "type_"), [(generating(), "generate"), (EXISTING, "mutate")])
+async def test_each_rule_that_is_set_off_is_noted(entry, rule, type_) -> None:
+    """With the trigger, the request without its object, and the trace."""
+    entry.enforce(rule)
+    assert (await entry.judge(created()))["allowed"] is True
+    (noted,) = entry.noted
+    asked = updaterequests.read(noted)
+    trigger = updaterequests.Reference("v1", "Namespace", "", "shop", "uid-1")
+    assert (asked.type, asked.policy, asked.parts) == (type_, "p", (updaterequests.Part("r", trigger, deletes=False),))
+    assert asked.request is not None
+    assert "object" not in asked.request
+    assert asked.request["userInfo"] == {"username": "jane"}
+    assert asked.traceparent[:36] == PARENT.decode()[:36]
+
+
+async def test_a_request_that_is_retried_is_noted_once(entry) -> None:
+    entry.enforce(generating())
+    for _ in range(2):
+        assert (await entry.judge(created()))["allowed"] is True
+    await entry.judge(created(uid="request-2"))
+    assert len(entry.noted) == 2
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        created(dryRun=True),
+        created(kind={"group": "", "version": "v1", "kind": "Secret"}),
+        created(userInfo={"username": ACCOUNT}),
+    ],
+    ids=["dry run", "another kind", "our own"],
+)
+async def test_nothing_is_noted_where_nothing_is_set_off(entry, document) -> None:
+    entry.enforce(generating(), name="p")
+    assert (await entry.judge(document))["allowed"] is True
+    assert entry.cluster.calls == []
+
+
+async def test_a_rule_may_ask_for_our_own_requests(entry) -> None:
+    entry.enforce({**generating(), "skipBackgroundRequests": False})
+    await entry.judge(created(userInfo={"username": ACCOUNT}))
+    assert len(entry.noted) == 1
+
+
+async def test_a_request_that_we_deny_sets_nothing_off(entry) -> None:
+    entry.enforce(
+        {"match": NAMESPACED, "validate": {"failureAction": "Enforce", "message": "no", "deny": {}}}, generating()
+    )
+    assert (await entry.judge(created()))["allowed"] is False
+    assert entry.noted == []
+
+
+@pytest.mark.parametrize("synchronize", [False, True])
+async def test_an_object_that_is_no_trigger_any_more_is_noted_if_the_rule_synchronizes(entry, synchronize) -> None:
+    rule = generating(synchronize=synchronize)
+    selected = {"kinds": ["Namespace"], "selector": {"matchLabels": {"a": "b"}}}
+    entry.enforce({**rule, "match": {"any": [{"resources": selected}]}})
+    await entry.judge(updated({"a": "b"}, {}))
+    assert [updaterequests.read(each).parts[0].deletes for each in entry.noted] == [True] * synchronize
+
+
+async def test_an_update_to_what_is_there_already_says_so(entry) -> None:
+    entry.enforce(generating())
+    await entry.judge(updated({"a": "b"}, {"a": "b"}))
+    (noted,) = entry.noted
+    assert updaterequests.read(noted).unchanged
+    assert "managedFields" not in json.dumps(noted)
+
+
+@pytest.mark.parametrize("failure", ["Fail", "Ignore"])
+async def test_what_cannot_be_noted_denies_or_warns(entry, failure) -> None:
+    """As the failure policy says; the user reads which rule, and why."""
+    entry.enforce(generating(), failurePolicy=failure)
+    entry.cluster.broken = [errors.StatusError(500, "", "etcd is down")]
+    response = await entry.judge(created(), failure)
+    said = "what rule r of policy p does cannot be noted: 500: etcd is down"
+    if failure == "Fail":
+        assert (response["allowed"], response["status"]["message"]) == (False, said)
+    else:
+        assert (response["allowed"], response["warnings"]) == (True, [said])
+
+
+async def test_the_answer_is_in_time_although_nothing_can_be_noted() -> None:
+    async with traced.kept() as kept:
+        entry = Entry(kept, Slow())
+        entry.enforce(generating())
+        response = await entry.judge(created(), within=3 * 10**8)
+    assert response["allowed"] is False
+    assert "in the time that it has" in response["status"]["message"]
+
+
+async def test_what_generate_rules_came_to_is_counted_and_traced() -> None:
+    async with traced.kept() as kept:
+        entry = Entry(kept)
+        entry.enforce(generating())
+        await entry.judge(created())
+        assert "RULE r" in {span.name for span in kept.finished()}
+        counted = [name for name in kept.scrape() if name.startswith("policy_results_total")]
+    assert any('rule_type="generate"' in name and 'rule_result="pass"' in name for name in counted)
