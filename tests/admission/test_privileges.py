@@ -75,6 +75,14 @@ async def test_targets_are_asked_for_too(name, verbs) -> None:
     )
 
 
+async def test_a_target_with_a_name_is_asked_for_by_it() -> None:
+    """Roles may grant the change of one object alone."""
+    reviews = may("get", "update", resource="secrets")
+    target = {"apiVersion": "v1", "kind": "Secret", "namespace": "shop", "name": "one"}
+    assert await found(reviews, mutating(targets=[target], patchStrategicMerge={})) == privileges.NOTHING
+    assert {asked["name"] for asked in reviews.asked} == {"one"}
+
+
 @pytest.mark.parametrize("fields", [{"kind": "{{ request.object.kind }}"}, {"kind": "Unheard", "apiVersion": "of/v1"}])
 async def test_of_kinds_that_are_not_known_nothing_is_asked(fields) -> None:
     reviews = may()

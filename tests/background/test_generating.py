@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 
+from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.controllers import updaterequests
 from support import background
 from support.background import config_map, namespace, until
@@ -106,6 +107,20 @@ async def test_without_the_right_to_patch_objects_are_replaced(work) -> None:
         assert work.cluster.stored["configmaps", "shop", "c"]["metadata"]["finalizers"] == ["theirs"]
         await work.ended(await work.ask(trigger))
     assert work.cluster.verbs("configmaps") == ["patch", "update"]
+
+
+async def test_a_field_that_the_kind_does_not_have_is_lost_as_in_a_creation(work) -> None:
+    """Although server-side apply would refuse it."""
+
+    async def refused(*_, **__):
+        raise kubernetes_errors.StatusError(500, "", "failed to create typed patch object (...): .x: not declared")
+
+    work.cluster.apply = refused
+    work.enforce(generating())
+    trigger = await work.cluster.put("namespaces", namespace("shop"))
+    async with work.leading():
+        assert (await work.ended(await work.ask(trigger)))["state"] == "Completed"
+    assert work.cluster.verbs("configmaps") == ["create"]
 
 
 @pytest.mark.parametrize("rule", [SYNCHRONIZED, generating()])

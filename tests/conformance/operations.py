@@ -2,19 +2,16 @@
 
 Each is tried until it does what the case says or its time is up, as chainsaw does: a write that the API server refuses,
 or one that it takes where a refusal is expected, is written again. What a case created is remembered and deleted after
-it. Operations that only collect what a reader of a failure wants to see (`describe`, `get`, `events`, `podLogs`) run
-kubectl; any other is refused by name.
+it. Operations that show what a failure left behind (`describe`, `get`, `events`, `podLogs`) run kubectl; any other is
+refused by name.
 """
 
 import dataclasses
-import os
-import pathlib
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from conformance import api, assertions, cases, expressions
+from conformance import api, assertions, cases, expressions, processes, scopes
 from kymograph.apimachinery import duration
 from kymograph.localcluster import errors
 
@@ -22,73 +19,33 @@ _PAUSE = 0.1
 """Seconds between two tries."""
 
 
-class OperationFailed(Exception):
-    """An operation did not do what the case says; the text is why."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class World:
-    """Where a case runs.
-
-    Attributes:
-        objects: The API server.
-        folder: The case's files, a copy that its scripts may write to.
-        namespace: The case's own.
-        environ: What scripts find in their environment.
-        limit: Seconds that no assertion waits longer than.
-        created: What is to be deleted after the case, in the order of creation.
-    """
-
-    objects: api.Objects
-    folder: pathlib.Path
-    namespace: str
-    environ: Mapping[str, str]
-    limit: float
-    created: list[api.Object]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Scope:
-    """What an operation is run with.
-
-    Attributes:
-        world: Where.
-        bindings: What `$name` is.
-        timeouts: Seconds by operation.
-    """
-
-    world: World
-    bindings: expressions.Bindings
-    timeouts: Mapping[str, float]
-
-
-def run(operation: cases.Operation, scope: Scope) -> dict[str, Any]:
+def run(operation: cases.Operation, scope: scopes.Scope) -> dict[str, Any]:
     """Run an operation; returns what it binds for those after it (`outputs`).
 
     Raises:
-        OperationFailed: It did not do what the case says.
+        scopes.OperationFailed: It did not do what the case says.
         CaseInvalid: One of its files cannot be read.
     """
     written = {key: value for key, value in operation.items() if key not in {"description", "bindings", "outputs"}}
     if len(written) != 1:
-        raise OperationFailed(f"not one operation: {sorted(written)}")
+        raise scopes.OperationFailed(f"not one operation: {sorted(written)}")
     [(name, body)] = written.items()
     given = {**body, **{key: operation[key] for key in ("bindings", "outputs") if key in operation}}
     try:
         inside = dataclasses.replace(scope, bindings=cases.bound(given.get("bindings", ()), scope.bindings))
         if name not in _OPERATIONS:
-            raise OperationFailed(f"operation {name} is not known")
+            raise scopes.OperationFailed(f"operation {name} is not known")
         result = _OPERATIONS[name](given, inside)
         outputs = given.get("outputs", ())
         made = cases.bound(outputs, {**inside.bindings, **result}) if outputs else {}
         return {each["name"]: made[each["name"]] for each in outputs}
     except (expressions.ExpressionFailed, api.KindUnknown) as error:
-        raise OperationFailed(f"{name}: {error}") from error
+        raise scopes.OperationFailed(f"{name}: {error}") from error
     except OSError as error:
-        raise OperationFailed(f"{name}: the API server does not answer: {error}") from error
+        raise scopes.OperationFailed(f"{name}: the API server does not answer: {error}") from error
 
 
-def _apply(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def _apply(given: Mapping[str, Any], scope: scopes.Scope) -> dict[str, Any]:
     def write(document: api.Object) -> tuple[api.Object, bool]:
         stored = _stored(document, scope)
         if stored is None:
@@ -100,11 +57,11 @@ def _apply(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     return _write(given, scope, write, "apply")
 
 
-def _create(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def _create(given: Mapping[str, Any], scope: scopes.Scope) -> dict[str, Any]:
     return _write(given, scope, lambda document: (scope.world.objects.create(document), True), "apply")
 
 
-def _update(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def _update(given: Mapping[str, Any], scope: scopes.Scope) -> dict[str, Any]:
     def write(document: api.Object) -> tuple[api.Object, bool]:
         stored = _stored(document, scope)
         version = {"resourceVersion": stored["metadata"]["resourceVersion"]} if stored else {}
@@ -114,13 +71,13 @@ def _update(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     return _write(given, scope, write, "apply")
 
 
-def _patch(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def _patch(given: Mapping[str, Any], scope: scopes.Scope) -> dict[str, Any]:
     return _write(given, scope, lambda document: (scope.world.objects.merge(document), False), "apply")
 
 
 def _write(
     given: Mapping[str, Any],
-    scope: Scope,
+    scope: scopes.Scope,
     write: Callable[[api.Object], tuple[api.Object, bool]],
     timeout: str,
 ) -> dict[str, Any]:
@@ -136,11 +93,11 @@ def _write(
                 refusal = str(refused)
             return _unexpected(given, scope, result, refusal)
 
-        _until_right(attempt, _timeout(given, scope, timeout), f"{timeout} {_title(document)}")
+        _until_right(attempt, scopes.timeout(given, scope, timeout), f"{timeout} {_title(document)}")
     return {}
 
 
-def _unexpected(given: Mapping[str, Any], scope: Scope, result: api.Object, refusal: str | None) -> str:
+def _unexpected(given: Mapping[str, Any], scope: scopes.Scope, result: api.Object, refusal: str | None) -> str:
     """Why an outcome is not the expected one; empty where it is."""
     bindings = {**scope.bindings, "error": refusal}
     for expectation in given.get("expect", ()):
@@ -151,9 +108,9 @@ def _unexpected(given: Mapping[str, Any], scope: Scope, result: api.Object, refu
     return refusal or ""
 
 
-def _delete(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def _delete(given: Mapping[str, Any], scope: scopes.Scope) -> dict[str, Any]:
     references = list(_documents(given, scope)) if "file" in given else [_reference(given["ref"], scope)]
-    seconds = _timeout(given, scope, "delete")
+    seconds = scopes.timeout(given, scope, "delete")
     for reference in references:
         for stored in _candidates(reference, scope):
 
@@ -188,30 +145,30 @@ def wait_gone(objects: api.Objects, stored: api.Object, seconds: float) -> bool:
     """Whether an object goes within some seconds."""
     try:
         _until_right(lambda: _still_there(objects, stored), seconds, "delete")
-    except OperationFailed:
+    except scopes.OperationFailed:
         return False
     return True
 
 
-def _assert(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def _assert(given: Mapping[str, Any], scope: scopes.Scope) -> dict[str, Any]:
     for document in _documents(given, scope, only_identity=True):
-        seconds = min(_timeout(given, scope, "assert"), scope.world.limit)
+        seconds = min(scopes.timeout(given, scope, "assert"), scope.world.limit)
         _until_right(lambda document=document: _difference(document, scope), seconds, f"assert {_title(document)}")
     return {}
 
 
-def _error(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def _error(given: Mapping[str, Any], scope: scopes.Scope) -> dict[str, Any]:
     for document in _documents(given, scope, only_identity=True):
 
         def attempt(document: api.Object = document) -> str:
             return "" if _difference(document, scope) else "it is as it should not be"
 
-        seconds = min(_timeout(given, scope, "error"), scope.world.limit)
+        seconds = min(scopes.timeout(given, scope, "error"), scope.world.limit)
         _until_right(attempt, seconds, f"error {_title(document)}")
     return {}
 
 
-def _difference(expected: api.Object, scope: Scope) -> str:
+def _difference(expected: api.Object, scope: scopes.Scope) -> str:
     """Why no object is as expected; of several candidates, what is wrong with the one that differs least."""
     try:
         candidates = _candidates(expected, scope)
@@ -223,93 +180,31 @@ def _difference(expected: api.Object, scope: Scope) -> str:
     return "; ".join(min(differences, key=len))
 
 
-def _script(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    return _execute(["sh", "-c", given["content"]], given, scope)
-
-
-def _command(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    arguments = [str(expressions.filled(each, scope.bindings)) for each in given.get("args", ())]
-    return _execute([given["entrypoint"], *(os.path.expandvars(each) for each in arguments)], given, scope)
-
-
-def _execute(argv: Sequence[str], given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    environ = {**scope.world.environ, "NAMESPACE": scope.world.namespace}
-    for each in given.get("env", ()):
-        environ[each["name"]] = str(expressions.filled(each["value"], scope.bindings))
-    seconds = max(_timeout(given, scope, "exec"), 20.0)  # a busy machine takes long to start kubectl
-    try:
-        done = subprocess.run(
-            argv, cwd=scope.world.folder, env=environ, capture_output=True, text=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise OperationFailed(f"not done after {seconds:g} s: {given.get('content', argv)}") from None
-    failure = f"exit status {done.returncode}" if done.returncode else None
-    result = {"stdout": done.stdout, "stderr": done.stderr, "error": failure}
-    wrong = [failure] if failure else []
-    if "check" in given:
-        wrong = list(assertions.mismatches(given["check"], None, {**scope.bindings, **result}))
-    if wrong:
-        raise OperationFailed(f"script: {'; '.join(wrong)}; it said: {(done.stdout + done.stderr).strip()[-1000:]}")
-    return result
-
-
-def _sleep(given: Mapping[str, Any], _: Scope) -> dict[str, Any]:
+def _sleep(given: Mapping[str, Any], _: scopes.Scope) -> dict[str, Any]:
     time.sleep(duration.parse(given["duration"]) / 1e9)
     return {}
 
 
-def _wait(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    condition = given["for"]
-    if "condition" in condition:
-        value = condition["condition"].get("value")
-        told = f"condition={condition['condition']['name']}" + (f"={value}" if value else "")
-    elif "jsonPath" in condition:
-        told = f"jsonpath={condition['jsonPath']['path']}={condition['jsonPath']['value']}"
-    else:
-        told = "delete"
-    seconds = _timeout(given, scope, "assert")
-    return _execute(["kubectl", "wait", f"--for={told}", f"--timeout={seconds:g}s", *_named(given)], given, scope)
-
-
-def _collect(verb: str) -> Callable[[Mapping[str, Any], Scope], dict[str, Any]]:
-    def collect(given: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-        return _execute(["kubectl", *verb.split(), *_named(given)], {"timeout": "30s"}, scope)
-
-    return collect
-
-
-def _named(given: Mapping[str, Any]) -> Iterator[str]:
-    if "kind" in given:
-        group, _, version = given.get("apiVersion", "v1").rpartition("/")
-        yield f"{given['kind']}.{version}.{group}" if group else given["kind"]
-    if "name" in given:
-        yield given["name"]
-    if "selector" in given:
-        yield f"--selector={given['selector']}"
-    if "namespace" in given:
-        yield f"--namespace={given['namespace']}"
-
-
-_OPERATIONS: dict[str, Callable[[Mapping[str, Any], Scope], dict[str, Any]]] = {
+_OPERATIONS: dict[str, Callable[[Mapping[str, Any], scopes.Scope], dict[str, Any]]] = {
     "apply": _apply,
     "assert": _assert,
-    "command": _command,
+    "command": processes.command,
     "create": _create,
     "delete": _delete,
-    "describe": _collect("describe"),
+    "describe": processes.collect("describe"),
     "error": _error,
-    "events": _collect("get events"),
-    "get": _collect("get"),
+    "events": processes.collect("get events"),
+    "get": processes.collect("get"),
     "patch": _patch,
-    "podLogs": _collect("logs"),
-    "script": _script,
+    "podLogs": processes.collect("logs"),
+    "script": processes.script,
     "sleep": _sleep,
     "update": _update,
-    "wait": _wait,
+    "wait": processes.wait,
 }
 
 
-def _documents(given: Mapping[str, Any], scope: Scope, *, only_identity: bool = False) -> Iterator[api.Object]:
+def _documents(given: Mapping[str, Any], scope: scopes.Scope, *, only_identity: bool = False) -> Iterator[api.Object]:
     """The objects that an operation is about: expressions filled in, the namespace set where it lacks one.
 
     Args:
@@ -325,11 +220,11 @@ def _documents(given: Mapping[str, Any], scope: Scope, *, only_identity: bool = 
         written = [document for path in paths for document in cases.load(path)]
     for document in written:
         if not isinstance(document, dict) or not {"apiVersion", "kind"} <= document.keys():
-            raise OperationFailed(f"{given.get('file', 'the resource')}: not an object with apiVersion and kind")
+            raise scopes.OperationFailed(f"{given.get('file', 'the resource')}: not an object with apiVersion and kind")
         yield _placed(_filled(document, given, scope, only_identity=only_identity), scope)
 
 
-def _filled(document: api.Object, given: Mapping[str, Any], scope: Scope, *, only_identity: bool) -> api.Object:
+def _filled(document: api.Object, given: Mapping[str, Any], scope: scopes.Scope, *, only_identity: bool) -> api.Object:
     if given.get("template") is False:
         return document
     if not only_identity:
@@ -340,13 +235,13 @@ def _filled(document: api.Object, given: Mapping[str, Any], scope: Scope, *, onl
     return {**document, "metadata": {**metadata, **expressions.filled(identity, scope.bindings)}}
 
 
-def _reference(written: api.Object, scope: Scope) -> api.Object:
+def _reference(written: api.Object, scope: scopes.Scope) -> api.Object:
     filled = expressions.filled(written, scope.bindings)
     metadata = {key: filled[key] for key in ("name", "namespace", "labels") if key in filled}
     return _placed({"apiVersion": filled["apiVersion"], "kind": filled["kind"], "metadata": metadata}, scope)
 
 
-def _placed(document: api.Object, scope: Scope) -> api.Object:
+def _placed(document: api.Object, scope: scopes.Scope) -> api.Object:
     metadata = document.get("metadata") or {}
     try:
         namespaced = scope.world.objects.namespaced(document["apiVersion"], document["kind"])
@@ -357,7 +252,7 @@ def _placed(document: api.Object, scope: Scope) -> api.Object:
     return {**document, "metadata": {**metadata, "namespace": scope.world.namespace}}
 
 
-def _stored(document: api.Object, scope: Scope) -> api.Object | None:
+def _stored(document: api.Object, scope: scopes.Scope) -> api.Object | None:
     metadata = document["metadata"]
     if "name" not in metadata:
         return None
@@ -365,7 +260,7 @@ def _stored(document: api.Object, scope: Scope) -> api.Object | None:
     return scope.world.objects.get(document["apiVersion"], document["kind"], namespace, metadata["name"])
 
 
-def _candidates(document: api.Object, scope: Scope) -> list[api.Object]:
+def _candidates(document: api.Object, scope: scopes.Scope) -> list[api.Object]:
     metadata = document["metadata"]
     if "name" in metadata:
         stored = _stored(document, scope)
@@ -379,12 +274,8 @@ def _until_right(attempt: Callable[[], str], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while wrong := attempt():
         if time.monotonic() > deadline:
-            raise OperationFailed(f"{what}: {wrong}")
+            raise scopes.OperationFailed(f"{what}: {wrong}")
         time.sleep(_PAUSE)
-
-
-def _timeout(given: Mapping[str, Any], scope: Scope, operation: str) -> float:
-    return duration.parse(given["timeout"]) / 1e9 if "timeout" in given else scope.timeouts[operation]
 
 
 def _title(document: api.Object) -> str:

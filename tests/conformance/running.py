@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 
-from conformance import api, cases, expressions, names, operations
+from conformance import api, cases, expressions, names, operations, scopes
 from kymograph.localcluster import errors
 
 _POLICIES = (
@@ -74,7 +74,7 @@ class Runner:
                 folder = _copied(case.folder, pathlib.Path(directory) / "case")
                 translated = names.translate(folder)
                 self._run(dataclasses.replace(cases.read(folder / cases.MANIFEST, folder), timeouts=case.timeouts))
-            except (operations.OperationFailed, cases.CaseInvalid, expressions.ExpressionFailed) as error:
+            except (scopes.OperationFailed, cases.CaseInvalid, expressions.ExpressionFailed) as error:
                 status, reason = "failed", str(error)
             except errors.RequestRefused as refused:
                 status, reason = "failed", f"the API server refused: {refused}"
@@ -82,31 +82,31 @@ class Runner:
 
     def _run(self, case: cases.Case) -> None:
         with self._namespace(case) as namespace:
-            world = operations.World(self.objects, case.folder, namespace, self.environ, self.limit, [])
+            world = scopes.World(self.objects, case.folder, namespace, self.environ, self.limit, [])
             bindings = {
                 "namespace": namespace,
                 "test": {"metadata": {"name": case.name}},
                 "values": {},
             }
             bindings = cases.bound(case.document["spec"].get("bindings", ()), bindings)
-            done: list[tuple[cases.Step, operations.Scope]] = []
+            done: list[tuple[cases.Step, scopes.Scope]] = []
             try:
                 for step in case.steps:
                     inside = cases.bound(step.bindings, bindings)
-                    scope = operations.Scope(world, inside, {**case.timeouts, **step.timeouts})
+                    scope = scopes.Scope(world, inside, {**case.timeouts, **step.timeouts})
                     done.append((step, scope))
                     self._step(step, scope, case.document["spec"].get("catch", ()))
             finally:
                 self._clean(world, done)
 
-    def _step(self, step: cases.Step, scope: operations.Scope, catch: list[cases.Operation]) -> None:
+    def _step(self, step: cases.Step, scope: scopes.Scope, catch: list[cases.Operation]) -> None:
         known = dict(scope.bindings)
         try:
             for operation in step.operations["try"]:
                 known.update(operations.run(operation, dataclasses.replace(scope, bindings=known)))
-        except operations.OperationFailed as failed:
+        except scopes.OperationFailed as failed:
             _run_all([*step.operations["catch"], *catch], scope)
-            raise operations.OperationFailed(f"{step.name}: {failed}") from failed
+            raise scopes.OperationFailed(f"{step.name}: {failed}") from failed
         finally:
             _run_all(step.operations["finally"], scope)
 
@@ -123,7 +123,7 @@ class Runner:
             if made is not None:
                 operations.delete(self.objects, {**document, **made})
 
-    def _clean(self, world: operations.World, done: list[tuple[cases.Step, operations.Scope]]) -> None:
+    def _clean(self, world: scopes.World, done: list[tuple[cases.Step, scopes.Scope]]) -> None:
         for step, scope in reversed(done):
             _run_all(step.operations["cleanup"], scope)
         self._delete_all(list(reversed(world.created)))
@@ -143,10 +143,10 @@ class Runner:
                 operations.wait_gone(self.objects, each, 10.0)
 
 
-def _run_all(written: list[cases.Operation], scope: operations.Scope) -> None:
+def _run_all(written: list[cases.Operation], scope: scopes.Scope) -> None:
     """Run operations of which none may stop the others."""
     for operation in written:
-        with contextlib.suppress(operations.OperationFailed):
+        with contextlib.suppress(scopes.OperationFailed):
             operations.run(operation, scope)
 
 

@@ -202,6 +202,12 @@ def test_the_memory_of_templates_is_bounded(monkeypatch):
     assert all(template.last == (None, b"") for template in made._recent.values()), "of long messages, none is kept"
 
 
+def test_needs_are_not_held_on_to():
+    made = templates.Templates(describe)
+    made.make("GET /a/large/question", recorder.NEED, "ok")
+    assert not made._recent
+
+
 def test_policies_that_no_recent_trace_used_are_let_go_of(monkeypatch):
     """Compiled policies are large; one that was replaced is not to live for as long as the process."""
     monkeypatch.setattr(templates, "GENERATION", 3)

@@ -6,7 +6,9 @@ of the month, month, day of the week) of `*`, `?`, numbers, names, ranges and st
 may stand before them. There are no seconds, no years, and none of `L`, `W` and `#`.
 
 A moment matches if the wall clock of the zone shows a matching minute: times that the clock leaps over do not come,
-times that it shows twice come twice. No clock is read here; the moment to begin from is passed in.
+times that it shows twice come twice. That is what robfig/cron finds too, but for days that have no midnight and clocks
+that are changed by half an hour, where it skips matching minutes. No clock is read here; the moment to begin from is
+passed in.
 """
 
 import bisect
@@ -67,7 +69,7 @@ class Times:
         days: 1 to 31.
         months: 1 to 12.
         weekdays: 0 (Sunday) to 6.
-        both: A day must match in both ways, because one of them was written with a star; else one is enough.
+        both: A day must match in both ways, because one of them was written as a star; else one is enough.
         zone: Whose wall clock counts.
     """
 
@@ -187,14 +189,13 @@ def _zone(name: str) -> dt.tzinfo:
 
 
 def _field(text: str, low: int, high: int, names: tuple[str, ...] = ()) -> tuple[tuple[int, ...], bool]:
-    """The numbers that a field selects, and whether it was written with a star."""
+    """The numbers that a field selects, and whether it was written as a star, which a step restricts."""
     chosen: set[int] = set()
     star = False
     for part in filter(None, text.split(",")):
         bounds, _, step = part.partition("/")
         first, _, last = bounds.partition("-")
         if first in _STARS:
-            star = True
             begin, end = low, high
         else:
             begin = _number(first, low, names, part)
@@ -202,6 +203,7 @@ def _field(text: str, low: int, high: int, names: tuple[str, ...] = ()) -> tuple
         every = _number(step, 0, (), part) if "/" in part else 1
         if begin < low or end > high or begin > end or every == 0:
             _refuse(part)
+        star = star or (first in _STARS and every == 1)
         chosen.update(range(begin, end + 1, every))
     return tuple(sorted(chosen)), star
 

@@ -54,7 +54,7 @@ class Budget:
         self.facts = facts
         self.log: list[watching.Entry] | None = None
         self._deadline = deadline
-        self._look = steps - LOOK_AT_CLOCK_EVERY
+        self._look = max(steps - LOOK_AT_CLOCK_EVERY, -1)  # what is left when it has to look up next
         self._context = context
         self._loaded = 0
 
@@ -66,10 +66,10 @@ class Budget:
         """
         left = self.steps - steps
         self.steps = left
-        if left < 0:
-            raise errors.BudgetExhausted("the evaluation took more steps than its budget allows")
         if left <= self._look:
-            self._look = left - LOOK_AT_CLOCK_EVERY
+            if left < 0:
+                raise errors.BudgetExhausted("the evaluation took more steps than its budget allows")
+            self._look = max(left - LOOK_AT_CLOCK_EVERY, -1)
             if self._deadline is not None and self.clock is not None and self.clock() > self._deadline:
                 raise errors.BudgetExhausted("the evaluation passed its deadline")
 

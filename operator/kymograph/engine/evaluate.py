@@ -10,6 +10,7 @@ from typing import Any
 
 from kymograph.engine import budget as budgets
 from kymograph.engine import errors, exceptions, needs, pipeline, policy, results, scene, watching
+from kymograph.engine.match import blocks
 from kymograph.engine.rules import outcome
 
 UNEXPECTED = pipeline.UNEXPECTED
@@ -18,7 +19,11 @@ EXISTING = "skipping the rule evaluation as pre-existing violations are allowed"
 PolicyResult = results.PolicyResult
 RuleResult = results.RuleResult
 
+_POLICY_RESULT, _RULE_RESULT = results.PolicyResult, results.RuleResult
 _APPLIED = (outcome.PASS, outcome.FAIL)
+_POLICY, _RULE, _MATCH = watching.Step.POLICY, watching.Step.RULE, watching.Step.MATCH
+_MATCHED = blocks.MATCHED
+_new = tuple.__new__  # a NamedTuple's own way to make one costs twice as much, on the hot path
 
 
 class Evaluation:
@@ -77,38 +82,87 @@ class Evaluation:
             if stage is None:
                 return ()
         clock, budget, steps, target = self._clock, self._budget, self._steps, stage.target
-        if steps is not None:
-            steps.resume()
-        kind, namespace = target.kind[2], target.namespace
         log: watching.Log | None = None
+        if steps is not None:
+            budget.log = log = steps.resume()
+        kind, namespace, resource, context = target.kind[2], target.namespace, stage.resource, stage.context
+        quick = stage.is_plain and not stage.deleting
+        # Policies that match alike share one decision (`blocks.read`), asked once while they follow each other.
+        decide: blocks.Decision | None = None
+        decision, decided, begun = "", 0, 0
         now = clock()
-        for position in range(self._position, len(self._policies)):
-            each = self._policies[position]
+        for each in self._policies[self._position :]:
             if each.namespace and each.namespace != namespace:
                 continue
-            if steps is not None:
-                budget.log = log = steps.begin(each, now)
+            if log is not None:
+                begun = len(log)
+                log.append((_POLICY, each, now))
             found: list[results.RuleResult] = []
             try:
                 for rule in each.validate.by_kind.get(kind, each.validate.written):
-                    result = pipeline.evaluated(rule, stage, budget, clock, log, now, _check)
-                    if result is None:
-                        now = clock()
+                    if not quick or not rule.is_plain or type(log) is watching.WrittenOut:
+                        result = pipeline.evaluated(rule, stage, budget, clock, log, now, _check)
+                        if result is None:
+                            now = clock()
+                            continue
+                        now = result.ended
+                        found.append(result)
+                        if each.apply_one and result.status in _APPLIED:
+                            break
                         continue
-                    now = result.ended
-                    found.append(result)
-                    if each.apply_one and result.status in _APPLIED:
+                    # What `pipeline.evaluated` does, without its calls: most rules are such, it saves a sixth.
+                    started, exception = now, None
+                    judged: outcome.Outcome | None = None
+                    try:
+                        if rule.match.decide is not decide:
+                            decide, decision, decided = None, "error", 0
+                            decision = rule.match.decide(target)
+                            decide = rule.match.decide
+                        if log is not None:
+                            decided = clock()
+                        if decision is _MATCHED:
+                            if stage.exhausted:
+                                judged = outcome.Outcome(outcome.ERROR, stage.exhausted)
+                            else:
+                                budget.spend()
+                                judged = rule.body.check(resource, context, budget)
+                                if judged is not None and judged[0] == outcome.FAIL:
+                                    judged = _tolerated(rule, stage, budget, clock) or judged
+                    except needs.Needed:
+                        if log is not None:
+                            log += ((_RULE, rule, started), (_MATCH, rule, started), (decision, "", decided))
+                        raise
+                    except Exception as error:  # noqa: BLE001 - a rule must not take the others, or the webhook, with it
+                        judged, exception = pipeline.failed(error, stage)
+                    now = clock()
+                    if judged is None:
+                        if log is not None:
+                            log.append((rule, outcome.SKIP, "", started, decided, now, decision))
+                        continue
+                    status, message, said = judged
+                    if log is not None:
+                        log.append((rule, status, message, started, decided or now, now, decision))
+                    properties = rule.plain_properties if said is None else {**rule.plain_properties, **said}
+                    action = rule.fixed_action or pipeline.action_for(rule.action, target)
+                    found.append(
+                        _new(_RULE_RESULT, (rule, status, message, action, started, now, properties, exception))
+                    )
+                    if each.apply_one and status in _APPLIED:
                         break
             except needs.Needed as needed:
-                self._position = position
+                self._position = self._policies.index(each)
                 if steps is not None:
-                    steps.wait(needed.need)
+                    steps.wait(needed.need, begun)
                 raise
-            if steps is not None:
-                steps.end(found[0].status if len(found) == 1 else pipeline.worst(found), now)
+            if log is not None and steps is not None:
+                log.append((found[0][1] if len(found) == 1 else pipeline.worst(found), "", now))
+                if len(log) > watching.MOST_HELD or type(log) is watching.WrittenOut:
+                    budget.log = log = steps.hand_over(now)
             if found:
                 action = each.fixed_action or pipeline.action_for(each.action, target)
-                self._found.append(results.PolicyResult(each, action, tuple(found)))
+                self._found.append(_new(_POLICY_RESULT, (each, action, tuple(found))))
+        if steps is not None:
+            steps.hand_over(now)
         self._position = len(self._policies)
         return tuple(self._found)
 
@@ -151,14 +205,18 @@ def _check(
             return found._replace(properties={"exceptions": ",".join(each.name for each in entered.excused)})
     else:
         found = body.check(stage.resource, entered.context, budget)
-    if (
-        found is not None
-        and found[0] == outcome.FAIL
-        and rule.tolerates_existing
-        and _failed_before(rule, stage, budget, clock)
-    ):
-        return outcome.Outcome(outcome.SKIP, EXISTING)
+    if found is not None and found[0] == outcome.FAIL:
+        return _tolerated(rule, stage, budget, clock) or found
     return found
+
+
+def _tolerated(
+    rule: policy.CompiledRule, stage: scene.Scene, budget: budgets.Budget, clock: Callable[[], int]
+) -> outcome.Outcome | None:
+    """The outcome of a rule that fails, where that is tolerated because it failed before; None where it is not."""
+    if rule.tolerates_existing and _failed_before(rule, stage, budget, clock):
+        return outcome.Outcome(outcome.SKIP, EXISTING)
+    return None
 
 
 def _failed_before(

@@ -17,8 +17,6 @@ from kymograph.engine.rules import outcome
 UNEXPECTED = "the rule could not be evaluated because of an internal error"
 """Message of a rule that raised what it may not raise; the exception itself is in the result."""
 
-_new = tuple.__new__  # a NamedTuple's own way to make one costs twice as much, on the hot path
-_RESULT = results.RuleResult
 _RULE, _MATCH, _PRECONDITIONS = watching.Step.RULE, watching.Step.MATCH, watching.Step.PRECONDITIONS
 _WORST_FIRST = (outcome.ERROR, outcome.FAIL, outcome.WARN, outcome.PASS, outcome.SKIP)
 
@@ -57,50 +55,6 @@ def evaluated(
     Raises:
         Needed: A fact is missing. The log then ends in the middle of the rule, which is to be evaluated anew.
     """
-    if not rule.is_plain or not stage.is_plain or type(log) is watching.WrittenOut:
-        return _evaluated_at_length(rule, stage, budget, clock, log, started, act)
-    exception: Exception | None = None
-    decision, decided = "error", 0
-    try:
-        decision = rule.match.decide(stage.target)
-        if log is not None:
-            decided = clock()
-        if decision is not blocks.MATCHED:
-            judged = None
-        elif stage.exhausted:
-            judged = outcome.Outcome(outcome.ERROR, stage.exhausted)
-        else:
-            budget.spend()
-            judged = act(rule, stage, stage.entered, budget, clock)
-    except needs.Needed:
-        if log is not None:
-            log += ((_RULE, rule, started), (_MATCH, rule, started), (decision, "", decided))
-        raise
-    except Exception as error:  # noqa: BLE001 - a rule must not take the others, or the webhook, with it
-        judged, exception = _failed(error, stage)
-    ended = clock()
-    if judged is None:
-        if log is not None:
-            log.append((rule, outcome.SKIP, "", started, decided, ended, decision))
-        return None
-    if log is not None:
-        log.append((rule, judged[0], judged[1], started, decided or ended, ended, decision))
-    status, message, said = judged
-    properties = rule.plain_properties if said is None else {**rule.plain_properties, **said}
-    action = rule.fixed_action or action_for(rule.action, stage.target)
-    return _new(_RESULT, (rule, status, message, action, started, ended, properties, exception))
-
-
-def _evaluated_at_length(
-    rule: policy.CompiledRule,
-    stage: scene.Scene,
-    budget: budgets.Budget,
-    clock: Callable[[], int],
-    log: watching.Log | None,
-    started: int,
-    act: Act,
-) -> results.RuleResult | None:
-    """Evaluate a rule that has more to it than its match and its body; see `evaluated`."""
     if log is not None:
         log.append((_RULE, rule, started))
     exception: Exception | None = None
@@ -116,8 +70,8 @@ def _evaluated_at_length(
             judged = entered
     except needs.Needed:
         raise
-    except Exception as error:  # noqa: BLE001 - as above
-        judged, exception = _failed(error, stage)
+    except Exception as error:  # noqa: BLE001 - a rule must not take the others, or the webhook, with it
+        judged, exception = failed(error, stage)
     ended = clock()
     if judged is None:
         if log is not None:
@@ -132,7 +86,7 @@ def _evaluated_at_length(
     return results.RuleResult(rule, status, message, action, started, ended, properties, exception)
 
 
-def _failed(error: Exception, stage: scene.Scene) -> tuple[outcome.Outcome, Exception | None]:
+def failed(error: Exception, stage: scene.Scene) -> tuple[outcome.Outcome, Exception | None]:
     """The outcome of a rule that raised, and the exception if it may not be raised."""
     if isinstance(error, errors.BudgetExhausted):
         stage.exhausted = str(error)

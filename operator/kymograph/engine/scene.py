@@ -73,7 +73,6 @@ class Scene:
         exhausted: Why nothing more may be spent; empty while something is left.
         exceptions: The PolicyExceptions that count; None for none.
         values: The values that are laid over the context of a rule; None for none.
-        entered: What the body of a rule with nothing before it but its match is evaluated with.
         is_plain: There are neither exceptions nor values.
     """
 
@@ -82,7 +81,6 @@ class Scene:
         "_request",
         "context",
         "deleting",
-        "entered",
         "exceptions",
         "exhausted",
         "is_plain",
@@ -105,7 +103,6 @@ class Scene:
         self.target = target
         self.resource = resource
         self.context = context
-        self.entered = Entered(context)
         self.deleting = deleting
         self.exhausted = ""
         self.exceptions = excepted

@@ -53,7 +53,7 @@ _SPEC = crd.record(
                     "synchronize": _SYNCHRONIZE,
                     "cacheRestore": {"type": "boolean", "description": "Of no meaning here."},
                 },
-                required=["deleteDownstream", "rule", "trigger"],
+                required=["rule"],
             ),
             max_items=1000,
         ),
@@ -73,7 +73,7 @@ _SPEC = crd.record(
             },
         ),
     },
-    required=["context", "deleteDownstream", "policy", "resource", "rule"],
+    required=["policy"],
 )
 
 _STATUS = crd.record(

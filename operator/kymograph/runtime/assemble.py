@@ -250,7 +250,12 @@ class _Process:
         )
         self.exceptions.listen(scanning.changes.exceptions_changed)
         self.on_kinds_changed.append(scanning.changes.kinds_changed)
-        self.tasks.append(self.leader.lead(scanning.run))
+
+        async def scan() -> None:
+            await self.exceptions.listed()
+            await scanning.run()
+
+        self.tasks.append(self.leader.lead(scan))
 
     def _background(self, answers: facts.Facts) -> None:
         """What is done after requests, by the replica that leads."""

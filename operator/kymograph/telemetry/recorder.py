@@ -22,8 +22,8 @@ as its budget allows; its trace stops growing here, and the server span says how
 CLIENT_BEGIN = -1
 CLIENT_END = -2
 
-RULE, MATCH = 1, 2
-"""The codes of the two steps that an entry in short stands for (`kymograph.engine.watching.Step`)."""
+RULE, MATCH, NEED = 1, 2, 5
+"""Codes of steps (`kymograph.engine.watching.Step`): the two that an entry in short stands for, and a fact's."""
 
 SHORT = 7
 """How long the entry of a rule in short is; the others have `_LONG` parts."""

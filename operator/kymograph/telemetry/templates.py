@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from kymograph.telemetry import rendering, semconv, spanencoding, wire
+from kymograph.telemetry import recorder, rendering, semconv, spanencoding, wire
 
 MAX_TEMPLATES = 8_192
 """Templates of one generation, and there are two: a kilobyte each at most, usually a quarter of one."""
@@ -93,7 +93,10 @@ class Templates:
         return self._recent.get
 
     def make(self, subject: object, code: int, outcome: str) -> Template:
-        """The template of a step; remembered from then on."""
+        """The template of a step, remembered from then on.
+
+        Not so of needs: every request has its own, and one can hold as much as the request does.
+        """
         key = subject, code, outcome
         template = self._older.get(key)
         if template is None:
@@ -107,6 +110,8 @@ class Templates:
                 )
             )
             template = Template(opening, code, outcome)
+        if code == recorder.NEED:
+            return template
         if len(self._recent) >= MAX_TEMPLATES:
             self._age()
         self._recent[key] = template

@@ -24,13 +24,25 @@ class Objects(NamedTuple):
         parts: The objects, to be read once.
         size: How many bytes they have; 0 where that is not known.
         cluster: What stands in for the cluster; None for nothing.
+        existing: The objects, prepared, that rules with targets may change.
         excepted: The PolicyExceptions among them, if these count.
     """
 
     parts: Iterable[stream.Part]
     size: int
     cluster: simulated.Cluster | None = None
+    existing: Sequence[dict[str, Any]] = ()
     excepted: Sequence[exceptions.CompiledException] = ()
+
+
+class _Files(simulated.Cluster):
+    """The objects in the files; of a ConfigMap that is not among them nothing is known, so that values count."""
+
+    def config_map(self, namespace: str, name: str) -> dict[str, Any]:
+        try:
+            return super().config_map(namespace, name)
+        except simulated.NotThere as reason:
+            raise simulated.NothingSaid(str(reason)) from reason
 
 
 def from_files(
@@ -59,8 +71,9 @@ def from_files(
     parts = list(_parts(names))
     held = [resource for part in parts for resource in _loaded(part)]
     existing = [resource for argument in targets for part in _parts(_names(argument)) for resource in _loaded(part)]
-    cluster = simulated.Cluster([*held, *existing]) if outside else None
-    return Objects(parts, size, cluster, _exceptions(held) if with_exceptions else ())
+    everything = [*held, *existing]
+    cluster = _Files(everything) if outside else None
+    return Objects(parts, size, cluster, everything, _exceptions(held) if with_exceptions else ())
 
 
 def _names(argument: str) -> list[tuple[pathlib.Path | None, str]]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from kymograph.cli import sources
 from kymograph.cli.offline import errors, files, policies, userinfo, values
-from kymograph.cli.testing import manifest
 from kymograph.engine import exceptions, fields
 
 _HEADER = ("apiVersion", "kind", "metadata")
@@ -119,7 +118,7 @@ def _single(name: str, known: Sequence[str], kind: str) -> tuple[fields.Fields, 
         raise errors.InputInvalid((errors.InputProblem(name, 0, "", "holds no document"),))
     document = documents[0]
     everything = (*_HEADER, *known)
-    top = fields.Fields(manifest.folded(document.value, everything), "", fields.Problems(), everything)
+    top = fields.Fields(files.folded(document.value, everything), "", fields.Problems(), everything)
     for field, wanted in (("apiVersion", "cli.kyverno.io/v1alpha1"), ("kind", kind)):
         if not top.text(field):
             top.wrong(field, f"is required: {wanted}")

@@ -44,16 +44,19 @@ def violations(response: judge.Response, *, softened: bool) -> str:
 
 
 def changes(response: judge.Response, *, piped: bool) -> str:
-    """The object that a policy changed, or the ones it generated, as YAML.
+    """The object that a policy changed with the targets it patched, or the objects it generated, as YAML.
 
     Args:
         response: The results of the policy on an object.
         piped: Write nothing but the objects.
     """
     written = []
+    patched = "".join(f"\n{yamlwriting.dump(each.resource)}\n---\n\n" for each in response.targets)
+    if patched and not piped:
+        patched = f"patched targets: \n{patched}"
     for text in objects(response):
         head = "" if piped else f"\npolicy {response.policy.name} applied to {path_of(response)}:"
-        written.append(f"{head}\n{text}\n---\n{'' if piped else notice(response)}")
+        written.append(f"{head}\n{text}\n---\n{patched}{'' if piped else notice(response)}")
     return "".join(written)
 
 

@@ -5,12 +5,13 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 from kymograph.cli import sources
 from kymograph.cli.applying import gathering, inputs, pool, stream, work, writing
 from kymograph.cli.offline import answers
+from kymograph.engine import needs
 
 _NO_BAR = 2 * stream.BLOCK
 """Bytes of objects that are through before a bar could be read."""
@@ -57,7 +58,13 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
             policies=compiled,
             excepted=excepted,
             world=answers.Answers(
-                told=told, user=user, cluster=objects.cluster, now=time.time_ns(), seed=os.urandom(32)
+                told=told,
+                user=user,
+                cluster=objects.cluster,
+                objects=objects.existing,
+                images=_images() if options.registry else None,
+                now=time.time_ns(),
+                seed=os.urandom(32),
             ),
             output=form,
             audit_warn=options.audit_warn,
@@ -74,6 +81,12 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
             output.add(done)
         output.finish(out, sum(len(each.rules) for each in compiled), len(excepted))
         return output.status(out)
+
+
+def _images() -> Callable[[needs.ImageData], Any]:
+    from kymograph.cli.offline import registries  # noqa: PLC0415 - slow to import, and rarely asked for
+
+    return registries.look_up
 
 
 def _form(options: argparse.Namespace) -> str:

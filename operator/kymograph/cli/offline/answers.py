@@ -107,10 +107,10 @@ class Answers:
     def _tell_outside(self, need: needs.Need, facts: needs.Facts) -> None:
         try:
             facts.add(need, self._outside(need))
+        except (_Absent, simulated.NothingSaid):
+            facts.skip(need)
         except simulated.NotThere as reason:
             facts.fail(need, str(reason))
-        except _Absent:
-            facts.skip(need)
 
     def _outside(self, need: needs.Need) -> Any:
         match need:

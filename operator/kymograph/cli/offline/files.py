@@ -1,6 +1,7 @@
 """YAML and JSON files given on the command line, and where in them something is wrong."""
 
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kymograph.apimachinery import yamls
@@ -79,3 +80,16 @@ def parse(text: bytes, name: str, *, strict: bool = False) -> list[Document]:
     except yamls.YAMLInvalid as invalid:
         raise errors.InputInvalid((errors.InputProblem(name, invalid.line, "", invalid.reason),)) from invalid
     return [Document(name, each.value, each) for whole in loaded for each in yamls.flatten(whole)]
+
+
+def folded(document: Any, known: Sequence[str]) -> Any:
+    """A map whose keys are spelled as the fields they name in another case; the given one if all are.
+
+    Args:
+        document: Any value.
+        known: The names of the fields.
+    """
+    if not isinstance(document, Mapping) or all(key in known for key in document):
+        return document
+    spelled = {name.lower(): name for name in known}
+    return {spelled.get(str(key).lower(), key): value for key, value in document.items()}

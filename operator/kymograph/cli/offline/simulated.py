@@ -17,6 +17,10 @@ class NotThere(Exception):
     """The cluster does not hold what was asked for; the message says what."""
 
 
+class NothingSaid(NotThere):
+    """Nothing is known of what was asked for: context entries that ask for it are left out."""
+
+
 class Cluster:
     """The objects.
 

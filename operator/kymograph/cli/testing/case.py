@@ -233,7 +233,7 @@ class Case:
             raise errors.InputInvalid((errors.InputProblem(str(self._shown / name), 0, "", "holds no document"),))
         document = documents[0]
         everything = (*_HEADER, *known)
-        top = fields.Fields(manifest.folded(document.value, everything), "", fields.Problems(), everything)
+        top = fields.Fields(files.folded(document.value, everything), "", fields.Problems(), everything)
         for field, wanted in (("apiVersion", "cli.kyverno.io/v1alpha1"), ("kind", kind)):
             if not top.text(field):
                 top.wrong(field, f"is required: {wanted}")

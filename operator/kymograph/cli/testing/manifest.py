@@ -146,7 +146,7 @@ def load(document: files.Document) -> Manifest:
 
 
 def _read(document: Any, problems: fields.Problems) -> Manifest:
-    top = fields.Fields(folded(document, _TEST), "", problems, _TEST)
+    top = fields.Fields(files.folded(document, _TEST), "", problems, _TEST)
     for name in ("apiVersion", "kind"):
         if not top.text(name):
             top.wrong(name, f"is required: {'cli.kyverno.io/v1alpha1' if name == 'apiVersion' else 'Test'}")
@@ -174,7 +174,7 @@ def _read(document: Any, problems: fields.Problems) -> Manifest:
 
 
 def _expected(document: Any, path: str, problems: fields.Problems) -> Expected:
-    entry = fields.Fields(folded(document, _RESULT), path, problems, _RESULT)
+    entry = fields.Fields(files.folded(document, _RESULT), path, problems, _RESULT)
     policy = entry.text("policy")
     if not policy:
         entry.wrong("policy", "is required: the name of a policy")
@@ -212,16 +212,3 @@ def _spec(document: Any, path: str, problems: fields.Problems) -> tuple[str, str
     for name in ("kind", "subresource"):
         spec.text(name)
     return f"{group}/{version}" if group else version, spec.text("namespace"), spec.text("name")
-
-
-def folded(document: Any, known: Sequence[str]) -> Any:
-    """A map whose keys are spelled as the fields they name in another case; the given one if all are.
-
-    Args:
-        document: Any value.
-        known: The names of the fields.
-    """
-    if not isinstance(document, Mapping) or all(key in known for key in document):
-        return document
-    spelled = {name.lower(): name for name in known}
-    return {spelled.get(str(key).lower(), key): value for key, value in document.items()}

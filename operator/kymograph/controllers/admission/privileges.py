@@ -165,6 +165,8 @@ def _needed(document: Mapping[str, Any], catalogue: discovery.Catalogue) -> Iter
         for pattern in (generate, *(generate.get("foreach") or ())):
             for api_version, kind in _generated(pattern):
                 for served in _served(catalogue, api_version, kind):
+                    if served.subresource:
+                        continue  # nothing is generated there
                     namespace = _literal(pattern.get("namespace"))
                     yield _Needed(f"spec.rules[{index}].generate", served, api_version, kind, namespace, verbs, useful)
         for position, target in enumerate((rule.get("mutate") or {}).get("targets") or ()):

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 TRIGGER_NAME = "kymograph.dev/trigger-name"
 """Annotation on a generated object: the name of its trigger, which a label could not always hold."""
 
+_UNDECLARED = "failed to create typed patch object"
+"""Part of the answer to an application with a field that the kind does not have; a creation just loses the field."""
+
 MOST_REMEMBERED = 10_000
 """Own writes that are remembered, so that what a watch tells of them is no news."""
 
@@ -132,11 +135,12 @@ class Downstream:
         if place not in self._unpatchable:
             try:
                 return await self._client.apply(resource, manifest, namespace=namespace)
-            except kubernetes_errors.Forbidden as error:
-                if "cannot patch resource" not in error.message:
+            except kubernetes_errors.StatusError as error:
+                if "cannot patch resource" in error.message:
+                    self._unpatchable.add(place)
+                    logger.info("The operator's roles do not grant patch on %s: replacing instead", resource.plural)
+                elif _UNDECLARED not in error.message:
                     raise
-                self._unpatchable.add(place)
-                logger.info("The operator's roles do not grant patch on %s: replacing instead", resource.plural)
         if existing is None:
             return await self._client.create(resource, manifest, namespace=namespace)
         replaced = _replaced(existing, manifest)

@@ -35,7 +35,7 @@ class Telling:
         )
 
     def reviewed(self, request: Mapping[str, Any], found: Sequence[results.PolicyResult], *, blocked: bool) -> None:
-        """A review was answered. For the hot path: a microsecond where there is nothing to say, nothing raised.
+        """A review was answered. For the hot path: microseconds where there is nothing to say, nothing raised.
 
         Args:
             request: The AdmissionRequest; it is not held.

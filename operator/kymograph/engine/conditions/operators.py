@@ -55,6 +55,8 @@ def _equals_text(value: str) -> Test:
     length = None if value == "0" else duration.find(value)
     amount, number = quantity.find(value), values.number(value)
     matches, size = wildcard.compile(value), len(value)
+    if length is None and amount is None and number is None and not wildcard.has(value):
+        return lambda key, _: type(key) is str and key == value  # what has another meaning is written otherwise, too
 
     def test(key: values.JSON, budget: Budget) -> bool:
         if type(key) is not str:

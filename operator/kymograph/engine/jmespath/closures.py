@@ -350,14 +350,13 @@ def _flatten(source: Search) -> Search:
         items = source(value, budget)
         if type(items) is not list:
             return None
+        budget.spend(len(items) + sum([len(item) for item in items if type(item) is list]))
         flat: list[Any] = []
         for item in items:
             if type(item) is list:
-                budget.spend(len(item))
                 flat.extend(item)
             else:
                 flat.append(item)
-        budget.spend(len(items))
         return flat
 
     return flatten

@@ -193,8 +193,7 @@ def _holds(condition: JSON, value: JSON, budget: Budget) -> bool:
         check = _compiled(text)
     except errors.PolicyInvalid:  # such as an addition within a condition, which no object can meet
         return False
-    run = closures.Run(budget, [])
-    return check(value if isinstance(value, _CONTAINERS) else mergelists.text(value), run) is None
+    return check(value if isinstance(value, _CONTAINERS) else mergelists.text(value), budget, []) is None
 
 
 @functools.lru_cache(maxsize=512)

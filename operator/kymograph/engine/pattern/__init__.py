@@ -76,9 +76,9 @@ class Pattern:
                 check = self._compiled(document, budget)
             except errors.PolicyInvalid as problem:
                 return Outcome("error", "", str(problem))
-        run = closures.Run(budget, [])
+        visited: closures.Visited = []
         try:
-            mismatch = check(resource, run)
+            mismatch = check(resource, budget, visited)
         except RecursionError:
             return Outcome("error", "", "the resource is nested too deeply")
         if mismatch is None:
@@ -87,7 +87,7 @@ class Pattern:
         if mismatch.skips:
             return Outcome("skip", "", message)
         path = mismatch.path()
-        if not path or (mismatch.kind is not Kind.NEGATION and run.misses_key()):
+        if not path or (mismatch.kind is not Kind.NEGATION and closures.misses_key(visited)):
             return Outcome("error", "", message)
         return Outcome("fail", path, message)
 

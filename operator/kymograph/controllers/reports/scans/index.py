@@ -38,9 +38,6 @@ class ReportIndex:
         self._policies = frozenset(policies)
         self._digests: dict[str, bytes] = {}
 
-    def __len__(self) -> int:
-        return len(self._digests)
-
     def __contains__(self, uid: str) -> bool:
         return uid in self._digests
 
@@ -53,15 +50,16 @@ class ReportIndex:
 
     def says(self, uid: str, found: findings.ByPolicy, reported: document.Reported) -> bool:
         """Whether the report on an object says already what all these policies found, or there is none to say it."""
-        rows = [row for key, each in found.items() for row in findings.rows(each) if reported(key, row["rule"])]
         known = self._digests.get(uid)
         if known is None:
-            return not rows
+            return not any(
+                reported(key, rule.rule.name)
+                for key, each in found.items()
+                if each.result is not None
+                for rule in each.result.rules
+            )
+        rows = [row for key, each in found.items() for row in findings.rows(each) if reported(key, row["rule"])]
         return known == document.digest(rows, self._policies)
-
-    def forget(self, uid: str) -> None:
-        """A report is about to be written."""
-        self._digests.pop(uid, None)
 
 
 async def pages(client: Lister) -> AsyncIterator[list[dict[str, Any]]]:

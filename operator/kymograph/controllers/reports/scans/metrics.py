@@ -14,6 +14,9 @@ CAUSE = "background_scan"
 OPERATION = "create"
 """The operation under which objects are looked at, as in Kyverno."""
 
+MOST_BOUND = 20_000
+"""Sets of labels kept bound; past that all are bound anew, so that the look-up cannot grow without end."""
+
 
 class ScanMetrics:
     """Counts.
@@ -39,6 +42,8 @@ class ScanMetrics:
                 if cells is None:
                     if not self._store.knows(result.policy):
                         continue
+                    if len(self._bound) >= MOST_BOUND:
+                        self._bound.clear()
                     told = _labels(result, each.rule, each.status, each.action, kind, namespace)
                     cells = self._bound[key] = (
                         self._instruments.policy_results.bind(told),

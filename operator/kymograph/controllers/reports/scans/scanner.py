@@ -298,6 +298,9 @@ class Scanner:
                 task = examining.Task(follower.resource, several, (), self._means.wall_clock())
                 try:
                     await self._look_at_changed(follower, task)
+                except errors.Forbidden as error:
+                    logger.warning("Changed objects of kind %s wait for a scan: %s", follower.resource.kind, error)
+                    follower.pending.clear()
                 except errors.KubernetesError as error:
                     logger.warning("Changed objects of kind %s cannot be read: %s", follower.resource.kind, error)
                     await asyncio.sleep(RETRY_AFTER)
