@@ -163,7 +163,7 @@ async def test_a_burst_of_policies_is_one_write(here) -> None:
         here.store.put(stored(f"p{number}", number + 1))
     await here.covered()
     assert here.cluster.calls == [("apply", RESOURCE)]
-    assert here.cluster.resources() == ["pods"]
+    assert here.cluster.resources() == ["pods", "pods/ephemeralcontainers"]
 
 
 async def test_a_change_that_needs_no_other_webhooks_writes_nothing(here) -> None:
@@ -231,7 +231,7 @@ async def test_a_write_that_fails_is_tried_again_and_covers_nothing_before(here)
     await here.until(lambda: not here.cluster.failures)
     assert not waiting.done()
     await waiting
-    assert here.cluster.resources() == ["pods"]
+    assert here.cluster.resources() == ["pods", "pods/ephemeralcontainers"]
 
 
 async def test_a_later_generation_covers_the_earlier_ones(here) -> None:
@@ -250,9 +250,9 @@ async def test_a_kind_that_is_installed_later_is_asked_about_then(here, monkeypa
     monkeypatch.setattr(registration, "UNRESOLVED_EVERY", 0.005)
     here.start(stored("p", 1, match={"any": [{"resources": {"kinds": ["Pod", "Thing"]}}]}))
     await here.covered()
-    assert here.cluster.resources() == ["pods"]
+    assert here.cluster.resources() == ["pods", "pods/ephemeralcontainers"]
     here.catalogues.served = (PODS, THINGS)
-    await here.until(lambda: here.cluster.resources() == ["pods", "things"])
+    await here.until(lambda: here.cluster.resources() == ["pods", "pods/ephemeralcontainers", "things"])
 
 
 async def test_a_kind_that_is_installed_while_kinds_are_read_is_not_overlooked(here) -> None:
@@ -266,7 +266,7 @@ async def test_a_kind_that_is_installed_while_kinds_are_read_is_not_overlooked(h
 
     here.catalogues.during = installed
     here.registration.kinds_changed()
-    await here.until(lambda: here.cluster.resources() == ["pods", "things"])
+    await here.until(lambda: here.cluster.resources() == ["pods", "pods/ephemeralcontainers", "things"])
 
 
 async def test_everything_is_compared_again_now_and_then(here, monkeypatch) -> None:

@@ -162,7 +162,7 @@ def snippets():
         yield pytest.param(path.read_text(), id=path.name)
 
 
-OF_FILES = ("apiserver.config.k8s.io", "kustomize.config.k8s.io")
+OF_FILES = ("apiserver.config.k8s.io", "cli.kyverno.io", "kustomize.config.k8s.io")
 """Groups of documents that are read from files, not from the API server."""
 
 

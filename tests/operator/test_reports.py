@@ -130,6 +130,7 @@ def test_an_update_that_somebody_else_refuses_is_not_reported(installed, enforce
                 "no-gold",
                 {"message": "no", "pattern": {"metadata": {"labels": {"=(tier)": "!gold"}}}},
                 failurePolicy="Ignore",
+                background=False,
             )
         }
     )
@@ -192,7 +193,7 @@ def test_results_of_deleted_policies_go(installed, enforce) -> None:
 
 def test_a_report_is_a_trace_linked_to_its_request(installed, enforce, otlp) -> None:
     """The write is a root span with the object, its outcome and a link to the review's server span."""
-    enforce(AUDIT)
+    enforce({**AUDIT, "spec": {**AUDIT["spec"], "background": False}})  # else a scan may have been first
     make(installed, pod("linked"))
     write = otlp.wait_for(
         lambda span: span.name == "REPORTS write" and span.attributes.get("kymograph.object.name") == "linked", 20

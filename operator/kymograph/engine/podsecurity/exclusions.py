@@ -90,7 +90,8 @@ def read(entries: Sequence[tuple[Any, str]], problems: fields.Problems, level: s
     Args:
         entries: The entries with their paths.
         problems: Where to note what is wrong with them.
-        level: The level of the policy; empty where none is known.
+        level: The level of the policy; empty for an exception, whose images nobody checks: without any, an entry is
+            about the whole Pod.
     """
     return tuple(_read(document, path, level, problems) for document, path in entries)
 
@@ -102,9 +103,9 @@ def _read(document: Any, path: str, level: str, problems: fields.Problems) -> Ex
         entry.wrong("controlName", "a control to exclude needs its name")
     images, values = entry.texts("images"), entry.texts("values")
     field = entry.text("restrictedField")
-    if control in ABOUT_CONTAINERS and not images:
+    if level and control in ABOUT_CONTAINERS and not images:
         entry.wrong("controlName", "exclude.images must be specified for the container level control")
-    if control in ABOUT_PODS and images:
+    if level and control in ABOUT_PODS and images:
         entry.wrong("controlName", "exclude.images must not be specified for the pod level control")
     if level == standards.BASELINE and control in _ONLY_RESTRICTED:
         entry.wrong("controlName", "Invalid control name defined at the given level")
