@@ -59,7 +59,7 @@ class Scan:
 
 @pytest.fixture(scope="module")
 def count(is_long) -> int:
-    return 5_000 if is_long else 1_000
+    return 5_000 if is_long else 200
 
 
 @pytest.fixture(scope="module")
