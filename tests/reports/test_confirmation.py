@@ -194,10 +194,7 @@ def test_a_digest_is_sixteen_bytes_and_leaves_its_object_alone() -> None:
 async def asked_again(cluster, store, excepted=exceptions.NONE):
     """What is confirmed of these policies, whose reviews showed another object."""
     compiled = {held.compiled.key: held.compiled for held in store.held}
-    found = {
-        key: findings.Found(result_of(compiled[key], "fail"), FOUND_AT, b"forged")
-        for key in compiled
-    }
+    found = {key: findings.Found(result_of(compiled[key], "fail"), FOUND_AT, b"forged") for key in compiled}
     asked = confirmation.Confirmation(cluster, store, lambda: 0, lambda: excepted)
     return await asked.confirmed(POD, "pods", STORED, found)
 

@@ -13,9 +13,7 @@ def test_an_entry_says_what_kyverno_says() -> None:
         namespace="shop",
         annotations={"policies.kyverno.io/severity": "high", "policies.kyverno.io/category": "Security"},
     )
-    assert findings.rows(
-        findings.Found(result_of(policy, "fail", "no", team="shop"), FOUND_AT)
-    ) == (
+    assert findings.rows(findings.Found(result_of(policy, "fail", "no", team="shop"), FOUND_AT)) == (
         {
             "source": "kyverno",
             "policy": "shop/named",

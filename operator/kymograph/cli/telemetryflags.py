@@ -15,7 +15,7 @@ COLLECTOR = "opentelemetrycollector.kyverno.svc.cluster.local"
 TRACES_PORT = 4317
 METRICS_PORT = 8000
 
-_DEBUG_FROM = 4
+DEBUG_FROM = 4
 """The verbosity from which on Kyverno logs what we call debug."""
 
 _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -63,7 +63,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         default="trace-based",
         help="exemplars lead to traces that are kept (default: %(default)s)",
     )
-    flag("--v", type=_verbosity, metavar="NUMBER", help=f"log debug records too, from {_DEBUG_FROM} on")
+    flag("--v", type=_verbosity, metavar="NUMBER", help=f"log debug records too, from {DEBUG_FROM} on")
 
 
 def read(options: argparse.Namespace) -> defaults.Defaults:
@@ -84,7 +84,7 @@ def read(options: argparse.Namespace) -> defaults.Defaults:
 
 def log_level(options: argparse.Namespace, default: str) -> str:
     """The level that `--v` means; the default where it was not given."""
-    return default if options.v is None else "debug" if options.v >= _DEBUG_FROM else "info"
+    return default if options.v is None else "debug" if options.v >= DEBUG_FROM else "info"
 
 
 def _traces_endpoint(options: argparse.Namespace) -> str:

@@ -92,13 +92,6 @@ def _files(options: argparse.Namespace, tracing: components.Tracing) -> Iterable
     return components.kube_apiserver(tracing, options.directory.rstrip("/"), client if all(client) else None)
 
 
-class _Plain(yaml.SafeDumper):
-    """Writes shared parts in full."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # the library's signature
-        return True
-
-
 def _text(file: components.File) -> str:
     notes = f"# {file.name}: " + "".join(f"{note}\n# " for note in file.notes).removesuffix("# ")
-    return notes + str(yaml.dump(file.content, Dumper=_Plain, sort_keys=False))
+    return notes + str(yaml.safe_dump(file.content, sort_keys=False))

@@ -115,7 +115,7 @@ def kube_apiserver(tracing: Tracing, directory: str, client: tuple[str, str] | N
     admission = {
         "apiVersion": _CONFIG,
         "kind": "AdmissionConfiguration",
-        "plugins": [{"name": plugin, "configuration": shown} for plugin in plugins],
+        "plugins": [{"name": plugin, "configuration": dict(shown)} for plugin in plugins],
     }
     user = {"client-certificate": certificate, "client-key": key}
     kubeconfig = {"apiVersion": "v1", "kind": "Config", "users": [{"name": "*", "user": user}]}

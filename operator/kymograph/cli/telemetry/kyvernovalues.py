@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from kymograph.cli import telemetryflags
 from kymograph.cli.telemetry import kyvernometrics
 from kymograph.cli.telemetry.kyvernometrics import Note, Unreadable
 from kymograph.model import tracingconfiguration as model
-from kymograph.telemetry import destination, settings
+from kymograph.telemetry import defaults, destination, settings
 
 _VALUES = {
     "admissionController": "admission",
@@ -21,10 +22,7 @@ _VALUES = {
     "reportsController": "reports",
 }
 
-_COLLECTOR = "opentelemetrycollector.kyverno.svc.cluster.local"
-_CA = "ca.pem"
 _EVERYTHING = 1_000_000
-_DEBUG_FROM = 4
 
 
 def translate(
@@ -82,7 +80,7 @@ def _metering(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_d
         if metering.get("disabled"):
             made[key] = {"prometheus": {"enabled": False}}
         elif way == "grpc":
-            to = _exporter(metering.get("collector") or _COLLECTOR, metering.get("port"), 8000, metering)
+            to = _exporter(metering.get("collector") or telemetryflags.COLLECTOR, metering.get("port"), 8000, metering)
             made[key] = {"prometheus": {"enabled": False}, "otlp": to}
         elif way == "prometheus":
             made[key] = {"prometheus": {"enabled": True, "port": _port(metering.get("port"), 8000)}}
@@ -109,7 +107,7 @@ def _exporter(address: Any, port: Any, default_port: int, values: Mapping[str, A
     bracketed = f"[{host}]" if re.fullmatch(r"[0-9A-Fa-f]*(:[0-9A-Fa-f.]*){2,}", host) else host
     made: dict[str, Any] = {"endpoint": f"{bracketed}:{_port(port, default_port)}"}
     if creds := values.get("creds"):
-        return {**made, "tls": {"caSecretRef": {"name": str(creds), "key": _CA}}}
+        return {**made, "tls": {"caSecretRef": {"name": str(creds), "key": defaults.CA_ENTRY}}}
     return made if destination.is_loopback(host) else {**made, "insecure": True}
 
 
@@ -128,7 +126,7 @@ def _logs(logging: Mapping[str, Any]) -> dict[str, Any]:
         made["format"] = str(logging["format"])
     verbosity = logging.get("verbosity")
     if verbosity is not None:
-        made["level"] = "debug" if _port(verbosity, 2) >= _DEBUG_FROM else "info"
+        made["level"] = "debug" if _port(verbosity, 2) >= telemetryflags.DEBUG_FROM else "info"
     return made
 
 
