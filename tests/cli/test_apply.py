@@ -130,6 +130,46 @@ def test_a_branch_of_a_local_checkout_is_read(folder, apply, tmp_path):
     assert "failed to clone repository" in apply(checkout, "-b", "absent", "-r", "pods.yaml")[2]
 
 
+def rule(name, **body):
+    """A ClusterPolicy with one rule about ConfigMaps."""
+    match = {"any": [{"resources": {"kinds": ["ConfigMap"]}}]}
+    spec = {"rules": [{"name": "r", "match": match, **body}]}
+    return {"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": name}, "spec": spec}
+
+
+TRIGGER = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "trigger", "namespace": "shop"}}
+
+
+def test_existing_objects_are_patched_and_printed(folder, apply):
+    target = {"apiVersion": "v1", "kind": "Secret", "namespace": "shop", "name": "s*"}
+    labels = {"hit": "{{ request.object.metadata.name }}-{{ target.metadata.name }}"}
+    patch = {"metadata": {"labels": labels}}
+    policy = rule("touch", mutate={"targets": [target], "patchStrategicMerge": patch})
+    (folder / "touch.yaml").write_text(json.dumps(policy))
+    (folder / "trigger.yaml").write_text(json.dumps(TRIGGER))
+    secrets = [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "shop"}} for name in "sx"]
+    (folder / "secrets.yaml").write_text("\n---\n".join(map(json.dumps, secrets)))
+    status, out, _ = apply("touch.yaml", "-r", "trigger.yaml", "--target-resource", "secrets.yaml")
+    assert status == 0
+    assert "patched targets: \n" in out
+    assert "    hit: trigger-s\n  name: s\n" in out
+    assert "pass: 1, fail: 0, warn: 0, error: 0, skip: 0" in out
+    _, out, _ = apply("touch.yaml", "-r", "trigger.yaml", "--target-resource", "secrets.yaml", "--stdin")
+    assert [each.value["kind"] for each in yamls.load_all(out, "piped") if each.value] == ["ConfigMap", "Secret"]
+
+
+def test_values_stand_for_a_config_map_that_is_not_among_the_objects(folder, apply):
+    context = [{"name": "c", "configMap": {"name": "limits", "namespace": "shop"}}]
+    condition = {"key": "{{ c.data.most }}", "operator": "Equals", "value": "5"}
+    policy = rule("limit", context=context, validate={"deny": {"conditions": {"any": [condition]}}})
+    (folder / "limit.yaml").write_text(json.dumps(policy))
+    (folder / "trigger.yaml").write_text(json.dumps(TRIGGER))
+    _, out, _ = apply("limit.yaml", "-r", "trigger.yaml", "-s", "c.data.most=5")
+    assert "pass: 0, fail: 1, warn: 0, error: 0, skip: 0" in out
+    _, out, _ = apply("limit.yaml", "-r", "trigger.yaml")
+    assert "pass: 0, fail: 0, warn: 0, error: 1, skip: 0" in out
+
+
 def test_changed_objects_are_printed_or_written(folder, apply):
     status, out, _ = apply("mutation.yaml", "-r", "good.yaml", "-s", "request.operation=UPDATE")
     assert status == 0

@@ -223,3 +223,9 @@ def test_a_patch_of_pods_is_wrapped_twice_for_cron_jobs():
     found = rewrite.for_cron_jobs(written, ALL)
 
     assert found["mutate"] == {"patchStrategicMerge": {"spec": {"jobTemplate": {"spec": {"template": OVERLAY}}}}}
+
+
+def test_conditions_without_any_are_dropped():
+    """Kyverno writes the rewritten rule without empty lists: an `any` of nothing holds there, and not for the Pod."""
+    made = rewrite.for_controllers(rule(preconditions={"any": [], "all": [{"key": 1}]}), ["Deployment"])
+    assert made["preconditions"] == {"all": [{"key": 1}]}

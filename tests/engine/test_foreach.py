@@ -91,7 +91,7 @@ PASSED = ("pass", "rule passed")
         (denies("{{ element.nosuch.field }}", "x"), "failed to check deny conditions"),
         (
             {"list": "sum(request.object.spec)", "pattern": {"a": "b"}},
-            "failed to evaluate list: JMESPath query failed: JMESPath function 'sum'",
+            "failed to evaluate list: JMESPath query failed: Invalid type for: map[",
         ),
     ],
 )

@@ -28,7 +28,7 @@ _HEADER = ("KIND", "NAMESPACE", "NAME", "REASON")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    commands = parser.add_subparsers(dest="cleanup_command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="cleanup_command", required=True, metavar="COMMAND", help="what to do")
     preview = commands.add_parser("preview", help="say what a cleanup policy would delete now")
     preview.add_argument(
         "policy",

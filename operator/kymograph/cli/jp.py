@@ -24,7 +24,7 @@ from kymograph.engine.jmespath import functions, grammar
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    commands = parser.add_subparsers(dest="jp_command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="jp_command", required=True, metavar="COMMAND", help="what to do")
     query = commands.add_parser("query", help="evaluate expressions on an input")
     query.add_argument("queries", nargs="*", metavar="EXPRESSION", help="an expression")
     query.add_argument(

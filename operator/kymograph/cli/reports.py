@@ -24,7 +24,7 @@ from kymograph.telemetry import current
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    commands = parser.add_subparsers(dest="reports_command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="reports_command", required=True, metavar="COMMAND", help="what to do")
     status = commands.add_parser("status", help="say how far scans are and what the reports say")
     status.add_argument("--kubeconfig", default="", help="the cluster (default: $KUBECONFIG, else ~/.kube/config)")
     status.add_argument("--context", default="", help="the context of the kubeconfig (default: the current one)")
