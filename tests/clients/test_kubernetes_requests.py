@@ -2,7 +2,6 @@
 
 import gzip
 
-import orjson
 import pytest
 from aiohttp import web
 
@@ -143,6 +142,5 @@ async def test_the_real_api_server_is_called(client, namespace) -> None:
         b'{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","spec":{"resourceAttributes":{}}}'
     )
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    assert (await client.request(path, limit=LIMIT * 10, method="POST", body=orjson.dumps(review)))["status"][
-        "allowed"
-    ] is True
+    answer = await client.request(path, limit=LIMIT * 10, method="POST", body=review)
+    assert answer["status"]["allowed"] is True

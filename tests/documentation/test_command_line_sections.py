@@ -43,7 +43,7 @@ def flags(parser):
         yield from action.option_strings
 
 
-@pytest.mark.parametrize("name", ["apply", "jp", "explain", "cleanup"])
+@pytest.mark.parametrize("name", ["apply", "jp", "explain", "cleanup", "reports"])
 def test_every_flag_is_described(name):
     parser = argparse.ArgumentParser(add_help=False)
     importlib.import_module(f"kymograph.cli.{name}").configure(parser)

@@ -357,3 +357,18 @@ def test_a_deep_value_is_an_error_not_a_crash(operator: str) -> None:
     compiled = conditions.compile([condition("{{ key }}", operator, "{{ value }}")], "spec")
     with pytest.raises(errors.EvaluationError, match="nested too deeply"):
         compiled.evaluate({"key": [deep], "value": [deep] if operator != "Equals" else [[deep[0]]]}, budget.Budget())
+
+
+@pytest.mark.parametrize("document", [[{"any": [TRUE]}, {"all": [TRUE]}], [{"any": [TRUE]}]])
+def test_a_list_of_blocks_is_refused(document: list[object]) -> None:
+    """Kyverno reads a list as conditions, and finds blocks to be conditions with nothing in them."""
+    with pytest.raises(errors.PolicyInvalid) as raised:
+        conditions.compile(document, "spec")
+    reason = "entered value of `key`, `value` or `operator` is missing or misspelled"
+    assert [each.reason for each in raised.value.problems] == [reason] * len(document)
+
+
+@pytest.mark.parametrize("name", ["equals", "EQUALS", "anyIn"])
+def test_operators_are_written_exactly(name: str) -> None:
+    with pytest.raises(errors.PolicyInvalid, match="entered value of `operator` is invalid"):
+        conditions.compile([condition("a", name, "b")], "spec")

@@ -7,7 +7,7 @@ import yaml
 
 from kymograph.cli import crds
 from kymograph.model import kinds, tracingconfiguration
-from kymograph.telemetry import destination, metricsettings, settings
+from kymograph.telemetry import destination, logsettings, metricsettings, settings
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -78,10 +78,18 @@ def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
         "metrics.exposure.*.buckets": [0.1, 1],
         "metrics.cardinalityLimit": 100,
         "resourceAttributes": {"k8s.cluster.name": "prod"},
+        "logs.level": "debug",
+        "logs.format": "json",
+        "logs.loggers": {"kymograph.controllers": "debug"},
     }
     assert set(leaves(schema)) == set(values)
     for path, value in values.items():
-        assert settings.from_spec(nested(path, value)) != settings.from_spec(nested(path, None)), path
+        assert acted_upon(nested(path, value)) != acted_upon(nested(path, None)), path
+
+
+def acted_upon(spec):
+    """All settings that are read from a spec."""
+    return settings.from_spec(spec), logsettings.from_spec(spec.get("logs") or {})
 
 
 def test_names_of_the_schema_are_those_of_the_settings() -> None:

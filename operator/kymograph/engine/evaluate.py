@@ -110,7 +110,7 @@ class Evaluation:
                         if each.apply_one and result.status in _APPLIED:
                             break
                         continue
-                    # What `pipeline.evaluated` does, without its calls: most rules are such, it saves a sixth.
+                    # What `pipeline.evaluated` does, without its calls: most rules are such.
                     started, exception = now, None
                     judged: outcome.Outcome | None = None
                     try:

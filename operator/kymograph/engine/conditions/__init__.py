@@ -157,7 +157,7 @@ class _Compiler:
         if not isinstance(item, dict):
             self.problem(path, "must be a condition: a map with key, operator and value")
             return nothing
-        for field in sorted(item.keys() - _FIELDS):
+        for field in sorted(item.keys() - _FIELDS - {"any", "all"}):  # of those is said below what is missing
             self.problem(f"{path}.{field}", "unknown field of a condition")
         if item.get("key") is None or item.get("value") is None or not item.get("operator"):
             self.problem(path, "entered value of `key`, `value` or `operator` is missing or misspelled")

@@ -302,7 +302,7 @@ def _plain(first: tuple[_Key, ...], rest: tuple[_Key, ...], place: Place) -> Che
 
 
 def _walk(chain: _Chain) -> Check:
-    """The check of a chain: one call for all of its maps, which takes a fifth off the patterns of the benchmark."""
+    """The check of a chain: one call for all of its maps."""
     below = chain.below
     keys = tuple((step.name, step.optional) for step in chain.steps)
 
