@@ -86,10 +86,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if {"cluster", "kubeconfig"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.cluster)
+    if _TURNS in config.stash:  # files that take minutes come first, so that no process is left with them at the end
+        slow = {item.path for item in items if item.get_closest_marker("cluster")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -56,7 +56,8 @@ def test_the_api_servers_certificate_is_demanded(installed) -> None:
 @pytest.mark.parametrize(
     ("rule", "field"),
     [
-        ({"mutate": {"patchStrategicMerge": {}}}, "spec.rules[0].mutate"),
+        ({"mutate": {"patchesJson6902": "- {op: swap, path: /a}"}}, "spec.rules[0].mutate.patchesJson6902"),
+        ({"verifyImages": [{"imageReferences": ["*"]}]}, "spec.rules[0].verifyImages"),
         ({"validate": {"cel": {"expressions": []}}}, "spec.rules[0].validate.cel"),
         ({"validate": {"foreach": []}}, "spec.rules[0].validate.foreach"),
         ({"context": [{"name": "a"}], "validate": {"deny": {}}}, "spec.rules[0].context"),

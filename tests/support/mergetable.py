@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 _REFERENCE = "#/definitions/"
 _METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_OF_KUBERNETES = "io.k8s."  # others come from CustomResourceDefinitions
 _WIDTH = 120
 
 Types: TypeAlias = dict[str, dict[str, str]]
@@ -40,7 +41,9 @@ _KINDS = '''}
 
 def derive(published: dict[str, Any]) -> tuple[Types, dict[str, str]]:
     """The tables `TYPES` and `KINDS`, from a document of OpenAPI v2."""
-    definitions: dict[str, Any] = published["definitions"]
+    definitions: dict[str, Any] = {
+        name: definition for name, definition in published["definitions"].items() if name.startswith(_OF_KUBERNETES)
+    }
     interesting = _interesting(definitions)
     names = _names(interesting)
     types = {
