@@ -2,6 +2,7 @@
 
 `KYMOGRAPH_BENCHMARKS=long` makes every measurement long enough to compare two versions by. Without it they take a few
 seconds: they then prove that what is measured still works, and give an idea of the figures.
+`KYMOGRAPH_KYVERNO=FILE` names Kyverno's command line, for those that can be compared with it in the same run.
 """
 
 import os
@@ -22,6 +23,12 @@ from support import installed as support
 def is_long() -> bool:
     """Whether figures are wanted that can be compared."""
     return os.environ.get("KYMOGRAPH_BENCHMARKS") == "long"
+
+
+@pytest.fixture(scope="session")
+def peer() -> str | None:
+    """Kyverno's command line; None where nobody named it."""
+    return os.environ.get("KYMOGRAPH_KYVERNO")
 
 
 @pytest.fixture

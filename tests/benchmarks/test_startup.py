@@ -46,7 +46,7 @@ def operator(measured, pod_security, tmp_path_factory):
     for policy in pod_security:
         measured.apply(policy)
     with measured.operator:
-        support.eventually(lambda: _denied(measured))
+        support.eventually(lambda: _denied(measured), timeout=60)
     return measured
 
 

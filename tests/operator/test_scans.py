@@ -253,9 +253,10 @@ def test_the_command_line_shows_how_far_scans_are(installed, enforce, capsys) ->
     assert main.main([*status, "-o", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     (pods,) = (each for each in shown["kinds"] if each["kind"] == "Pod")
-    there = len(installed.get("pods", "--all-namespaces")["items"])
-    assert (pods["resource"], pods["policies"], pods["state"], pods["without"]) == ("pods", 1, "scanned", there - 1)
-    assert pods["scanned"] == pods["objects"] == there
+    # Pods of other tests may come and go between the scan, the command and now.
+    assert (pods["resource"], pods["policies"], pods["state"]) == ("pods", 1, "scanned")
+    assert pods["scanned"] >= 2
+    assert pods["without"] == pods["objects"] - 1
     assert shown["results"]["audited"] == {"fail": 1}
     assert main.main(status) == 0
     assert "audited  0     1     0     0      0" in capsys.readouterr().out
