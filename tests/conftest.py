@@ -103,6 +103,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             binaries.find()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures of benchmarks, whichever test process has them."""
+    reports = [report for each in ("passed", "failed") for report in terminalreporter.getreports(each)]
+    for report in sorted(reports, key=lambda each: (each.location, each.when)):
+        lines = [line for name, line in report.user_properties if name == "figure" and report.when == "call"]
+        if lines:
+            terminalreporter.section(f"figures of {report.nodeid.rpartition('/')[2]}", sep="-")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def otlp() -> Iterator[otlp_source.Receiver]:
     """What the local API server sends its spans to, of all requests of all tests."""

@@ -37,16 +37,6 @@ def figure(record_property: Callable[[str, object], None]) -> Callable[[str], No
     return lambda line: record_property("figure", line)
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    reports = [report for each in ("passed", "failed") for report in terminalreporter.getreports(each)]
-    for report in sorted(reports, key=lambda each: (each.location, each.when)):
-        lines = [line for name, line in report.user_properties if name == "figure" and report.when == "call"]
-        if lines:
-            terminalreporter.section(f"figures of {report.nodeid.rpartition('/')[2]}", sep="-")
-        for line in lines:
-            terminalreporter.write_line(line)
-
-
 @pytest.fixture(scope="session")
 def pod_security() -> list[dict[str, Any]]:
     """Seventeen policies with nineteen rules that demand what the Pod Security Standard "restricted" does."""
