@@ -172,7 +172,7 @@ async def test_the_operator_itself_and_its_node_cannot_be_called(service, caller
     assert not service.requests
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "0.0.0.0"])  # noqa: S104
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "0.0.0.0"])  # noqa: S104 - refused, not bound
 async def test_a_name_that_resolves_to_them_is_refused_without_telling_the_address(service, caller, address) -> None:
     """Errors reach whoever made the request, who must not learn what the cluster's DNS says."""
     resolver = Resolving(rebound_example=[["8.8.8.8", address]])

@@ -79,8 +79,9 @@ class Collection:
         seen = int(resource_version)
         while True:
             async with self._changed:
-                # Awaited before `seen` changes: the closure never sees another one.
-                await self._changed.wait_for(lambda: self._broken or any(at > seen for at, _ in self._events))  # noqa: B023
+                await self._changed.wait_for(
+                    lambda: self._broken or any(at > seen for at, _ in self._events)  # noqa: B023 - awaited before `seen` changes
+                )
                 broken, news = self._broken, [each for each in self._events if each[0] > seen]
             for at, event in news:
                 seen = at

@@ -159,7 +159,7 @@ class Objects:
         seen = int(resource_version)
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._events and self._events[-1][0] > seen)  # noqa: B023
+                await self._changed.wait_for(lambda: self._events and self._events[-1][0] > seen)  # noqa: B023 - awaited before `seen` changes
                 news = [each for each in self._events if each[0] > seen]
             for version, kind, place, document in news:
                 seen = version

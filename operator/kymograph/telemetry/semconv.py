@@ -36,12 +36,6 @@ REQUEST_REQUEST_RESOURCE_RESOURCE = "admission.request.requestresource.resource"
 REQUEST_USER_NAME = "admission.request.user.name"
 REQUEST_USER_UID = "admission.request.user.uid"
 REQUEST_USER_GROUPS = "admission.request.user.groups"
-REQUEST_ROLES = "admission.request.roles"
-REQUEST_CLUSTER_ROLES = "admission.request.clusterroles"
-REQUEST_GROUP = "admission.request.group"
-REQUEST_VERSION = "admission.request.version"
-REQUEST_KIND = "admission.request.kind"
-REQUEST_FILTERED = "admission.request.filtered"
 
 # Kyverno: the answer (set at the request's end)
 RESPONSE_UID = "admission.response.uid"
@@ -68,7 +62,6 @@ KUBE_CLIENT_OPERATION = "kube.client.operation"
 KUBE_CLIENT_NAMESPACE = "kube.client.namespace"
 
 # Kymograph: the steps of an evaluation
-POLICY_ACTION = "kymograph.policy.action"
 POLICY_RESULT = "kymograph.policy.result"
 RULE_RESULT = "kymograph.rule.result"
 RULE_TYPE = "kymograph.rule.type"
@@ -126,7 +119,6 @@ SCAN_BATCH = "kymograph.scan.batch"
 # Kymograph: events on spans
 EVENT_DENIED = "kymograph.denied"
 EVENT_VIOLATION = "kymograph.violation"
-EVENT_EXCEPTION = "exception"
 
 # OpenTelemetry
 ERROR_TYPE = error_attributes.ERROR_TYPE

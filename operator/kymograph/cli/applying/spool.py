@@ -11,7 +11,7 @@ class Spool:
     """Text in the order in which it was added."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="")  # noqa: SIM115
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="")  # noqa: SIM115 - closed by `close`
 
     def add(self, text: str) -> None:
         """Add text."""

@@ -15,7 +15,6 @@ from kymograph.clients.kubernetes import connection, errors, resources
 from kymograph.runtime import telemetrysecrets
 from kymograph.telemetry import current
 
-DEPLOYMENTS = resources.Resource("apps", "v1", "deployments", "Deployment", namespaced=True)
 PODS = resources.Resource("", "v1", "pods", "Pod", namespaced=True)
 ACCESS_REVIEWS = resources.Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False

@@ -52,8 +52,8 @@ def run(paths: Sequence[pathlib.Path], options: Options, jobs: int) -> Iterator[
     if jobs == 1 or len(batches) == 1:
         return (report for path in paths for report in run_file(path, options))
     # imported here, because one test needs neither
-    import concurrent.futures  # noqa: PLC0415
-    import multiprocessing  # noqa: PLC0415
+    import concurrent.futures  # noqa: PLC0415 - as above
+    import multiprocessing  # noqa: PLC0415 - as above
 
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     pool = concurrent.futures.ProcessPoolExecutor(

@@ -10,18 +10,18 @@ dict that loads its entries when asked (`__missing__`).
 from kymograph.engine import errors, values
 from kymograph.engine.budget import Budget
 from kymograph.engine.jmespath import (  # the modules of functions enter them into the table
-    arithmetic,  # noqa: F401
+    arithmetic,  # noqa: F401 - as above
     closures,
-    encodings,  # noqa: F401
+    encodings,  # noqa: F401 - as above
     grammar,
-    images,  # noqa: F401
-    mappings,  # noqa: F401
-    networks,  # noqa: F401
-    regular,  # noqa: F401
-    sampling,  # noqa: F401
-    standard,  # noqa: F401
-    texts,  # noqa: F401
-    times,  # noqa: F401
+    images,  # noqa: F401 - as above
+    mappings,  # noqa: F401 - as above
+    networks,  # noqa: F401 - as above
+    regular,  # noqa: F401 - as above
+    sampling,  # noqa: F401 - as above
+    standard,  # noqa: F401 - as above
+    texts,  # noqa: F401 - as above
+    times,  # noqa: F401 - as above
 )
 from kymograph.engine.jmespath.grammar import ExpressionInvalid
 

@@ -19,7 +19,7 @@ import orjson
 from kymograph.apimachinery import mergelists
 from kymograph.engine import errors
 from kymograph.engine.budget import Budget
-from kymograph.engine.pattern import anchors, closures
+from kymograph.engine.pattern import anchors, checks, closures
 
 JSON: TypeAlias = Any
 _Which: TypeAlias = int
@@ -197,7 +197,7 @@ def _holds(condition: JSON, value: JSON, budget: Budget) -> bool:
 
 
 @functools.lru_cache(maxsize=512)
-def _compiled(text: bytes) -> closures.Check:
+def _compiled(text: bytes) -> checks.Check:
     compiler = closures.Compiler()
     check = compiler.element(orjson.loads(text), ("/",), "")
     if compiler.problems:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from kymograph.engine import errors, values, variables
 from kymograph.engine.budget import Budget
-from kymograph.engine.pattern import closures
+from kymograph.engine.pattern import checks, closures
 from kymograph.engine.pattern.mismatches import Kind
 
 __all__ = ["Outcome", "Pattern", "compile"]
@@ -54,7 +54,7 @@ class Pattern:
     def __init__(self, document: values.JSON, path: str) -> None:
         self._template = variables.compile(document, path)
         self._path = path
-        self._resolved: collections.OrderedDict[str, closures.Check] = collections.OrderedDict()
+        self._resolved: collections.OrderedDict[str, checks.Check] = collections.OrderedDict()
         self.expressions = self._template.expressions
         self._check = _compile(self._template.resolve({}, Budget()), path) if self._template.static else None
 
@@ -76,7 +76,7 @@ class Pattern:
                 check = self._compiled(document, budget)
             except errors.PolicyInvalid as problem:
                 return Outcome("error", "", str(problem))
-        visited: closures.Visited = []
+        visited: checks.Visited = []
         try:
             mismatch = check(resource, budget, visited)
         except RecursionError:
@@ -87,11 +87,11 @@ class Pattern:
         if mismatch.skips:
             return Outcome("skip", "", message)
         path = mismatch.path()
-        if not path or (mismatch.kind is not Kind.NEGATION and closures.misses_key(visited)):
+        if not path or (mismatch.kind is not Kind.NEGATION and checks.misses_key(visited)):
             return Outcome("error", "", message)
         return Outcome("fail", path, message)
 
-    def _compiled(self, document: values.JSON, budget: Budget) -> closures.Check:
+    def _compiled(self, document: values.JSON, budget: Budget) -> checks.Check:
         text = values.to_json(document, budget)
         known = self._resolved.get(text)
         if known is not None:
@@ -119,7 +119,7 @@ def compile(document: values.JSON, path: str) -> Pattern:  # noqa: A001 - the fi
     return Pattern(document, path)
 
 
-def _compile(document: values.JSON, path: str) -> closures.Check:
+def _compile(document: values.JSON, path: str) -> checks.Check:
     compiler = closures.Compiler()
     try:
         check = compiler.element(document, ("/",), path)
