@@ -5,7 +5,8 @@ so that no test's time limit counts the build. With `-n` (pytest-xdist) each tes
 benchmarks have the machine to themselves all the same. Variables of the environment:
 
     KYMOGRAPH_TEST_APISERVER_FLAGS   further flags of kube-apiserver, as a shell would split them
-    KYMOGRAPH_REQUIRE_SERVERS=1      a missing Prometheus fails the tests that need it, and does not skip them
+    KYMOGRAPH_REQUIRE_SERVERS=1      a missing Prometheus or libfaketime fails the tests that need it, and does not
+                                     skip them
 """
 
 import os

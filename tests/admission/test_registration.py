@@ -10,13 +10,14 @@ from fakes import traced
 from fakes.stored import stored
 from kymograph.clients.kubernetes import discovery, errors
 from kymograph.controllers import policies
-from kymograph.controllers.admission import registration, webhooks
+from kymograph.controllers.admission import registration, webhooknames, webhooks
 
 PODS = discovery.Served("", "v1", "pods", "Pod", "", namespaced=True)
 THINGS = discovery.Served("example.com", "v1", "things", "Thing", "", namespaced=True)
 ADDRESS = webhooks.Address(ca_pem=b"PEM", url="https://10.0.0.1:9443", namespace="kymograph", service="kymograph")
-POLICY, RESOURCE = webhooks.POLICY_CONFIGURATION, webhooks.RESOURCE_CONFIGURATION
-MUTATION = webhooks.MUTATION_CONFIGURATION
+POLICY, RESOURCE = webhooknames.KYMOGRAPH.policies, webhooknames.KYMOGRAPH.validation
+MUTATION = webhooknames.KYMOGRAPH.mutation
+REACHABILITY = webhooknames.KYMOGRAPH.reachability
 
 
 class Configurations:
@@ -150,8 +151,13 @@ async def test_without_policies_only_policies_are_asked_about(here) -> None:
     here.cluster.documents[RESOURCE] = {}
     here.start()
     await here.covered()
-    assert set(here.cluster.documents) == {POLICY}
-    assert here.cluster.calls == [("apply", POLICY), ("delete", RESOURCE), ("delete", MUTATION)]
+    assert set(here.cluster.documents) == {POLICY, REACHABILITY}
+    assert here.cluster.calls == [
+        ("apply", POLICY),
+        ("apply", REACHABILITY),
+        ("delete", RESOURCE),
+        ("delete", MUTATION),
+    ]
 
 
 async def test_a_burst_of_policies_is_one_write(here) -> None:
@@ -182,7 +188,7 @@ async def test_with_the_last_policy_its_webhooks_go(here) -> None:
     await here.covered()
     here.store.drop(policies.Key("ClusterPolicy", "", "p"), "uid-p")
     await here.covered()
-    assert set(here.cluster.documents) == {POLICY}
+    assert set(here.cluster.documents) == {POLICY, REACHABILITY}
 
 
 async def test_another_address_is_written(here) -> None:
@@ -276,7 +282,7 @@ async def test_everything_is_compared_again_now_and_then(here, monkeypatch) -> N
     here.start(stored("p", 1))
     await here.covered()
     here.cluster.documents.clear()
-    await here.until(lambda: set(here.cluster.documents) == {POLICY, RESOURCE})
+    await here.until(lambda: set(here.cluster.documents) == {POLICY, REACHABILITY, RESOURCE})
 
 
 async def test_each_write_is_a_span(here, kept) -> None:
@@ -285,6 +291,7 @@ async def test_each_write_is_a_span(here, kept) -> None:
     await here.covered()
     assert sorted(span.name for span in kept.finished()) == [
         f"ADMISSION webhook configuration {POLICY}",
+        f"ADMISSION webhook configuration {REACHABILITY}",
         f"ADMISSION webhook configuration {MUTATION}",
         f"ADMISSION webhook configuration {RESOURCE}",
     ]
@@ -293,13 +300,13 @@ async def test_each_write_is_a_span(here, kept) -> None:
 async def test_kopf_watches_our_configurations_only(here) -> None:
     """By their label; deletions come without a version."""
     registry = kopf.OperatorRegistry()
-    registration.register(registry, here.registration)
+    registration.register(registry, here.registration, webhooknames.KYMOGRAPH.labels)
     handler, for_mutation = registry._watching.get_all_handlers()
     assert {each.selector.any_name for each in (handler, for_mutation)} == {
         "validatingwebhookconfigurations",
         "mutatingwebhookconfigurations",
     }
-    assert handler.labels == for_mutation.labels == webhooks.MANAGED_BY
+    assert handler.labels == for_mutation.labels == webhooknames.KYMOGRAPH.labels
     here.start(stored("p", 1))
     await here.covered()
     here.cluster.calls.clear()
@@ -336,7 +343,7 @@ async def test_who_leads_again_believes_nothing_it_wrote_before(here) -> None:
     await here.stop()
     here.cluster.documents.clear()
     again = asyncio.create_task(here.registration.run())
-    await here.until(lambda: set(here.cluster.documents) == {POLICY, RESOURCE})
+    await here.until(lambda: set(here.cluster.documents) == {POLICY, REACHABILITY, RESOURCE})
     await here.covered()
     assert here.registration.registered
     again.cancel()
@@ -357,3 +364,110 @@ async def test_an_authority_is_trusted_once_every_configuration_holds_it(here) -
     await here.registration.seen(RESOURCE, ())
     async with asyncio.timeout(5):
         await trusting
+
+
+class Demanding(Configurations):
+    """An API server that refuses conditions that are no CEL."""
+
+    async def apply(self, resource, document, *, dry_run=False):
+        for webhook in document["webhooks"]:
+            if any(each["expression"] == "no CEL" for each in webhook.get("matchConditions", ())):
+                raise errors.StatusError(422, "Invalid", f"{webhook['name']}: compilation failed")
+        return document if dry_run else await super().apply(resource, document)
+
+
+def conditional(name, version, expression):
+    document = stored(name, version)
+    conditions = [{"name": "c", "expression": expression}]
+    return {**document, "spec": {**document["spec"], "webhookConfiguration": {"matchConditions": conditions}}}
+
+
+async def test_a_webhook_that_is_refused_costs_no_other_one(here, kept, caplog) -> None:
+    """The API server refuses a configuration as a whole; the conditions of one policy must not matter to others."""
+    here.cluster = Demanding()
+    here.registration = registration.Registration(here.cluster, here.store, here.catalogues, kept.telemetry)
+    here.start(stored("plain", 1), conditional("good", 2, "true"), conditional("bad", 3, "no CEL"))
+    await here.covered()
+    names = [each["name"] for each in here.cluster.documents[RESOURCE]["webhooks"]]
+    assert names == ["fail.validate.kymograph.dev", "good.fail.validate.kymograph.dev"]
+    assert "Webhook bad.fail.validate.kymograph.dev is refused and written never" in caplog.text
+
+
+async def test_without_the_conditions_of_the_installation_more_is_asked_about(here, kept, caplog) -> None:
+    """A mistake in the ConfigMap must not end the enforcement of every policy."""
+    here.cluster = Demanding()
+    wishes = webhooks.Wishes(match_conditions=({"name": "c", "expression": "no CEL"},))
+    here.registration = registration.Registration(
+        here.cluster, here.store, here.catalogues, kept.telemetry, lambda: wishes
+    )
+    here.start(stored("plain", 1))
+    await here.covered()
+    (webhook,) = here.cluster.documents[RESOURCE]["webhooks"]
+    assert "matchConditions" not in webhook
+    assert "written without the ConfigMap's conditions" in caplog.text
+
+
+async def test_no_webhook_for_resources_is_written_while_nobody_reaches_us(here, kept) -> None:
+    """It might fail closed. Policies are checked, and API servers asked to show that they reach us, from the start."""
+    reached = []
+    here.registration = registration.Registration(
+        here.cluster, here.store, here.catalogues, kept.telemetry, reached=lambda: bool(reached)
+    )
+    here.start(stored("p", 1))
+    await here.registration.introduced()
+    await asyncio.sleep(0.01)
+    assert set(here.cluster.documents) == {POLICY, REACHABILITY}
+    assert here.registration.registered
+    reached.append(1)
+    here.registration.look_again()
+    await here.covered()
+    assert RESOURCE in here.cluster.documents
+    reached.clear()
+    here.store.put(stored("q", 2))
+    await asyncio.sleep(0.02)
+    assert RESOURCE in here.cluster.documents, "what is there stays"
+
+
+async def test_what_the_installation_wants_is_followed(here, kept) -> None:
+    """The ConfigMap is live."""
+    wanted = [webhooks.NOTHING]
+    here.registration = registration.Registration(
+        here.cluster, here.store, here.catalogues, kept.telemetry, lambda: wanted[-1]
+    )
+    here.start(stored("p", 1))
+    await here.covered()
+    wanted.append(webhooks.Wishes(labels={"team": "a"}, annotations={"a": "b"}, object_selector={"matchLabels": {}}))
+    here.registration.look_again()
+    await here.until(lambda: here.cluster.documents[RESOURCE]["metadata"].get("annotations") == {"a": "b"})
+    assert here.cluster.documents[RESOURCE]["metadata"]["labels"] == {
+        "app.kubernetes.io/managed-by": "kymograph",
+        "team": "a",
+    }
+
+
+async def test_with_kyvernos_names_ours_are_taken_away(here, kept) -> None:
+    """Else every request would be asked about twice."""
+    wishes = webhooks.Wishes(names=webhooknames.KYVERNO)
+    here.cluster.documents[RESOURCE] = {}
+    here.registration = registration.Registration(
+        here.cluster, here.store, here.catalogues, kept.telemetry, lambda: wishes
+    )
+    here.start(stored("p", 1))
+    await here.covered()
+    assert set(here.cluster.documents) == {
+        "kyverno-policy-validating-webhook-cfg",
+        "kyverno-resource-validating-webhook-cfg",
+        "kyverno-verify-mutating-webhook-cfg",
+    }
+
+
+async def test_what_trusts_another_authority_is_mended_whether_anybody_reaches_us_or_not(here, kept) -> None:
+    """Nobody ever would: these webhooks fail as long as they are as they are."""
+    here.registration = registration.Registration(
+        here.cluster, here.store, here.catalogues, kept.telemetry, reached=lambda: False
+    )
+    await here.registration.seen(RESOURCE, [{"clientConfig": {"caBundle": base64.b64encode(b"OLD").decode()}}])
+    here.start(stored("p", 1))
+    await here.covered()
+    (webhook,) = here.cluster.documents[RESOURCE]["webhooks"]
+    assert base64.b64decode(webhook["clientConfig"]["caBundle"]) == ADDRESS.ca_pem

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kymograph.clients.kubernetes import discovery
-from kymograph.controllers.admission import webhooks
+from kymograph.controllers.admission import webhooknames, webhookrules, webhooks
 from kymograph.engine import compile as compiler
 from support.installed import policy
 
@@ -107,9 +107,9 @@ def test_a_kind_that_is_not_served_has_no_rule_and_is_named() -> None:
     unknown, known = compiled("Unknown", "example.com/v1/Thing"), compiled("Pod", "Other")
     assert webhooks.resource_configuration([unknown], CATALOGUE, ADDRESS) is None
     assert [each[2] for each in rules(unknown, known)] == [PODS]
-    missing = webhooks.unresolved([unknown, known], CATALOGUE)
+    missing = webhookrules.unresolved([unknown, known], CATALOGUE)
     assert len(missing) == 3
-    assert webhooks.unresolved([compiled("*"), compiled("Pod")], CATALOGUE) == set()
+    assert webhookrules.unresolved([compiled("*"), compiled("Pod")], CATALOGUE) == set()
     things = discovery.Catalogue((*CATALOGUE.served, *served("example.com", "v1", "things", "Thing")))
     assert ("example.com", "v1", ["things"], ALL, "Namespaced") in rules(unknown, catalogue=things)
 
@@ -229,10 +229,10 @@ def test_fail_and_ignore_policies_have_a_webhook_each() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
-    [((None,), 10), ((5,), 5), ((30,), 30), ((5, 20), 20), ((5, None), 10), ((20, None), 20)],
+    [((None,), 10), ((5,), 10), ((30,), 30), ((5, 20), 20), ((5, None), 10), ((20, None), 20)],
 )
 def test_the_timeout_satisfies_every_policy(asked, expected) -> None:
-    """What one asks for shortens no other's: a policy that asks nothing has the default."""
+    """What one asks for shortens no other's, and less than the default is never meant, as in Kyverno."""
     policies = [
         compiled("Pod", name=f"p{index}", **({"webhookTimeoutSeconds": seconds} if seconds else {}))
         for index, seconds in enumerate(asked)
@@ -243,24 +243,109 @@ def test_the_timeout_satisfies_every_policy(asked, expected) -> None:
 
 def test_timeouts_of_fail_and_ignore_are_their_own() -> None:
     """A patient Ignore policy does not make a Fail policy's users wait."""
-    strict = compiled("Pod", name="a", webhookTimeoutSeconds=3)
+    strict = compiled("Pod", name="a", webhookTimeoutSeconds=13)
     lenient = compiled("Pod", name="b", failurePolicy="Ignore", webhookTimeoutSeconds=25)
     document = webhooks.resource_configuration([strict, lenient], CATALOGUE, ADDRESS)
-    assert [each["timeoutSeconds"] for each in document["webhooks"]] == [3, 25]
+    assert [each["timeoutSeconds"] for each in document["webhooks"]] == [13, 25]
 
 
 def test_the_operators_own_namespace_is_never_asked_about() -> None:
-    """It must be able to come back while its webhooks cannot be reached."""
-    for document in (
-        webhooks.resource_configuration([compiled("*")], CATALOGUE, ADDRESS),
-        webhooks.policy_configuration(ADDRESS),
-    ):
-        for webhook in document["webhooks"]:
-            assert webhook["namespaceSelector"] == {
-                "matchExpressions": [
-                    {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kymograph"]}
-                ]
-            }
+    """It must be able to come back while its webhooks cannot be reached; policies are not what it needs for that."""
+    own = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kymograph"]}
+    for webhook in webhooks.resource_configuration([compiled("*")], CATALOGUE, ADDRESS)["webhooks"]:
+        assert webhook["namespaceSelector"] == {"matchExpressions": [own]}
+    theirs = {"key": "team", "operator": "Exists"}
+    wishes = webhooks.Wishes(
+        namespace_selector={"matchExpressions": [theirs], "matchLabels": {"a": "b"}},
+        object_selector={"matchLabels": {"c": "d"}},
+    )
+    (webhook,) = webhooks.resource_configuration([compiled("*")], CATALOGUE, ADDRESS, wishes)["webhooks"]
+    assert webhook["namespaceSelector"] == {"matchExpressions": [theirs, own], "matchLabels": {"a": "b"}}
+    assert webhook["objectSelector"] == {"matchLabels": {"c": "d"}}
+    (webhook,) = webhooks.policy_configuration(ADDRESS, wishes)["webhooks"]
+    assert (webhook["namespaceSelector"], webhook["objectSelector"]) == ({}, {})
+
+
+CONDITION = {"name": "not-nodes", "expression": '!("system:nodes" in request.userInfo.groups)'}
+
+
+def conditional(name, **spec):
+    return compiled("Pod", name=name, webhookConfiguration={"matchConditions": [CONDITION]}, **spec)
+
+
+def test_a_policy_with_match_conditions_has_a_webhook_of_its_own() -> None:
+    """Conditions are said per webhook: others must not be held by them, nor it by the installation's."""
+    wishes = webhooks.Wishes(match_conditions=({"name": "all", "expression": "true"},))
+    policies = [
+        conditional("a"),
+        conditional("b", kind="Policy", failurePolicy="Ignore"),
+        compiled("Service", name="c"),
+    ]
+    document = webhooks.resource_configuration(policies, CATALOGUE, ADDRESS, wishes)
+    assert [
+        (each["name"], each["clientConfig"]["url"], [condition["name"] for condition in each["matchConditions"]])
+        for each in document["webhooks"]
+    ] == [
+        ("a.fail.validate.kymograph.dev", "https://10.0.0.1:9443/validate/fail/finegrained/a", ["not-nodes"]),
+        ("fail.validate.kymograph.dev", "https://10.0.0.1:9443/validate/fail", ["all"]),
+        ("ns.b.ignore.validate.kymograph.dev", "https://10.0.0.1:9443/validate/ignore/finegrained/ns/b", ["not-nodes"]),
+    ]
+
+
+def test_a_policy_that_is_not_for_admission_asks_about_nothing() -> None:
+    """Its webhook would cost every request a call."""
+    assert webhooks.resource_configuration([conditional("a", admission=True)], CATALOGUE, ADDRESS) is not None
+    document = policy("p", PATTERN, admission=False)
+    assert webhooks.resource_configuration([compiler.compile_policy(document)], CATALOGUE, ADDRESS) is None
+
+
+def test_kyvernos_names_are_kyvernos() -> None:
+    """For tools that look for them (`pkg/config` of Kyverno)."""
+    wishes = webhooks.Wishes(names=webhooknames.KYVERNO, labels={"team": "a", "webhook.kyverno.io/managed-by": "b"})
+    policies = [conditional("a"), compiled("Service", name="c", failurePolicy="Ignore")]
+    document = webhooks.resource_configuration(policies, CATALOGUE, ADDRESS, wishes)
+    assert document["metadata"] == {
+        "name": "kyverno-resource-validating-webhook-cfg",
+        "labels": {"team": "a", "webhook.kyverno.io/managed-by": "kyverno"},
+    }
+    assert [each["name"] for each in document["webhooks"]] == [
+        "validate.kyverno.svc-fail-finegrained-a",
+        "validate.kyverno.svc-ignore",
+    ]
+
+
+@given(st.lists(st.from_regex(r"[a-c-]{0,3}(/[a-c-]{1,3})?", fullmatch=True), unique=True), st.booleans())
+def test_no_two_policies_have_webhooks_of_one_name(keys, kyverno) -> None:
+    """The API server refuses a configuration for that; likewise for a name that is too long."""
+    names = webhooknames.KYVERNO if kyverno else webhooknames.KYMOGRAPH
+    keys = [*keys, "n" * 63 + "/" + "p" * 200]
+    found = names.of_policies("validate", "Fail", keys)
+    assert len(set(found.values())) == len(keys)
+    assert all(len(name) <= 253 for name in found.values())
+
+
+def test_what_nodes_need_to_join_is_spared_where_that_is_wanted() -> None:
+    """Only by webhooks that fail closed: the others block nobody."""
+    policies = [compiled("*", name="a"), compiled("*", name="b", failurePolicy="Ignore")]
+    document = webhooks.resource_configuration(policies, CATALOGUE, ADDRESS, webhooks.Wishes(spares_bootstrap=True))
+    strict, lenient = document["webhooks"]
+    assert [each["name"] for each in strict["matchConditions"]] == ["kymograph-exclude-bootstrap-resources"]
+    assert "matchConditions" not in lenient
+
+
+def test_what_is_generated_is_asked_about() -> None:
+    """Who changes or deletes it; a kind that only a request tells is not known yet."""
+    generate = {"apiVersion": "v1", "kind": "Service", "namespace": "a", "name": "b", "data": {"spec": {}}}
+    document = policy("p", PATTERN, match={"any": [{"resources": {"kinds": ["Namespace"]}}]}, background=False)
+    (rule,) = document["spec"]["rules"]
+    del rule["validate"]
+    rule["generate"] = generate
+    assert rules(compiler.compile_policy(document)) == [
+        ("", "v1", ["namespaces"], ALL, "*"),
+        ("", "v1", ["services"], ("CREATE", "DELETE", "UPDATE"), "Namespaced"),
+    ]
+    rule["generate"] = {**generate, "kind": "{{ request.object.kind }}"}
+    assert rules(compiler.compile_policy(document)) == [("", "v1", ["namespaces"], ALL, "*")]
 
 
 def test_a_configuration_leads_to_the_service_or_to_the_url() -> None:
@@ -323,6 +408,13 @@ def test_the_real_api_server_takes_what_is_derived(kubectl) -> None:
     everything = [*POLICIES, *(compiled(kind, name="x") for kind in ("*/*", "*/scale", "apps/v1/*", "Service/*"))]
     for document in (
         webhooks.resource_configuration(everything, CATALOGUE, ADDRESS),
+        webhooks.resource_configuration(
+            [conditional("y"), conditional("z")],
+            CATALOGUE,
+            ADDRESS,
+            webhooks.Wishes(names=webhooknames.KYVERNO, spares_bootstrap=True, annotations={"a": "b"}),
+        ),
         webhooks.policy_configuration(ADDRESS),
+        webhooks.reachability_configuration(ADDRESS),
     ):
         kubectl("apply", "--dry-run=server", "-f", "-", input=json.dumps(document))

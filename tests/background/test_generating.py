@@ -208,7 +208,9 @@ async def test_our_own_writes_are_no_news(work) -> None:
         await work.ended(await work.ask(trigger))
         news = work.background._watches
         await until(lambda: not news._news and any(made.objects for made, _ in news._watched.values()))
-    assert [verb for verb in work.cluster.verbs("updaterequests") if verb == "create"] == []
+    made = work.cluster.stored["configmaps", "shop", "c"]["metadata"]
+    about = ("downstream", made["uid"], made["resourceVersion"], "p", "r", trigger["metadata"]["uid"])
+    assert ("updaterequests", background.SPACE, updaterequests.named(*about)) not in work.cluster.stored
 
 
 @pytest.mark.parametrize("orphans", [False, True])

@@ -38,6 +38,55 @@ async def test_what_has_to_wait_holds_up_nobody(waiting) -> None:
     assert await waiting.take() == "a"
 
 
+async def test_names_of_one_lane_have_an_order(waiting) -> None:
+    """Whenever they come, as long as none of them is worked on."""
+    for name, order in (("c", (2, 0)), ("b", (1, 7)), ("a", (1, 3))):
+        waiting.put(name, "one", order=order)
+    taken = []
+    for _ in range(3):
+        taken.append(await waiting.take())
+        waiting.done(taken[-1])
+    assert taken == ["a", "b", "c"]
+
+
+async def test_what_failed_holds_up_what_comes_after_it(waiting) -> None:
+    """And is tried again as soon as something comes."""
+    waiting.put("a", "one", order=(1, 0))
+    waiting.done(await waiting.take(), again=3600.0, holds=True)
+    waiting.put("other", "two")
+    assert await waiting.take() == "other"
+    waiting.put("b", "one", order=(2, 0))
+    assert await waiting.take() == "a"
+    waiting.done("a", again=0.05, holds=True)
+    assert await waiting.take() == "a"
+    waiting.done("a")
+    assert await waiting.take() == "b"
+
+
+async def test_what_failed_and_is_gone_holds_up_nobody(waiting) -> None:
+    waiting.put("a", "one")
+    waiting.put("b", "one")
+    waiting.done(await waiting.take(), again=3600.0, holds=True)
+    waiting.drop("a")
+    assert await waiting.take() == "b"
+
+
+async def test_names_are_counted_by_what_they_do(waiting) -> None:
+    for name in "abc":
+        waiting.put(name, name, age=60.0 if name == "b" else 0.0)
+    waiting.done(await waiting.take(), again=3600.0)
+    await waiting.take()
+    assert waiting.states == {"ready": 1, "working": 1, "retrying": 1}
+    assert 60 <= waiting.age < 70
+
+
+async def test_there_is_room_for_so_many(waiting, monkeypatch) -> None:
+    monkeypatch.setattr(queue, "MOST_NAMES", 2)
+    for name in "abc":
+        waiting.put(name, name)
+    assert (waiting.depth, waiting.full) == (2, True)
+
+
 async def test_what_is_gone_is_not_taken(waiting) -> None:
     waiting.put("a", "one")
     waiting.put("b", "two")

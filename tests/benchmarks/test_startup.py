@@ -15,7 +15,7 @@ import time
 import pytest
 
 from benchmarks import load
-from kymograph.controllers.admission import webhooks
+from kymograph.controllers.admission import webhooknames
 from kymograph.localcluster import errors, installation
 from kymograph.runtime import secretstore
 from support import installed as support
@@ -64,8 +64,8 @@ def _start(operator: support.Installed, *, cold: bool) -> Start:
     if cold:
         operator.kubectl("delete", "secret", secretstore.NAME, "-n", installation.NAMESPACE)
         operator.kubectl("delete", "tracingconfiguration", "default")
-        operator.kubectl("delete", "validatingwebhookconfigurations", webhooks.RESOURCE_CONFIGURATION)
-        operator.kubectl("delete", "validatingwebhookconfigurations", webhooks.POLICY_CONFIGURATION)
+        operator.kubectl("delete", "validatingwebhookconfigurations", webhooknames.KYMOGRAPH.validation)
+        operator.kubectl("delete", "validatingwebhookconfigurations", webhooknames.KYMOGRAPH.policies)
     assert not _denied(operator)
     began = time.monotonic()
     operator.operator.launch()

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 
 import pytest
+from opentelemetry.trace import SpanContext
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import policies, runs
@@ -55,6 +56,9 @@ class Cluster:
     async def merge(self, resource, name, patch, *, namespace, subresource):
         if self.refusing:
             raise self.refusing.pop(0)
+        (newest,) = [each for each in reversed(self.listed[resource.plural]) if each["metadata"]["name"] == name][:1]
+        if patch["metadata"]["resourceVersion"] != newest["metadata"]["resourceVersion"]:
+            raise errors.Conflict(409, "Conflict", "the object has been modified")
         self.statuses.append((resource.kind, namespace, name, patch))
 
     def conditions(self, type_):
@@ -70,14 +74,16 @@ class Running:
     def __init__(self, clock):
         self._clock = clock
         self.at = []
+        self.occasions = []
         self.outcomes = []
         self.lasts = 0.0
         self.under_way = 0
         self.most_under_way = 0
         self.stayed_current = []
 
-    async def run(self, policy, is_current):
+    async def run(self, policy, occasion, is_current):
         self.at.append((policy.name, self._clock.now() - NOON))
+        self.occasions.append(occasion)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -122,7 +128,7 @@ async def test_it_runs_by_its_schedule_and_says_so(controller, cluster, done, cl
     assert done.times == [5 * MINUTE, 10 * MINUTE, 15 * MINUTE]
     kind, namespace, name, patch = cluster.statuses[-1]
     assert (kind, namespace, name) == ("CleanupPolicy", "shop", "tidy")
-    assert patch["metadata"] == {"uid": "u1"}
+    assert patch["metadata"] == {"uid": "u1", "resourceVersion": "1"}
     assert patch["status"]["lastExecutionTime"] == written(NOON + 15 * MINUTE)
     ready, ran = patch["status"]["conditions"]
     assert (ready["type"], ready["status"], ready["message"]) == ("Ready", "True", "Ready")
@@ -269,9 +275,69 @@ async def test_a_status_that_cannot_be_written_is_written_later(controller, clus
     assert done.times == [5 * MINUTE]
 
 
+async def test_the_status_of_a_run_is_written_until_it_is(controller, cluster, done, clock) -> None:
+    """Else the next leader would run the policy again."""
+    cluster.put(cleanup_policy(schedule="0 * * * *"), created=NOON - 3600)
+    cluster.refusing = [errors.StatusError(429, "TooManyRequests", "later")] * 3
+    await clock.advance(30)
+    assert done.times == [0.0]
+    assert [patch["status"].get("lastExecutionTime") for *_, patch in cluster.statuses] == [written(NOON)]
+
+
+async def test_another_leaders_later_run_is_not_unsaid(controller, cluster, done, clock) -> None:
+    """Two lead for a moment: the status is written over what was read, and never goes back."""
+    cluster.put(cleanup_policy())
+    done.lasts = 30.0
+    await clock.advance(5 * MINUTE + 1)
+    cluster.put(cleanup_policy(), last=NOON + 5 * MINUTE + 1)
+    await clock.advance(MINUTE)
+    assert done.times == [5 * MINUTE]
+    assert not any("lastExecutionTime" in patch["status"] for *_, patch in cluster.statuses)
+    assert cluster.conditions("Ran") == []
+
+
+async def test_a_run_knows_why_it_is(controller, cluster, done, clock) -> None:
+    """By its schedule; because it was missed; as a repetition, which names the run before."""
+    before = SpanContext(1, 1, is_remote=False)
+    cluster.put(cleanup_policy(), created=NOON - 3600)
+    done.outcomes = [runs.Outcome(failed=1, complete=False, problems=["no answer"], span=before)]
+    await clock.advance(5 * MINUTE)
+    missed = NOON - 3600 + 5 * MINUTE
+    assert done.occasions == [("missed", missed, None), ("repeat", NOON + 5, before), ("schedule", NOON + 300, None)]
+
+
+async def test_a_clock_that_is_set_back_does_not_put_off_runs(controller, cluster, done, clock) -> None:
+    """It was a year ahead; the next run was entered by that."""
+    cluster.put(cleanup_policy(schedule="0 18 * * *"))
+    await settle()
+    clock.jump(365 * 86_400)
+    await clock.advance(MINUTE)
+    assert len(done.at) == 1
+    clock.jump(-365 * 86_400)
+    await clock.advance(6 * 3600)
+    assert len(done.at) == 2
+
+
 def test_the_resources_are_those_of_the_kinds() -> None:
     """Version 2, which the others are stored as."""
     assert policies.RESOURCES == {
         "CleanupPolicy": resources.CLEANUP_POLICIES,
         "ClusterCleanupPolicy": resources.CLUSTER_CLEANUP_POLICIES,
     }
+
+
+async def test_the_next_leader_ends_what_the_last_one_began(cluster, done, clock, running) -> None:
+    """Leadership is lost in the middle of a run: nothing says that it was, so the policy runs again, once."""
+    stored = cluster.put(cleanup_policy(schedule="0 12 * * *"), created=NOON - 60)
+    done.lasts = 60.0
+    first = asyncio.create_task(policies.CleanupPolicies(cluster, done, clock).run())
+    await clock.advance(10)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (done.times, done.under_way) == ([0.0], 0)
+    done.lasts = 0.0
+    cluster.events["clustercleanuppolicies"].put_nowait({"type": "ADDED", "object": stored})
+    await running(policies.CleanupPolicies(cluster, done, clock).run())
+    await clock.advance(3600)
+    assert done.times == [0.0, 10.0]
+    assert [each for each in done.occasions if each.cause == "missed"] == done.occasions[1:]

@@ -3,13 +3,17 @@
 import asyncio
 
 import pytest
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanContext, StatusCode
 
 from fakes.cleanable import NODES, PODS, Catalogues, Cleanable, NoFacts
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.cleanup import notes, runs, selection
+from kymograph.controllers.cleanup import deletions, notes, pace, runs, selection, spared, ttl
 from kymograph.engine import cleanup, needs
 from support.cleanuppolicies import cleanup_policy, named_like
+from support.handclock import NOON
+
+SPARE = spared.Spared("kymograph")
+DUE = runs.Occasion("schedule", NOON)
 
 
 @pytest.fixture
@@ -26,8 +30,8 @@ def announced():
 def execute(server, tracer, counted, clock, announced):
     """Run a policy to its end."""
 
-    async def run(document, facts=None, catalogues=None, is_current=lambda: True):
-        choosing = selection.Selection(server, facts or NoFacts(), "kymograph", lambda: 0)
+    async def run(document, facts=None, catalogues=None, is_current=lambda: True, spare=SPARE, occasion=DUE):
+        choosing = selection.Selection(server, facts or NoFacts(), spare, lambda: 0)
         running = runs.Runs(
             server,
             catalogues or Catalogues(),
@@ -37,7 +41,7 @@ def execute(server, tracer, counted, clock, announced):
             clock,
             lambda _policy, candidate, problem: announced.append((str(candidate), problem)),
         )
-        task = asyncio.create_task(running.run(cleanup.compile(document), is_current))
+        task = asyncio.create_task(running.run(cleanup.compile(document), occasion, is_current))
         while not task.done():
             await clock.advance(1)
         return task.result()
@@ -77,6 +81,15 @@ async def test_what_is_spared(execute, server) -> None:
     server.put("scratch", "", "namespaces")
     await execute(cleanup_policy(kinds=("Pod", "Namespace")), catalogues=Catalogues(PODS, spaces))
     assert server.names == ["scratch"]
+
+
+@pytest.mark.parametrize(("protect", "deleted"), [(False, ["clone", "web"]), (True, ["web"])])
+async def test_what_kyverno_manages_is_spared_on_request(execute, server, protect, deleted) -> None:
+    """`--protectManagedResources`; without it, it is cleaned up as everything else."""
+    server.put("clone", labels={"app.kubernetes.io/managed-by": "kyverno"})
+    server.put("web", labels={"app.kubernetes.io/managed-by": "helm"})
+    await execute(cleanup_policy(), spare=spared.Spared("kymograph", protect=protect))
+    assert sorted(server.names) == deleted
 
 
 async def test_wildcards_stand_for_what_is_granted(execute, server) -> None:
@@ -124,19 +137,76 @@ async def test_what_changed_meanwhile_is_looked_at_again(execute, server) -> Non
 
 
 async def test_a_delete_is_tried_again_and_given_up(execute, server, counted, announced) -> None:
-    """Three times where the API server is busy; once where we may not."""
+    """Three times where a webhook is in the way; once where we may not. The others are deleted."""
+    refused = errors.StatusError(500, "InternalError", "webhook says no")
     server.put("web")
-    server.refusing = [errors.Unreachable("no answer")] * 2
+    server.refusing = [refused] * 2
     assert (await execute(cleanup_policy())).deleted == 1
     server.put("web")
-    server.refusing = [errors.Unreachable("no answer")] * 3
+    server.refusing = [refused] * 3
     outcome = await execute(cleanup_policy())
     assert (outcome.deleted, outcome.failed, outcome.complete) == (0, 1, True)
-    assert outcome.problems == ["Pod/shop/web: no answer"]
-    assert announced[-1] == ("Pod/shop/web", "no answer")
+    assert outcome.problems == ["Pod/shop/web: 500 InternalError: webhook says no"]
+    assert announced[-1] == ("Pod/shop/web", "500 InternalError: webhook says no")
     server.refusing = [errors.Forbidden(403, "Forbidden", "may not")]
     assert (await execute(cleanup_policy())).failed == 1
     assert sum(counted["cleanup_errors"].values()) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.Unreachable("no answer"),
+        errors.StatusError(429, "TooManyRequests", "later"),
+        errors.StatusError(503, "ServiceUnavailable", "not now"),
+    ],
+)
+async def test_an_api_server_that_cannot_now_is_left_alone(execute, server, error) -> None:
+    """The run ends before it has bothered it with every object, and is repeated: a daily policy loses no day."""
+    for number in range(1_000):
+        server.put(f"web-{number}")
+    server.refusing = [error] * 1_000
+    outcome = await execute(cleanup_policy(kinds=("Pod", "Node")))
+    assert (outcome.deleted, outcome.complete) == (0, False)
+    assert 1_000 - len(server.refusing) <= runs.TRIES * 2 * pace.DELETES_AT_ONCE
+
+
+async def test_a_webhook_that_hangs_for_one_object_ends_no_run(execute, server, exported) -> None:
+    """Its deletion is not answered in time; those of the others are, and the run is one."""
+    for name in ("stuck", *(f"web-{number}" for number in range(20))):
+        server.put(name)
+    true_delete = server.delete
+
+    async def delete(resource, name, **more):
+        if name == "stuck":
+            raise errors.Unreachable("TimeoutError")
+        await true_delete(resource, name, **more)
+
+    server.delete = delete
+    outcome = await execute(cleanup_policy())
+    assert (outcome.deleted, outcome.failed, outcome.complete) == (20, 1, True)
+    results = [span.attributes.get("kymograph.cleanup.result") for span in exported.get_finished_spans()]
+    assert results.count("unanswered") == 1
+
+
+async def test_a_run_in_which_nothing_is_answered_is_not_complete(execute, server) -> None:
+    """However few its objects are."""
+    server.put("web")
+    server.refusing = [errors.Unreachable("refused")] * runs.TRIES
+    assert not (await execute(cleanup_policy())).complete
+
+
+async def test_of_more_than_may_wait_the_first_are_deleted_first(execute, server, monkeypatch) -> None:
+    """Memory is bounded, whatever a policy matches; what cannot be deleted does not make it go on for ever."""
+    monkeypatch.setattr(runs, "MOST_WAITING", 10)
+    for number in range(45):
+        server.put(f"web-{number:02}")
+    assert (await execute(cleanup_policy())).deleted == 45
+    assert server.names[:10] == [f"web-{number:02}" for number in range(10)]
+    for number in range(20):
+        server.put(f"web-{number:02}")
+    server.refusing = [errors.Forbidden(403, "Forbidden", "may not")] * 20
+    assert (await execute(cleanup_policy())).failed == 10
 
 
 @pytest.mark.parametrize(
@@ -203,11 +273,15 @@ async def test_a_run_is_a_trace(execute, server, exported) -> None:
     server.put("web")
     server.put("stuck")
     server.refusing = [errors.Forbidden(403, "Forbidden", "may not")]
-    await execute(cleanup_policy(kinds=("Pod",)))
+    before = SpanContext(1, 1, is_remote=False)
+    await execute(cleanup_policy(kinds=("Pod",)), occasion=runs.Occasion("repeat", NOON, before))
     *objects, root = exported.get_finished_spans()
     assert root.name == "CLEANUP policy"
     assert root.parent is None
     assert root.attributes["kyverno.policy.name"] == "tidy"
+    assert root.attributes["kymograph.cleanup.cause"] == "repeat"
+    assert root.attributes["kymograph.cleanup.due"] == "2024-03-01T12:00:00+00:00"
+    assert [link.context for link in root.links] == [before]
     assert root.attributes["kymograph.cleanup.objects_looked_at"] == 2
     assert root.attributes["kymograph.cleanup.objects_deleted"] == 1
     assert root.attributes["kymograph.cleanup.objects_failed"] == 1
@@ -244,3 +318,12 @@ def test_the_events_are_those_of_kyverno(problem, reason, action, text) -> None:
     assert note.regarding == ("kyverno.io/v2", "CleanupPolicy", "shop", "tidy", "u1")
     assert note.related == ("v1", "Pod", "shop", "web", "")
     assert (note.reason, note.action, note.source, note.text) == (reason, action, "kyverno-cleanup", text)
+
+
+def test_what_a_label_comes_to_is_told_of_the_object() -> None:
+    """Where its author looks; the same again is the same Event."""
+    wish = ttl.Labelled(ttl.Wish("u2", "soon", ""), "1", NOON)
+    note = notes.of_label(deletions.Target(PODS, "shop", "web"), wish, "no duration")
+    assert note.regarding == ("v1", "Pod", "shop", "web", "u2")
+    assert (note.related, note.reason, note.source) == (None, "PolicyError", "kyverno-cleanup")
+    assert note.text == "the label cleanup.kyverno.io/ttl=soon is not followed: no duration"

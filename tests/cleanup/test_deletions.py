@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.cleanup import deletions, ttl
+from kymograph.controllers.cleanup import deletions, pace, spared, ttl
 from support.handclock import NOON
 
 PODS = resources.Resource("", "v1", "pods", "Pod", namespaced=True)
@@ -67,10 +67,27 @@ def forbidden():
 
 
 @pytest.fixture
-async def running_deletions(server, tracer, counted, clock, running, forbidden):
+def announced():
+    """What was told of objects that stay: their names, and why."""
+    return []
+
+
+@pytest.fixture
+async def running_deletions(server, tracer, counted, clock, running, forbidden, announced):
     """Started while a span is current that has nothing to do with it."""
+
+    def announce(about, wanted, problem):
+        assert wanted.wish.ttl
+        announced.append((about.name, problem))
+
     made = deletions.Deletions(
-        server, tracer, counted.instruments, clock, "kymograph", lambda: forbidden.append(clock.now())
+        server,
+        tracer,
+        counted.instruments,
+        clock,
+        spared.Spared("kymograph"),
+        lambda: forbidden.append(clock.now()),
+        announce,
     )
     with trace.use_span(tracer.start_span("start of the process")):
         await running(made.run())
@@ -157,10 +174,10 @@ async def test_many_at_once_are_deleted_at_the_pace(running_deletions, server, c
     assert len(asyncio.all_tasks()) == before
     await clock.advance(60)
     await clock.advance(10)
-    at_pace = 10 * deletions.DELETES_PER_SECOND
+    at_pace = 10 * pace.DELETES_PER_SECOND
     assert at_pace <= len(server.deleted) <= at_pace + 2
     assert server.names == [f"pod-{number}" for number in range(len(server.deleted))]
-    assert server.most_under_way <= deletions.DELETES_AT_ONCE
+    assert server.most_under_way <= pace.DELETES_AT_ONCE
 
 
 async def test_a_delete_that_hangs_holds_up_no_other(running_deletions, server, clock) -> None:
@@ -174,11 +191,11 @@ async def test_a_delete_that_hangs_holds_up_no_other(running_deletions, server, 
     for number in range(10):
         running_deletions.changed(target(f"stuck-{number}"), labelled("1m"))
     await clock.advance(120)
-    assert server.under_way == deletions.DELETES_AT_ONCE
+    assert server.under_way == pace.DELETES_AT_ONCE
 
 
 async def test_failures_are_counted_and_tried_again_ever_more_rarely(
-    running_deletions, server, clock, counted, exported, caplog
+    running_deletions, server, clock, counted, exported, caplog, announced
 ) -> None:
     """1, 2, 4 ... 300 seconds apart; the object is never given up."""
     server.answers = [errors.StatusError(500, "InternalError", "webhook says no")] * 12
@@ -194,11 +211,12 @@ async def test_failures_are_counted_and_tried_again_ever_more_rarely(
     assert first.attributes["kymograph.cleanup.result"] == "failed"
     assert [event.name for event in first.events] == ["exception"]
     assert "webhook says no" in caplog.text
+    assert announced == [("web", "500 InternalError: webhook says no")] * 12
 
 
 async def test_a_failure_is_forgotten_with_the_wish(running_deletions, server, clock) -> None:
     """A new value starts at once; an object that is gone is not tried again."""
-    server.answers = [errors.Unreachable("refused")] * 5
+    server.answers = [errors.StatusError(500, "InternalError", "webhook says no")] * 5
     running_deletions.changed(target(), labelled("1m"))
     running_deletions.changed(target("other"), labelled("1m"))
     await clock.advance(64)
@@ -265,7 +283,7 @@ async def test_a_refusal_makes_the_rights_be_read_again(running_deletions, serve
 
 
 async def test_a_wrong_value_is_told_once_per_object_and_value(
-    running_deletions, server, clock, counted, caplog
+    running_deletions, server, clock, counted, caplog, announced
 ) -> None:
     """Not with every status update; again for another value or another object."""
     caplog.set_level(logging.WARNING)
@@ -278,6 +296,7 @@ async def test_a_wrong_value_is_told_once_per_object_and_value(
     running_deletions.changed(target("other"), labelled("soon"))
     running_deletions.changed(target(), labelled("1m", propagation="orphan"))
     assert len(caplog.records) == 4
+    assert [name for name, _ in announced] == ["web", "web", "other", "web"]
     assert counted["ttl_invalid_labels"] == {POD_LABELS: 4}
     await clock.advance(3600)
     assert server.deleted == []
@@ -331,3 +350,57 @@ async def test_each_deletion_is_a_trace_of_its_own(running_deletions, clock, exp
         "kymograph.cleanup.propagation_policy": "Background",
         "kymograph.cleanup.result": "deleted",
     }
+
+
+async def test_an_overloaded_api_server_is_left_alone(running_deletions, server, clock) -> None:
+    """429, 503, no answer: no object's fault, so all wait, ever longer; with the first answer the pace is back."""
+    server.answers = [
+        errors.StatusError(429, "TooManyRequests", "later"),
+        errors.StatusError(503, "ServiceUnavailable", "not now"),
+        errors.Unreachable("refused"),
+    ]
+    for number in range(100):
+        running_deletions.changed(target(f"pod-{number}"), labelled("1m"))
+    await clock.advance(60 + 2.5)
+    assert server.names == ["pod-0", "pod-1"]
+    await clock.advance(1)
+    assert server.names == ["pod-0", "pod-1", "pod-2"]
+    await clock.advance(60)
+    assert sorted(server.names[3:]) == sorted(f"pod-{number}" for number in range(100))
+
+
+async def test_a_retry_names_the_attempt_before(running_deletions, server, clock, exported) -> None:
+    """Each attempt is a trace; the link leads from one to the other."""
+    server.answers = [errors.StatusError(500, "InternalError", "webhook says no")]
+    running_deletions.changed(target(), labelled("1m"))
+    await clock.advance(120)
+    first, second = exported.get_finished_spans()
+    assert first.links == ()
+    assert [link.context.span_id for link in second.links] == [first.context.span_id]
+
+
+async def test_a_clock_that_is_set_back_does_not_put_off_retries(running_deletions, server, clock) -> None:
+    """What has been due is tried at once; what is due by the right time waits for that."""
+    server.answers = [errors.StatusError(500, "InternalError", "webhook says no")] * 2
+    running_deletions.changed(target("tried"), labelled("2023-07-19"))
+    await clock.advance(2)
+    running_deletions.changed(target("later"), labelled("1h"))
+    clock.jump(-86_400)
+    await clock.advance(deletions.LOOK_EVERY)
+    assert server.names == ["tried", "tried", "tried"]
+    await clock.advance(86_400 + 3600)
+    assert server.names[3:] == ["later"]
+
+
+async def test_the_backlog_is_what_is_due(running_deletions, server, clock) -> None:
+    """How many objects wait for the pace, and for how long; not those that have time left."""
+    for number in range(100):
+        running_deletions.changed(target(f"pod-{number}"), labelled("1m"))
+    running_deletions.changed(target("later"), labelled("1h"))
+    assert running_deletions.backlog == (0, 0.0)
+    await clock.advance(60 + 2)
+    depth, age = running_deletions.backlog
+    assert depth == 100 - len(server.deleted)
+    assert age == 2.0
+    await clock.advance(10)
+    assert running_deletions.backlog == (0, 0.0)

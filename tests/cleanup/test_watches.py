@@ -7,7 +7,7 @@ import pytest
 from opentelemetry import trace
 
 from kymograph.clients.kubernetes import discovery, errors
-from kymograph.controllers.cleanup import controller, ttl, watches
+from kymograph.controllers.cleanup import controller, spared, ttl, watches
 from support.handclock import settle
 
 EVERYTHING = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
@@ -222,7 +222,9 @@ async def test_what_is_watched_is_deleted_and_shown(server, tracer, counted, clo
     server.rules = [rule("pods")]
     server.objects = {"pods": [document("web", "10m"), document("ours", "10m", namespace="kymograph")]}
     telemetry = types.SimpleNamespace(tracer_for=lambda _part: tracer, instruments=counted.instruments)
-    cleaner = controller.TTLController(server, discovery.Catalogues(server), telemetry, clock, "kymograph")
+    cleaner = controller.TTLController(
+        server, discovery.Catalogues(server), telemetry, clock, spared.Spared("kymograph"), [].append
+    )
     assert counted["ttl_info"] == {}
     await running(cleaner.run())
     await clock.advance(599)
@@ -236,7 +238,9 @@ async def test_a_controller_that_ended_watches_nothing(server, tracer, counted, 
     """Another replica may lead now: the metric must not show what this one watched."""
     server.rules = [rule("pods")]
     telemetry = types.SimpleNamespace(tracer_for=lambda _part: tracer, instruments=counted.instruments)
-    cleaner = controller.TTLController(server, discovery.Catalogues(server), telemetry, clock, "kymograph")
+    cleaner = controller.TTLController(
+        server, discovery.Catalogues(server), telemetry, clock, spared.Spared("kymograph"), [].append
+    )
     task = asyncio.create_task(cleaner.run())
     await settle()
     assert counted["ttl_info"] == {("", "v1", "pods"): 1}

@@ -109,6 +109,12 @@ def test_objects_of_a_cluster(preview, written, kubectl, kubeconfig, namespace) 
     assert (status, err) == (0, "")
     assert lines[2].startswith("  would delete 1 of ")
     assert lines[4].split() == ["ConfigMap", namespace, "one", "it", "is", "scratch"]
+    kubectl("create", "configmap", namespace, f"--from-literal=resourceFilters=[ConfigMap,{namespace},one]")
+    filtering = ("--operator-namespace", "default", "--config-map", namespace)
+    status, lines, err = preview("policy.yaml", "--kubeconfig", str(kubeconfig), *filtering)
+    kubectl("delete", "configmap", namespace)
+    assert (status, err) == (0, "")
+    assert lines[2].startswith("  would delete 0 of ")
     status, _, err = preview("no-such-policy", "--kubeconfig", str(kubeconfig))
     assert status == 1
     assert "neither a file nor a ClusterCleanupPolicy of the cluster" in err

@@ -106,10 +106,11 @@ def test_small_files_are_not_cut():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("kind: Pod\n---\nmetadata: {}\n", "f:3: is no Kubernetes object: it has no kind"),
-        ("kind: Pod\n---\na: [\n", "f:4: column 1: "),
-        ("kind: List\nitems:\n- kind: Pod\n- 1\n", r"f:1: items\[1\]: is no Kubernetes object"),
-        ('{"kind": "Pod"}\n{"kind": "Pod"}\n{"kind":\n', "f:[34]: "),
+        ("apiVersion: v1\nkind: Pod\n---\nmetadata: {}\n", "f:4: apiVersion: must be text"),
+        ("apiVersion: v1\nkind: Pod\n---\na: [\n", "f:5: column 1: "),
+        ("kind: List\nitems:\n- {apiVersion: v1, kind: Pod}\n- 1\n", "f:4: is no Kubernetes object"),
+        ('{"apiVersion": "v1", "kind": "Pod"}\n{"kind": "Pod"}\n', "f:2: apiVersion: must be text"),
+        ('{"apiVersion": "v1", "kind": "Pod"}\n{"kind":\n', "f:[23]: "),
         ("5", "f:1: is no Kubernetes object"),
     ],
 )

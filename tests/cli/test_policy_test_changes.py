@@ -151,3 +151,12 @@ def test_a_generated_resource_that_differs_fails(tested, tmp_path) -> None:
     files = {"pods": NAMESPACE, "source": SECRET.replace("NAMESPACE", "base"), "made": made}
     offline.write(tmp_path, policy=COPY, manifest=cloned("generatedResource: made.yaml"), **files)
     assert tested(tmp_path)[0][3:] == ("Fail", "Resource diff")
+
+
+def test_a_rule_whose_source_is_not_given_passes_without_objects(tested, tmp_path) -> None:
+    """As in Kyverno; `--strict` fails what nothing was made of."""
+    entry = "policy: copy, rule: copy-secret, resources: [shop], result: pass"
+    offline.write(tmp_path, policy=COPY, pods=NAMESPACE, manifest=offline.manifest(entry))
+    row = ("copy", "copy-secret", "v1/Namespace//shop")
+    assert tested(tmp_path) == [(*row, "Pass", "Ok")]
+    assert tested(tmp_path, "--strict") == [(*row, "Fail", "Resource error")]

@@ -40,6 +40,18 @@ from support import offline
             },
             "context.yaml:4: spec.image: unknown field; did you mean 'images'?",
         ),
+        (
+            {"policy": offline.POLICY.replace("message:", "message: a\n        message:")},
+            "policy.yaml:15: key 'message' already set in map",
+        ),
+        (
+            {"manifest": offline.MANIFEST + "userinfo: user.yaml\n", "user": "kind: a\nkind: b\n"},
+            "user.yaml:2: key 'kind' already set in map",
+        ),
+        (
+            {"manifest": offline.MANIFEST + "variables: values.yaml\n", "values": "globalValues: {a: b, a: c}\n"},
+            "values.yaml:1: key 'a' already set in map",
+        ),
         ({"pods": "a: b: c\n"}, "pods.yaml:1: mapping values are not allowed"),
         ({"pods": "kind: Pod\nmetadata: []\n"}, "pods.yaml:2: metadata: must be an object"),
         ({"pods": "apiVersion: v1\nkind: Pod\nmetadata:\n  name: 1\n"}, "pods.yaml:4: metadata.name: must be text"),
@@ -58,6 +70,12 @@ def test_a_mistake_is_named_by_file_line_and_field(run, tmp_path, files, said) -
     assert error.startswith("Error: ")
     assert said.partition(": ")[2] in error
     assert "Traceback" not in ran.err + ran.out
+
+
+def test_a_key_set_twice_in_a_resource_is_what_it_was_set_to_last(tested, tmp_path) -> None:
+    """As API servers read it; what is written for policies alone is read strictly."""
+    offline.write(tmp_path, pods=offline.PODS.replace("{team: blue}", "{team: '', team: blue}"))
+    assert [row[3] for row in tested(tmp_path)] == ["Pass", "Pass"]
 
 
 def test_one_broken_test_does_not_keep_the_others_from_running(run, tmp_path) -> None:

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 
-from conformance import api, cases, expressions, names, operations, scopes
+from conformance import api, cases, expressions, operations, scopes
 from kymograph.localcluster import errors
 
 _POLICIES = (
@@ -37,14 +37,12 @@ class Result:
         status: `passed`, `failed` or `skipped`.
         reason: The step and why, where it failed.
         seconds: How long it took.
-        translated: Names of Kyverno's own objects that were read as ours (see `names`).
     """
 
     path: str
     status: str
     reason: str
     seconds: float
-    translated: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,20 +63,18 @@ class Runner:
         """Run the case of a manifest under a root."""
         started = time.monotonic()
         path, status, reason = str(manifest.parent.relative_to(root)), "passed", ""
-        translated: tuple[str, ...] = ()
         with tempfile.TemporaryDirectory(prefix="conformance-") as directory:
             try:
                 case = cases.read(manifest, root)
                 if case.skipped:
-                    return Result(path, "skipped", "its own `skip`", 0.0, ())
+                    return Result(path, "skipped", "its own `skip`", 0.0)
                 folder = _copied(case.folder, pathlib.Path(directory) / "case")
-                translated = names.translate(folder)
                 self._run(dataclasses.replace(cases.read(folder / cases.MANIFEST, folder), timeouts=case.timeouts))
             except (scopes.OperationFailed, cases.CaseInvalid, expressions.ExpressionFailed) as error:
                 status, reason = "failed", str(error)
             except errors.RequestRefused as refused:
                 status, reason = "failed", f"the API server refused: {refused}"
-        return Result(path, status, reason, time.monotonic() - started, translated)
+        return Result(path, status, reason, time.monotonic() - started)
 
     def _run(self, case: cases.Case) -> None:
         with self._namespace(case) as namespace:

@@ -12,7 +12,7 @@ from kymograph.localcluster import installation, options
 
 ROOT = pathlib.Path(__file__).parents[2]
 _GRANTS = pathlib.Path(__file__).with_name("grants.yaml")
-_FLAGS = ("--exception-namespace=*",)
+_FLAGS = ("--exception-namespace=*", "--webhook-names=kyverno", "--omit-events=")
 
 
 @contextlib.contextmanager
@@ -27,7 +27,8 @@ def operated(
         flags: Further flags of `kymograph run`.
     """
     installation.run_kubectl(cluster, "apply", "-k", str(ROOT / "manifests"))
-    installation.run_kubectl(cluster, "apply", "-f", str(_GRANTS))
+    for grants in (_GRANTS, ROOT / "manifests" / "kyverno-names.yaml"):
+        installation.run_kubectl(cluster, "apply", "-f", str(grants))
     with tempfile.TemporaryDirectory(prefix="conformance-kubectl-") as cache:
         environ = {
             "PATH": f"{pathlib.Path(installation.kubectl()).parent}:{os.environ['PATH']}",

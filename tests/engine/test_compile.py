@@ -234,8 +234,19 @@ def changed(change):
             "spec.rules[0].validate.foreach: a foreach needs at least one list",
         ),
         (
-            document(webhookConfiguration={"matchConditions": []}),
-            "spec.webhookConfiguration.matchConditions: matchConditions are not supported by this version of Kymograph",
+            document(webhookConfiguration={"matchConditions": [{"name": "a b", "expression": "true"}]}),
+            (
+                "spec.webhookConfiguration.matchConditions[0].name: "
+                "must be a qualified name: letters, digits, '-', '_' and '.'"
+            ),
+        ),
+        (
+            document(webhookConfiguration={"matchConditions": [{"name": "a", "expression": " "}]}),
+            "spec.webhookConfiguration.matchConditions[0].expression: must not be empty",
+        ),
+        (
+            document(webhookConfiguration={"matchConditions": [{"name": "a", "expression": "true"}] * 2}),
+            "spec.webhookConfiguration.matchConditions[1].name: Duplicate value: 'a'",
         ),
         (
             document(generateExisting="yes"),
@@ -356,11 +367,11 @@ def test_what_is_wrong_is_said_with_its_path(policy, problem):
 
 
 def test_all_problems_are_said_at_once():
-    rules = rule("a", verifyImages=[]), rule("b", validate={"cel": {}, "foreach": []})
+    rules = rule("a", celPreconditions=[]), rule("b", validate={"cel": {}, "foreach": []})
     found = problems_of(document(*rules, backgroud=True))
     assert {text.split(":")[0] for text in found} >= {
         "spec.backgroud",
-        "spec.rules[0].verifyImages",
+        "spec.rules[0].celPreconditions",
         "spec.rules[1].validate.cel",
         "spec.rules[1].validate",
     }

@@ -125,6 +125,13 @@ def test_data_become_an_object_with_the_labels_that_say_why():
     }
 
 
+@pytest.mark.parametrize("metadata", [["a"], "a", {"labels": ["a"]}, {"labels": {"text": "a", "number": 1}}])
+def test_metadata_or_labels_of_another_type_count_as_absent(metadata):
+    """Kyverno reads labels that are not all text as no labels at all."""
+    _, (found,) = only(plan(compiled({**TARGET, "data": {"metadata": metadata}})))
+    assert found.manifest["metadata"] == {"name": "defaults", "namespace": "team-a", "labels": OF_RULE}
+
+
 def test_a_cluster_scoped_object_has_no_namespace():
     generate = {
         "apiVersion": "rbac.authorization.k8s.io/v1",

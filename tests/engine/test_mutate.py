@@ -76,6 +76,7 @@ def outcomes(mutated):
 
 CHANGED = [("r", "pass", "mutated Pod/web in namespace shop")]
 UNCHANGED = [("r", "skip", "no patches applied")]
+AT = "/mutate/patchStrategicMerge"
 UNKNOWN = 'JMESPath query failed: Unknown key "none" in path'
 IMAGE = "- {op: replace, path: '/spec/containers/{{ elementIndex }}/image', value: z}"
 
@@ -159,7 +160,7 @@ def test_whole_numbers_of_expressions_are_integers():
     [
         (
             {"patchStrategicMerge": {"spec": {"a": "{{ request.object.none }}"}}},
-            f"variable substitution failed: failed to resolve request.object.none at path /spec/a: {UNKNOWN}",
+            f"variable substitution failed: failed to resolve request.object.none at path {AT}/spec/a: {UNKNOWN}",
         ),
         (
             {"patchStrategicMerge": {"spec": "x"}},

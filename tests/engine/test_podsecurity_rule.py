@@ -99,13 +99,25 @@ def test_exceptions_do_not_matter_to_a_pod_that_passes():
     ("resource", "reason"),
     [
         ({"kind": "Service"}, "could not find correct resource type"),
-        (pod(privileged="yes"), "privileged must be true or false"),
-        ({"kind": "Pod", "spec": {"containers": "app"}}, "containers must be a list"),
+        (pod(privileged="yes"), "spec.containers[0].securityContext.privileged must be true or false"),
+        ({"kind": "Pod", "spec": {"containers": "app"}}, "spec.containers must be a list"),
+        ({"kind": "Pod", "spec": {"containers": [{"image": 5}]}}, "spec.containers[0].image must be a string"),
+        ({"kind": "Pod", "spec": {"containers": [{"args": [1]}]}}, "spec.containers[0].args[0] must be a string"),
+        ({"kind": "Pod", "spec": {"priority": 1.5}}, "spec.priority must be a whole number"),
+        ({"kind": "Pod", "spec": {"priority": True}}, "spec.priority must be a whole number"),
+        ({"kind": "Pod", "spec": {"volumes": [{"emptyDir": 1}]}}, "spec.volumes[0].emptyDir must be an object"),
+        ({"kind": "Pod", "metadata": {"labels": {"a": 5}}, "spec": {}}, "metadata.labels.a must be a string"),
+        ({"kind": "Job", "spec": {"template": {"spec": {"hostPID": "no"}}}}, "spec.hostPID must be true or false"),
     ],
 )
 def test_an_object_that_cannot_be_judged_is_an_error(resource, reason):
     found = check({"level": "restricted"}, resource)
     assert found == ("error", f"Error while getting new resource: {reason}", None)
+
+
+def test_what_is_null_or_unknown_has_any_type():
+    spec = {"containers": None, "priority": 1.0, "securityContext": {"runAsUser": None}, "later": 5}
+    assert check({"level": "baseline"}, {"kind": "Pod", "metadata": None, "spec": spec}).status == "pass"
 
 
 def test_an_exhausted_budget_is_not_swallowed():

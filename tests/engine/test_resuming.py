@@ -162,3 +162,100 @@ def test_a_fact_that_an_expression_asks_for_in_a_plain_rule_stops_it_too():
         "    pass",
         "  pass",
     ]
+
+
+def loop(name, *maps):
+    """A rule that loads ConfigMaps for each element of a list."""
+    entries = [{"name": each, "configMap": {"name": each, "namespace": "d"}} for each in maps]
+    loaded = "".join(f"{{{{ {each}.data.k }}}}" for each in maps)
+    conditions = {"any": [{"key": loaded, "operator": "Equals", "value": "b"}]}
+    each = {"list": "[`1`, `2`]", "context": entries, "deny": {"conditions": conditions}}
+    return {"name": name, "match": rule(name)["match"], "validate": {"foreach": [each]}}
+
+
+def test_what_a_loop_loads_is_told_within_its_rule():
+    story = Story()
+    made, facts = evaluation_of(policy("p", rule("before"), loop("loops", "m")), policy("q", rule("r")), watcher=story)
+    finish(made, facts, story)
+    of_loop = story.lines[5:-6]
+    assert of_loop[:9] == [
+        "    RULE loops",
+        "      MATCH loops",
+        "      matched",
+        "      CONTEXT m",
+        "        NEED m",
+        "...",
+        "        ok",
+        "      ok",
+        "      CONTEXT m",
+    ]
+    assert of_loop[9:] == ["      ok", "    pass", "  pass"]
+    assert story.open == []
+
+
+def test_policies_whose_rules_only_match_are_told_in_one_entry_each():
+    """What is not kept has cost a tuple a policy."""
+    told = []
+
+    class Watcher:
+        def extend(self, steps):
+            told.extend(steps)
+
+    other = {"match": {"any": [{"resources": {"kinds": ["ConfigMap"], "names": ["a*"]}}]}}
+    absent = {"match": {"any": [{"resources": {"kinds": ["ConfigMap"], "names": ["b*"]}}]}}
+    policies = [
+        policy("alike", rule("a"), rule("b")),
+        policy("differs", rule("c"), rule("d", **other)),
+        policy("passed by", rule("e"), rule("f", **absent)),
+    ]
+    made, _ = evaluation_of(*policies, watcher=Watcher())
+    results = made.run()
+    assert [len(step) for step in told] == [watching.POLICY_IN_SHORT, 3, 7, 7, 3, 3, 7, 7, 3]
+    (each, outcome, began, decided, ended, rules), *_ = told
+    assert (each.name, outcome) == ("alike", "pass")
+    assert rules is results[0].rules
+    assert began < decided < rules[0].ended == rules[1].started < rules[1].ended == ended
+
+    story = Story()
+    story.extend(told)
+    assert story.open == []
+    assert [line.strip() for line in story.lines if "RULE" in line or "matched" in line] == [
+        *["RULE a", "matched", "RULE b", "matched"],
+        *["RULE c", "matched", "RULE d", "matched"],
+        *["RULE e", "matched", "RULE f", "unmatched"],
+    ]
+
+
+@pytest.mark.parametrize("asks", ["preconditions", "body"])
+def test_a_rule_with_preconditions_goes_on_where_it_stopped(asks):
+    """Its steps are the same whether the preconditions ask for a fact or what comes after them."""
+    now, nothing = "{{ time_now_utc() }}", "a"
+    conditions = {"all": [{"key": now if asks == "preconditions" else nothing, "operator": "NotEquals", "value": "b"}]}
+    story = Story()
+    asking = rule("asks", now if asks == "body" else nothing, preconditions=conditions)
+    made, facts = evaluation_of(policy("p", asking, rule("after", preconditions=conditions)), watcher=story)
+    results, asked = finish(made, facts, story, answer=lambda need: 10**18)
+    assert [each.status for each in results[0].rules] == ["pass", "pass"]
+    assert [type(need) for need in asked] == [needs.Now]
+    fetched = {
+        "preconditions": ["        NEED Now()", "...", "        ok"],
+        "body": ["      NEED Now()", "...", "      ok"],
+    }
+    assert story.lines == [
+        "  POLICY p",
+        "    RULE asks",
+        "      MATCH asks",
+        "      matched",
+        "      PRECONDITIONS asks",
+        *(fetched["preconditions"] if asks == "preconditions" else []),
+        "      true",
+        *(fetched["body"] if asks == "body" else []),
+        "    pass",
+        "    RULE after",
+        "      MATCH after",
+        "      matched",
+        "      PRECONDITIONS after",
+        "      true",
+        "    pass",
+        "  pass",
+    ]

@@ -7,7 +7,7 @@ import pytest
 
 from fakes.collection import Collection
 from fakes.traced import kept
-from kymograph.clients.kubernetes import discovery, errors
+from kymograph.clients.kubernetes import discovery, errors, informer
 from kymograph.controllers.globalcontext import definition, sources, status, store
 from kymograph.engine import errors as engine_errors
 from kymograph.engine import needs
@@ -250,6 +250,76 @@ async def test_a_collection_that_outgrows_its_limit_is_let_go(cluster) -> None:
     task.cancel()
 
 
+async def test_a_collection_that_may_not_be_listed_says_so_at_once(cluster, start, monkeypatch) -> None:
+    """Nobody waits for what is refused; once the right is granted, there are data."""
+    monkeypatch.setattr(informer, "BACKOFF_FIRST", 0.001)
+    cluster.deployments.refusing = [errors.Forbidden(403, "Forbidden", "deployments.apps is forbidden")] * 3
+    await cluster.define("all", DEPLOYMENTS)
+    context = start()
+    with pytest.raises(LookupError, match=r"permission denied: deployments\.apps is forbidden"):
+        await context.wait("all")
+    await until(lambda: not _raises(lambda: context.at_hand("all")))
+    assert names(context.at_hand("all")) == ["a", "b"]
+
+
+async def test_a_collection_that_cannot_be_listed_says_so_after_some_tries(cluster, start, monkeypatch) -> None:
+    """An API server that is busy for a moment fails nobody's review."""
+    monkeypatch.setattr(informer, "BACKOFF_FIRST", 0.001)
+    busy = errors.StatusError(429, "TooManyRequests", "later")
+    cluster.deployments.refusing = [busy] * (sources.PATIENCE - 1)
+    await cluster.define("all", DEPLOYMENTS)
+    assert names(await start().wait("all")) == ["a", "b"]
+    cluster.collections["statefulsets"] = Collection("c")
+    cluster.collections["statefulsets"].refusing = [busy] * 1_000
+    wanted = definition.Collection("apps", "v1", "statefulsets", "")
+    served = discovery.Served("apps", "v1", "statefulsets", "StatefulSet", "", True, frozenset({"list"}))
+    catalogues = Catalogues()
+    catalogues.current = discovery.Catalogue((served,))
+    watched = sources.Watched(wanted, cluster, catalogues, lambda: None)
+    task = asyncio.create_task(watched.run())
+    await watched.settled.wait()
+    with pytest.raises(LookupError, match="apps/v1/statefulsets cannot be listed: 429"):
+        watched.value()
+    task.cancel()
+
+
+async def test_a_kind_that_is_removed_takes_its_objects_with_it(cluster, start, monkeypatch) -> None:
+    """Its definition is gone: old objects would be taken for existing ones. When it is back, so are they."""
+    monkeypatch.setattr(informer, "BACKOFF_FIRST", 0.001)
+    monkeypatch.setattr(sources, "LOOK_AGAIN", 0.02)
+    await cluster.define("all", DEPLOYMENTS)
+    context = start()
+    await context.wait("all")
+    served = context._catalogues.current
+    context._catalogues.current = discovery.Catalogue(())
+    gone = errors.NotFound(404, "NotFound", "the server could not find the requested resource")
+    cluster.deployments.refusing = [gone] * 1_000
+    await cluster.deployments.break_watches(gone)
+    await until(lambda: _raises(lambda: context.at_hand("all")))
+    with pytest.raises(LookupError, match="does not serve apps/v1/deployments"):
+        context.at_hand("all")
+    cluster.deployments.refusing = []
+    context._catalogues.current = served
+    await until(lambda: not _raises(lambda: context.at_hand("all")))
+
+
+async def test_a_restart_of_the_api_server_takes_nothing(cluster, start, monkeypatch) -> None:
+    """It may answer 403 and 404 before it is whole; what was last seen stays."""
+    monkeypatch.setattr(informer, "BACKOFF_FIRST", 0.001)
+    await cluster.define("all", DEPLOYMENTS)
+    context = start()
+    await context.wait("all")
+    before = cluster.deployments.listed
+    cluster.deployments.refusing = [
+        errors.NotFound(404, "NotFound", "no such path"),
+        errors.Forbidden(403, "Forbidden", "not yet"),
+        errors.Unreachable("refused"),
+    ]
+    await cluster.deployments.break_watches(errors.Expired(410, "Expired", "too old"))
+    await until(lambda: cluster.deployments.listed >= before + 3 or _raises(lambda: context.at_hand("all")))
+    assert names(context.at_hand("all")) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
@@ -263,6 +333,11 @@ async def test_a_collection_that_outgrows_its_limit_is_let_go(cluster) -> None:
         (calling(retryLimit=0), "spec.apiCall.retryLimit"),
         (calling(retryLimit=10**9), "spec.apiCall.retryLimit"),
         (calling(method="DELETE"), "spec.apiCall.method"),
+        ({"kubernetesResource": {"version": "v2", "resource": "a"}}, "spec.kubernetesResource.group"),
+        (calling(refreshInterval="0s"), "spec.apiCall.refreshInterval"),
+        (calling(data=[{"key": "a", "value": 1}]), "spec.apiCall.method"),
+        ({**DEPLOYMENTS, "projections": [{"name": "odd", "jmesPath": "@"}]}, "spec.projections[0].name"),
+        ({**DEPLOYMENTS, "projections": [{"jmesPath": "@"}]}, "spec.projections[0].name"),
         ({**DEPLOYMENTS, "projections": [{"name": "a", "jmesPath": "a["}]}, "spec.projections[0].jmesPath"),
         ({**DEPLOYMENTS, "projections": [{"name": "a", "jmesPath": ""}]}, "spec.projections[0].jmesPath"),
     ],
@@ -325,6 +400,35 @@ async def test_the_status_says_whether_there_are_data(cluster, start) -> None:
     assert merges.written["called"]["lastRefreshTime"] == "2026-03-01T12:00:00Z"
     assert "lastRefreshTime" not in merges.written["all"]
     assert spans == {"BACKGROUND global context status"}
+
+
+async def test_the_status_says_when_a_call_was_answered_not_when_it_was_told(cluster, start) -> None:
+    """A replica that has kept the data for an hour and leads from now on."""
+    await cluster.define("called", calling())
+    merges, moments = Merges(), [NOW, NOW + dt.timedelta(hours=1)]
+    async with kept() as traces:
+        context = start(Caller(1))
+        writer = status.StatusWriter(merges, context, traces.telemetry, lambda: moments[0])
+        await context.wait("called")
+        moments.pop(0)
+        task = asyncio.create_task(writer.run())
+        await until(lambda: "called" in merges.written)
+        task.cancel()
+    assert merges.written["called"]["lastRefreshTime"] == "2026-03-01T12:00:00Z"
+
+
+async def test_the_status_says_what_may_not_be_listed(cluster, start) -> None:
+    """In the place where its author looks."""
+    cluster.deployments.refusing = [errors.Forbidden(403, "Forbidden", "no")] * 1_000
+    await cluster.define("all", DEPLOYMENTS)
+    merges = Merges()
+    async with kept() as traces:
+        task = asyncio.create_task(status.StatusWriter(merges, start(), traces.telemetry, lambda: NOW).run())
+        await until(lambda: "all" in merges.written)
+        task.cancel()
+    (condition,) = merges.written["all"]["conditions"]
+    assert (condition["status"], condition["reason"]) == ("False", "Failed")
+    assert condition["message"] == "permission denied: no"
 
 
 async def until(look):

@@ -378,3 +378,58 @@ def test_a_restart_in_the_middle_loses_and_doubles_nothing(installed, granted, e
     finally:
         for name in names[6:]:
             installed.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+def test_a_policy_that_goes_while_nobody_runs_is_undone_later(installed, granted, enforce, named) -> None:
+    """By whoever leads next; what is to outlive its policy stays."""
+    enforce(generating("gen-unseen", data("unseen", {"a": "1"}, synchronize=True), names=["gu-*"]))
+    enforce(generating("gen-outlives", data("outlives", {"a": "1"}), names=["gu-*"]))
+    where = named("gu-one")
+    for name in ("unseen", "outlives"):
+        assert eventually(lambda name=name: content(installed, name, where), LONG) == {"a": "1"}
+    installed.operator.kill()
+    for webhooks in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
+        installed.kubectl("delete", webhooks, "--all")
+    installed.kubectl("delete", "clusterpolicy", "gen-unseen", "gen-outlives")
+    installed.operator.start()
+    eventually(lambda: content(installed, "unseen", where) is None, LONG)
+    assert content(installed, "outlives", where) == {"a": "1"}
+
+
+def test_two_policies_that_set_each_other_off_are_stopped(installed, granted, enforce, named) -> None:
+    """Each makes what the other is about: after ten links an UpdateRequest and an Event say so."""
+    where = named("gx-one")
+    for name, kind, made in (("loop-a", "ConfigMap", "Secret"), ("loop-b", "Secret", "ConfigMap")):
+        described = {
+            "apiVersion": "v1",
+            "kind": made,
+            "name": "{{ request.object.metadata.name }}x",
+            "namespace": where,
+            "data": {"metadata": {"labels": {"loop": "yes"}}},
+        }
+        policy = generating(name, described, kinds=[kind], names=["loop*"], rule={"skipBackgroundRequests": False})
+        enforce(policy)
+    installed.apply(config_map("loop", where))
+
+    def stopped() -> list[dict[str, Any]]:
+        found = requests(installed, "loop-a") + requests(installed, "loop-b")
+        return [each for each in found if "set each other off" in each.get("status", {}).get("message", "")]
+
+    (request,) = eventually(stopped, LONG)
+    assert request["status"]["state"] == "Skip"
+    events = eventually(
+        lambda: [
+            each
+            for each in installed.get("events.events.k8s.io", "-n", "default")["items"]
+            if each["reason"] == "PolicyError" and "set each other off" in each["note"]
+        ],
+        LONG,
+    )
+    assert events[0]["reportingController"] == "kyverno-generate"
+    made = [
+        each["metadata"]["name"]
+        for kind in ("secrets", "configmaps")
+        for each in installed.get(kind, "-n", where)["items"]
+        if each["metadata"]["name"].startswith("loop")
+    ]
+    assert len(made) <= 12

@@ -57,7 +57,10 @@ def test_the_api_servers_certificate_is_demanded(installed) -> None:
     ("rule", "field"),
     [
         ({"mutate": {"patchesJson6902": "- {op: swap, path: /a}"}}, "spec.rules[0].mutate.patchesJson6902"),
-        ({"verifyImages": [{"imageReferences": ["*"]}]}, "spec.rules[0].verifyImages"),
+        (
+            {"verifyImages": [{"imageReferences": ["*"], "mutateDigest": False, "attestors": [{"entries": [{}]}]}]},
+            "spec.rules[0].verifyImages[0].attestors",
+        ),
         ({"validate": {"cel": {"expressions": []}}}, "spec.rules[0].validate.cel"),
         ({"validate": {"foreach": []}}, "spec.rules[0].validate.foreach"),
         ({"context": [{"name": "a"}], "validate": {"deny": {}}}, "spec.rules[0].context"),

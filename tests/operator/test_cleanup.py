@@ -190,7 +190,7 @@ def test_kinds_not_granted_are_neither_deleted_nor_listed(installed, granted) ->
 
 
 def test_what_cannot_be_followed_is_kept_and_told(installed, granted) -> None:
-    """A wrong value, an unknown policy, an object of the operator's own: one line in the log each, and counted."""
+    """A wrong value, an unknown policy, an object of the operator's own: told by log, counter and Event."""
     before = count(installed, "ttl_controller_invalidlabels_total", "configmaps")
     misspelt = {"labels": {LABEL: LONG_AGO}, "annotations": {"cleanup.kyverno.io/propagation-policy": "orphan"}}
     installed.apply(labelled("wrong-value", "1.5d"))
@@ -200,6 +200,11 @@ def test_what_cannot_be_followed_is_kept_and_told(installed, granted) -> None:
     log = installed.operator.log.read_text()
     for name in ("wrong-value in default", "wrong-policy in default", "our-own in kymograph"):
         assert log.count(f"of ConfigMap {name} is not followed") == 1
+    (event,) = eventually(
+        lambda: installed.get("events", "-n", "default", "--field-selector", "involvedObject.name=wrong-value")["items"]
+    )
+    assert (event["reason"], event["type"]) == ("PolicyError", "Warning")
+    assert "'1.5d' is neither a duration" in event["message"]
     assert exists(installed, "configmap", "wrong-value", "wrong-policy")
     assert exists(installed, "configmap", "our-own", "-n", "kymograph")
     installed.kubectl("delete", "configmap", "wrong-value", "wrong-policy")

@@ -71,9 +71,11 @@ def test_what_is_not_granted_is_refused_with_the_missing_rule(installed) -> None
     installed.kubectl("delete", "clusterrole", name)
 
 
-def test_a_wrong_schedule_is_refused(installed, granted) -> None:
-    """With the field."""
-    refused = installed.create(policy("wrong", "ConfigMap", schedule="invalid-schedule"))
+@pytest.mark.parametrize("version", ["v2", "v2beta1"])
+def test_a_wrong_schedule_is_refused(installed, granted, version) -> None:
+    """With the field, in whichever version it is written."""
+    wrong = policy("wrong", "ConfigMap", schedule="invalid-schedule")
+    refused = installed.create({**wrong, "apiVersion": f"kyverno.io/{version}"})
     assert "schedule spec in the cleanupPolicy is not in proper cron format" in refused.stderr
     assert "spec.schedule" in refused.stderr
 

@@ -1,6 +1,7 @@
 """What policies say of objects that no webhook is asked about is to be read as well."""
 
 import json
+import time
 
 import pytest
 
@@ -172,6 +173,70 @@ def test_contexts_and_labels_of_namespaces_are_known_to_scans(installed, enforce
     assert row["message"] == "wanted blue, there are 1"
 
 
+def test_a_namespace_with_other_labels_has_its_objects_scanned_again(installed, enforce) -> None:
+    """Within seconds, in both directions; nobody touched the objects."""
+    make(installed, pod("scanned-labelled"))
+    selected = {"kinds": ["Pod"], "names": ["scanned-*"], "namespaceSelector": {"matchLabels": {"checked": "yes"}}}
+    enforce(audit("selecting", match={"any": [{"resources": selected}]}))
+    enforce(audit())
+    eventually(lambda: found(installed, "scanned-labelled") == FAILS, PATIENCE)
+    installed.kubectl("label", "namespace", "default", "checked=yes")
+    try:
+        eventually(lambda: found(installed, "scanned-labelled") == {**FAILS, "selecting-rule": "fail"}, PATIENCE)
+    finally:
+        installed.kubectl("label", "namespace", "default", "checked-")
+    eventually(lambda: found(installed, "scanned-labelled") == FAILS, PATIENCE)
+
+
+def test_a_violation_that_was_there_before_is_told_as_it_is(installed, enforce) -> None:
+    """`allowExistingViolations` lets an update of a bad object pass, and makes it no better."""
+    make(installed, pod("scanned-bad"))
+    document = audit()
+    document["spec"]["rules"][0]["validate"]["allowExistingViolations"] = True
+    enforce(document)
+    eventually(lambda: found(installed, "scanned-bad") == FAILS, PATIENCE)
+    installed.kubectl("annotate", "pod", "scanned-bad", "touched=yes")
+    began = time.monotonic()
+    eventually(lambda: time.monotonic() - began > 8 and found(installed, "scanned-bad") == FAILS, PATIENCE)
+
+
+def test_what_a_rule_changed_is_told_and_outlives_scans(installed, enforce) -> None:
+    """With the words of Kyverno; a policy that judges the object as well says so beside it."""
+    labelling = audit("labelling")
+    (rule,) = labelling["spec"]["rules"]
+    del rule["validate"]
+    rule["mutate"] = {"patchStrategicMerge": {"metadata": {"labels": {"team": "given"}}}}
+    enforce(labelling)
+    enforce(audit())
+    make(installed, pod("scanned-mutated"))
+    eventually(
+        lambda: found(installed, "scanned-mutated") == {**PASSES, "labelling-rule": "pass"},
+        PATIENCE,
+    )
+    row = next(each for each in report(installed, "pod", "scanned-mutated")["results"] if "labelling" in each["policy"])
+    assert row["message"] == "mutated Pod/scanned-mutated in namespace default"
+    began = progress(installed)["startedAt"]
+    installed.apply(audit(emitWarning=True))
+    eventually(lambda: progress(installed)["startedAt"] > began and progress(installed)["finishedAt"], PATIENCE)
+    assert found(installed, "scanned-mutated") == {**PASSES, "labelling-rule": "pass"}
+
+
+def test_each_policy_says_when_it_was_scanned_for(installed, enforce) -> None:
+    """In its status, beside the conditions."""
+    make(installed, pod("scanned-status"))
+    enforce(audit())
+    told = eventually(
+        lambda: (
+            installed.get("clusterpolicy", "audited")["status"].get("scan", {}).get("finishedAt")
+            and installed.get("clusterpolicy", "audited")["status"]
+        ),
+        PATIENCE,
+    )
+    assert told["scan"]["objects"] >= 1
+    assert told["scan"]["startedAt"] <= told["scan"]["finishedAt"]
+    assert [each["type"] for each in told["conditions"]] == ["Ready"]
+
+
 def test_what_changed_while_the_operator_was_away_is_found_and_what_did_not_is_not_written(installed, enforce) -> None:
     """A scan after the start: one object differs, a thousand writes would not be noticed but for their versions."""
     make(installed, *(pod(f"scanned-{number}") for number in range(5)), pod("scanned-away"))
@@ -233,7 +298,7 @@ def test_events_tell_of_violations(installed, enforce) -> None:
 
 
 def test_a_scan_is_a_trace(installed, enforce, otlp) -> None:
-    """A root for the kind, a child for each batch, and a link from the report's write."""
+    """A root for the kind, a child for each batch, what policies said of an object, and a link from its report."""
     make(installed, pod("scanned-traced"))
     enforce(audit())
     write = otlp.wait_for(
@@ -246,6 +311,12 @@ def test_a_scan_is_a_trace(installed, enforce, otlp) -> None:
     scan = otlp.wait_for(lambda span: span.span_id == batch.parent_id, PATIENCE)
     assert (scan.name, scan.parent_id) == ("SCAN Pod", "")
     assert "audited" in scan.attributes["kymograph.scan.policies"]
+    rule = otlp.wait_for(lambda span: span.name == "RULE audited-rule" and span.trace_id == trace_id, PATIENCE)
+    applied = otlp.wait_for(lambda span: span.span_id == rule.parent_id, PATIENCE)
+    about = otlp.wait_for(lambda span: span.span_id == applied.parent_id, PATIENCE)
+    assert (applied.name, about.name, about.parent_id) == ("POLICY /audited", "SCAN object", span_id)
+    assert about.attributes["kymograph.object.name"] == "scanned-traced"
+    assert rule.attributes["kymograph.rule.result"] == "fail"
 
 
 def test_the_command_line_shows_how_far_scans_are(installed, enforce, capsys) -> None:

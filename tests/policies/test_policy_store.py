@@ -267,3 +267,12 @@ def test_any_order_of_the_same_news_ends_in_the_same_state(history) -> None:
     store = asyncio.run(play())
     assert [(held.uid, held.version) for held in store.held] == [("b", 6)]
     assert names(store) == ["p"]
+
+
+def test_every_policy_may_be_made_to_fail_open() -> None:
+    """`--force-failure-policy-ignore`: webhooks and reviews see it as its author had written `Ignore`."""
+    documents = [stored("a", 1), stored("b", 2)]
+    made = policies.PolicyStore(ignores_failures=True)
+    for document in documents:
+        made.put(document)
+    assert {each.failure_policy for each in made.policies.policies} == {"Ignore"}

@@ -191,11 +191,11 @@ def test_a_digest_is_sixteen_bytes_and_leaves_its_object_alone() -> None:
     assert document == before
 
 
-async def asked_again(cluster, store, excepted=exceptions.NONE):
+async def asked_again(cluster, store, excepted=exceptions.NONE, at_hand=confirmation.nothing):
     """What is confirmed of these policies, whose reviews showed another object."""
     compiled = {held.compiled.key: held.compiled for held in store.held}
     found = {key: findings.Found(result_of(compiled[key], "fail"), FOUND_AT, b"forged") for key in compiled}
-    asked = confirmation.Confirmation(cluster, store, lambda: 0, lambda: excepted)
+    asked = confirmation.Confirmation(cluster, store, lambda: 0, lambda: excepted, at_hand)
     return await asked.confirmed(POD, "pods", STORED, found)
 
 
@@ -208,6 +208,36 @@ async def test_a_policy_whose_context_asks_for_more_says_nothing(stored, store) 
     confirmed = await asked_again(stored, store)
     assert "p" in confirmed
     assert "calling" not in confirmed
+
+
+async def test_what_is_at_hand_is_used_when_a_policy_is_asked_again(stored, store) -> None:
+    """Nobody is called for a review that may be forged; what need not be asked for is known all the same."""
+    asking = team_wanted("asking")
+    asking["spec"]["rules"][0]["context"] = [{"name": "limits", "configMap": {"name": "limits", "namespace": "shop"}}]
+    condition = {"key": "{{ limits.data.team }}", "operator": "Equals", "value": "blue"}
+    asking["spec"]["rules"][0]["preconditions"] = {"all": [condition]}
+    store.put(asking)
+
+    def at_hand(need, facts):
+        facts.add(need, {"metadata": {}, "data": {"team": "blue"}})
+        return True
+
+    confirmed = await asked_again(stored, store, at_hand=at_hand)
+    assert confirmed["asking"].result.rules[0].status == "fail"
+    assert [verb for verb, plural in stored.verbs() if plural != "namespaces"] == []
+
+
+async def test_what_rules_changed_is_believed_of_the_very_object(stored, controller) -> None:
+    """As it was before it had a uid; of any other object with that name nothing is said."""
+    before = changed(changed(REVIEWED, "metadata", "uid", to=None), "metadata", "resourceVersion", to=None)
+    compiled = next(held.compiled for held in controller.reported._store.held if held.compiled.key == "p")
+    for document, outcome in ((before, Outcome.WRITTEN), (changed(before, "spec", "x", to=1), Outcome.UNCONFIRMED)):
+        seen = confirmation.digest(document, identified=False)
+        latest = {findings.of_rule("p", "r"): findings.Found(result_of(compiled, "pass"), FOUND_AT, seen)}
+        about = findings.Findings(POD._replace(uid=""), "pods", latest)
+        assert (await controller.settle(about))[-1] is outcome
+    assert told(stored) == {"p": "pass"}
+    assert stored.report()["scope"]["uid"] == "uid-web"
 
 
 async def test_an_exception_counts_when_it_is_asked_again(stored, store) -> None:

@@ -49,11 +49,11 @@ def test_an_unknown_severity_is_left_out() -> None:
         ("fail", {"failMessage": "its own"}, "its own"),
         ("pass", {"failMessage": "its own"}, "the rule's"),
         ("skip", {"message": "any"}, "any"),
-        ("pass", {"message": "any", "passMessage": "its own"}, "its own"),
+        ("pass", {"message": "any", "passMessage": "its own"}, "any"),
     ],
 )
 def test_report_properties_may_replace_the_message(status: str, properties: dict, message: str) -> None:
-    """`passMessage`, `failMessage`, ... for one result, `message` for all."""
+    """`passMessage`, `failMessage`, ... for one result; `message`, where it is given, for all."""
     result = result_of(compiled(), status, "the rule's", **properties)
     assert findings.rows(findings.Found(result, FOUND_AT))[0]["message"] == message
 

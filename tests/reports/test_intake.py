@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from kymograph.controllers.reports import confirmation, findings, intake, queue
+from kymograph.engine import compile as compiler
+from kymograph.engine import evaluate
 from support import pods
-from support.reporting import TRACED, UNTRACED, compiled, result_of
+from support.reporting import TRACED, UNTRACED, compiled, policy_document, result_of
 
 PAUSE = intake.GRACE
 P = compiled(name="p")
@@ -167,3 +169,44 @@ async def test_a_full_queue_makes_the_intake_wait(taken, clock, dropped, monkeyp
     finally:
         passing.cancel()
         await asyncio.gather(passing, return_exceptions=True)
+
+
+MUTATING = compiler.compile_policy(
+    {
+        **policy_document("m"),
+        "spec": {
+            "rules": [
+                {
+                    "name": name,
+                    "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
+                    "mutate": {
+                        "patchStrategicMerge": {"metadata": {"labels": {"a": "b"}}},
+                        **({"targets": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]} if name == "far" else {}),
+                    },
+                }
+                for name in ("near", "other", "far")
+            ]
+        },
+    }
+)
+
+
+def test_what_changed_a_new_object_is_told_of_each_rule(taken, clock) -> None:
+    """It has no uid yet; rules that did nothing say so, those with targets are not about this object."""
+    review = pods.create()["request"]
+    made = {**review["object"], "metadata": {**review["object"]["metadata"], "labels": {"a": "b"}}}
+    del made["metadata"]["uid"]
+    near = next(rule for rule in MUTATING.mutate.every if rule.name == "near")
+    told = evaluate.PolicyResult(
+        MUTATING, "Audit", (evaluate.RuleResult(near, "pass", "mutated Pod/web", "Audit", 0, 1, {}, None),)
+    )
+    taken.mutated(review, made, (MUTATING,), (told,), UNTRACED)
+    (found,) = mature(taken, clock)
+    assert (found.subject.uid, found.subject.key) == ("", "/Pod/shop/web-7d4b9c6f58-x2x7k")
+    assert not found.fresh
+    assert {key: bool(each.result) for key, each in found.latest.items()} == {
+        findings.of_rule("m", "near"): True,
+        findings.of_rule("m", "other"): False,
+    }
+    stored = {**made, "metadata": {**made["metadata"], "uid": "u", "creationTimestamp": "2026-03-01T00:00:00Z"}}
+    assert found.latest[findings.of_rule("m", "near")].reviewed in confirmation.digests(stored)

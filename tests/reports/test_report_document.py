@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kymograph.controllers.reports import document, findings
+from kymograph.controllers.reports import document, findings, forms
 from support.reporting import POD, row, says
 
 NODE = findings.Subject("", "v1", "Node", "", "n1", "uid-n1")
@@ -12,8 +12,8 @@ DEPLOYMENT = findings.Subject("apps", "v1", "Deployment", "shop", "web", "uid-d"
 FOREIGN = {"source": "KyvernoValidatingPolicy", "policy": "p", "result": "error", "message": "theirs"}
 
 
-def everything(_policy: str, _rule: str) -> bool:
-    return True
+def everything(_policy: str, _rule: str) -> str:
+    return "validate"
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,38 @@ def test_a_report_belongs_to_its_object(subject: findings.Subject, kind: str, ap
     }
     assert made["scope"] == {**owner, **where}
     assert document.subject_of(made) == subject
+
+
+def test_open_reports_differ_in_names_alone() -> None:
+    """The API group, its version and the kinds; every field is the same."""
+    for subject, kind, other in ((POD, "Report", "PolicyReport"), (NODE, "ClusterReport", "ClusterPolicyReport")):
+        made = document.merged(subject, None, says(p="pass"), everything, forms.OPEN_REPORTS)
+        before = document.merged(subject, None, says(p="pass"), everything)
+        assert (made["apiVersion"], made["kind"], before["kind"]) == ("openreports.io/v1alpha1", kind, other)
+        assert {**made, "kind": other, "apiVersion": before["apiVersion"]} == before
+
+
+def test_only_results_that_are_allowed_get_into_reports() -> None:
+    """As Kyverno's `--allowedResults`: a failure that does not count is one."""
+    form = forms.chosen(openreports=False, results=frozenset({"fail"}))
+    made = document.merged(POD, None, says(a="pass", b="fail", c="skip"), everything, form)
+    assert [each["policy"] for each in made["results"]] == ["b"]
+    assert made["summary"]["fail"] == sum(made["summary"].values()) == 1
+
+
+def test_what_rules_changed_and_made_stays_when_their_policies_judge_anew() -> None:
+    """And the other way round: each is found by somebody else."""
+    types = {"r": "validate", "changes": "mutate", "makes": "generate"}
+    stored = {"results": [row("a", rule) for rule in types]}
+    made = document.merged(POD, stored, says(a="fail"), lambda _policy, rule: types[rule])
+    assert [(each["rule"], each["result"]) for each in made["results"]] == [
+        ("changes", "pass"),
+        ("makes", "pass"),
+        ("r", "fail"),
+    ]
+    silent = {findings.of_rule("a", "makes"): findings.Found(None, 0)}
+    made = document.merged(POD, stored, silent, lambda _policy, rule: types[rule])
+    assert [each["rule"] for each in made["results"]] == ["changes", "r"]
 
 
 def test_evaluated_policies_are_replaced_others_kept() -> None:

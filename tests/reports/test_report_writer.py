@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers.reports import findings, queue, writer
 from kymograph.controllers.reports.writer import Outcome
-from support.reporting import FOUND_AT, POD, Controller, found, served
+from support.reporting import FOUND_AT, POD, Controller, found, row, served
 
 REQUEST = SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 NO_RIGHT = errors.Forbidden(403, "Forbidden", 'pods "web" is forbidden: User "us" cannot get resource "pods"')
@@ -138,6 +138,41 @@ async def test_two_replicas_lose_nothing_of_each_other(cluster, controller) -> N
     cluster.fail("apply", "policyreports", interfere)
     await controller.settle(found(q="pass"))
     assert told(cluster) == {"p": "warn", "q": "pass"}
+
+
+async def test_a_report_is_not_deleted_with_what_another_replica_has_just_written(cluster, controller) -> None:
+    """One has nothing left to say, the other has: what was read is not what would be deleted."""
+    await controller.settle(found(p="pass", fresh=True))
+
+    def interfere() -> None:
+        stored = cluster.report()
+        stored["metadata"]["resourceVersion"] = "changed"
+        stored["results"].append(row("q", result="fail"))
+
+    cluster.fail("delete", "policyreports", interfere)
+    await controller.settle(found(p=""))
+    assert told(cluster) == {"q": "fail"}
+    assert cluster.report()["summary"] == {"pass": 0, "fail": 1, "warn": 0, "error": 0, "skip": 0}
+
+
+async def test_every_report_that_is_ever_stored_counts_right(cluster, store, controller, exported) -> None:
+    """Two replicas write what they found in one object, at once and again and again."""
+    summaries = []
+    written = cluster._store
+
+    def watched(resource, namespace, document, uid):
+        results = [each["result"] for each in document["results"]]
+        summaries.append(document["summary"] == {each: results.count(each) for each in document["summary"]})
+        return written(resource, namespace, document, uid)
+
+    cluster._store = watched
+    other = Controller(cluster, store, exported)
+    for turn in range(20):
+        mine, theirs = ("pass", "fail") if turn % 2 else ("fail", "error")
+        await asyncio.gather(controller.settle(found(p=mine)), other.settle(found(q=theirs)))
+        assert told(cluster) == {"p": mine, "q": theirs}
+    assert len(summaries) == 40
+    assert all(summaries)
 
 
 @pytest.mark.parametrize(

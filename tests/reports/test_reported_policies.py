@@ -8,8 +8,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers import policies
-from kymograph.controllers.reports import reported, writer
-from support.reporting import POD, Controller, FakeCluster, found, policy_document
+from kymograph.controllers.reports import document, forms, reported, writer
+from support.reporting import POD, Controller, FakeCluster, found, policy_document, says
 
 NODE = POD._replace(kind="Node", namespace="", name="n1", uid="uid-n1")
 
@@ -120,3 +120,19 @@ async def test_reports_of_others_are_left_alone(cluster, store, controller) -> N
         await until(lambda: ("list", "clusterpolicyreports") in cluster.verbs())
         await until(lambda: controller.work.idle)
     assert {call[0] for call in cluster.calls} == {"list"}
+
+
+async def test_reports_of_the_other_form_are_deleted_when_it_is_left(cluster, store, controller) -> None:
+    """Nobody would keep them true; what other engines wrote into them stays, and so does what is not ours."""
+    for name, source in (("uid-web", "kyverno"), ("uid-theirs", "KyvernoValidatingPolicy")):
+        stored = document.merged(POD._replace(uid=name), None, says(p="pass"), _judged, forms.OPEN_REPORTS)
+        stored["results"] = [{**each, "source": source} for each in stored["results"]]
+        cluster.objects["reports", "shop", name] = {**stored, "metadata": {**stored["metadata"], "uid": f"r-{name}"}}
+    async with sweeping(controller):
+        await until(lambda: ("reports", "shop", "uid-web") not in cluster.objects)
+        await until(lambda: ("list", "policyreports") in cluster.verbs())
+    assert ("reports", "shop", "uid-theirs") in cluster.objects
+
+
+def _judged(_policy: str, _rule: str) -> str:
+    return "validate"

@@ -7,15 +7,29 @@ import datetime as dt
 import logging
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NoOpTracer
 
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers import policies
-from kymograph.controllers.reports import document, findings, permissions, reported
-from kymograph.controllers.reports.scans import changes, examining, index, judging, progress, scanner
+from kymograph.controllers.reports import document, findings, forms, permissions, reported
+from kymograph.controllers.reports.scans import (
+    changes,
+    examining,
+    index,
+    judging,
+    policystatus,
+    progress,
+    scanner,
+    tracing,
+)
 from kymograph.controllers.reports.scans.metrics import ScanMetrics
 from kymograph.engine import exceptions, needs
+from kymograph.engine.watching import Step
 from kymograph.telemetry import cells, instruments
 from support.reporting import FakeCatalogues, FakeCluster, policy_document, served
 
@@ -39,9 +53,13 @@ class ScannedCluster(FakeCluster):
         """A report as the operator writes it, with the result of each policy."""
         self.objects["policyreports", "shop", f"uid-{name}"] = report(name, **results)
 
-    async def pages(self, resource, *, label_selector="", metadata_only=False, **_):
-        await self._called("watched" if metadata_only else "list", resource, label_selector)
-        items = [copy.deepcopy(each) for key, each in self.objects.items() if key[0] == resource.plural]
+    async def pages(self, resource, *, namespace="", label_selector="", metadata_only=False, **_):
+        await self._called("watched" if metadata_only else "list", resource, namespace or label_selector)
+        items = [
+            copy.deepcopy(each)
+            for key, each in self.objects.items()
+            if key[0] == resource.plural and (not namespace or key[1] == namespace)
+        ]
         for start in range(0, max(len(items), 1), 2):
             left = len(items) - start - 2
             yield {
@@ -55,8 +73,20 @@ class ScannedCluster(FakeCluster):
             yield await queue.get()
 
 
+def _describe(step, subject):
+    return f"{Step(step).name} {getattr(subject, 'name', '')}".strip(), {}
+
+
 class NoFacts:
+    """What policies may know: the labels of namespaces, and one ConfigMap."""
+
+    def __init__(self, labels=None):
+        self.labels = {} if labels is None else labels
+
     def at_hand(self, need, facts):
+        if isinstance(need, needs.NamespaceLabels):
+            facts.add(need, self.labels.get(need.namespace, {}))
+            return True
         return False
 
     async def fetch(self, need, facts):
@@ -105,7 +135,7 @@ def report(name, **results):
 class World:
     """A scanner at work; what it puts is written down."""
 
-    def __init__(self, cluster, *documents):
+    def __init__(self, cluster, *documents, tracer=None):
         self.cluster = cluster
         self.store = policies.PolicyStore()
         for each in documents:
@@ -124,7 +154,10 @@ class World:
         metrics = ScanMetrics(made, self.store)
         known = reported.ReportedPolicies(self.store, cluster, None)
         self.progress = progress.Progress(cluster, "kymograph", lambda: dt.datetime.now(dt.UTC), lambda: 0.0)
-        judge = judging.Judge(NoFacts(), lambda: 0, lambda: self.excepted)
+        self.labels = {}
+        judge = judging.Judge(NoFacts(self.labels), lambda: 0, lambda: self.excepted)
+        self.statuses = policystatus.PolicyScans(cluster, self.store, lambda: dt.datetime(2026, 3, 1, tzinfo=dt.UTC))
+        traces = tracing.Traces(tracer or NoOpTracer(), _describe, lambda: 0, lambda: 5)
         self.scanner = scanner.Scanner(
             scanner.Means(
                 client=cluster,
@@ -132,21 +165,29 @@ class World:
                 store=self.store,
                 changes=self.changes,
                 examiner=examining.Examiner(
-                    judge, known, self._put, metrics, lambda subject, results: self.told.append(subject.name)
+                    judge,
+                    self.put.append,
+                    metrics,
+                    lambda subject, results: self.told.append(subject.name),
+                    traces,
                 ),
-                put=self._put,
+                put=self.put.append,
+                room=self._room,
+                form=forms.POLICY_REPORTS,
+                reported=known,
                 permitted=permissions.Permissions(lambda: 0.0),
                 metrics=metrics,
                 progress=self.progress,
-                tracer=NoOpTracer(),
+                statuses=self.statuses,
+                traces=traces,
                 clock=lambda: 0,
                 wall_clock=lambda: 5,
                 interval=3600.0,
             )
         )
 
-    async def _put(self, found):
-        self.put.append(found)
+    async def _room(self):
+        """There is always room."""
 
     @contextlib.asynccontextmanager
     async def at_work(self):
@@ -363,19 +404,119 @@ async def test_what_contexts_ask_for_is_asked_once_for_a_page() -> None:
     assert asked == [needs.ConfigMap("shop", "limits")]
 
 
+def selecting(name="p"):
+    """A policy on the ConfigMaps of namespaces that are labelled so."""
+    made = a_policy(name)
+    (entry,) = made["spec"]["rules"][0]["match"]["any"]
+    entry["resources"]["namespaceSelector"] = {"matchLabels": {"checked": "yes"}}
+    return made
+
+
+async def test_objects_of_a_namespace_with_other_labels_are_looked_at_again(cluster) -> None:
+    """Only there, and only for the policies that look at labels of namespaces."""
+    cluster.put("configmaps", "other", "d")
+    world = World(cluster, selecting(), a_policy("q", "Service"), a_policy("r"))
+    for name in ("shop", "other"):
+        world.changes.namespace_changed(name, {})
+    async with world.at_work():
+        await world.scanned()
+        world.put.clear()
+        cluster.calls.clear()
+        world.labels["shop"] = {"checked": "yes"}
+        world.changes.namespace_changed("shop", {"checked": "yes"})
+        await world.until(lambda: len(world.put) == 3)
+    assert world.results() == [(name, {"p": ["fail"]}) for name in ("a", "b", "c")]
+    assert ("list", "configmaps", "shop") in cluster.calls
+    assert ("list", "services") not in cluster.verbs()
+
+
+async def test_many_namespaces_with_other_labels_are_looked_at_together(cluster, monkeypatch) -> None:
+    """One list of all objects is less than a list for each of them."""
+    monkeypatch.setattr(scanner, "MOST_NAMESPACES", 1)
+    world = World(cluster, selecting())
+    for name in ("shop", "other"):
+        world.changes.namespace_changed(name, {})
+    async with world.at_work():
+        await world.scanned()
+        world.put.clear()
+        cluster.calls.clear()
+        for name in ("shop", "other"):
+            world.labels[name] = {"checked": "yes"}
+            world.changes.namespace_changed(name, {"checked": "yes"})
+        await world.until(lambda: len(world.put) == 3)
+    assert [call for call in cluster.calls if call[1] == "configmaps" and call[0] == "list"] == [
+        ("list", "configmaps", "")
+    ]
+
+
+async def test_a_scan_for_one_policy_hides_no_change_from_the_others(cluster) -> None:
+    """An object that has just changed is read by a scan for `q`: `p` is asked about it all the same."""
+    world = World(cluster, a_policy(), a_policy("q"))
+    async with world.at_work():
+        await world.scanned()
+        await world.until(lambda: "configmaps" in cluster.events)
+        world.put.clear()
+        cluster.put("configmaps", "shop", "a", labels={"team": "x"})
+        world.store.put(a_policy("q", version=2))
+        await world.until(lambda: any(each.subject.name == "a" and "p" in each.latest for each in world.put))
+
+
+async def test_each_policy_tells_of_its_scan_in_its_status(cluster, monkeypatch) -> None:
+    """Beside the fields of Kyverno; once, when it is over, with how many objects there were."""
+    monkeypatch.setattr(policystatus, "PUBLISH_EVERY", 0.0)
+    quiet = a_policy("quiet")
+    quiet["spec"]["background"] = False
+    world = World(cluster, a_policy(), quiet)
+    async with world.at_work():
+        await world.scanned()
+        await world.until(lambda: cluster.merged and cluster.merged[-1][3]["status"]["scan"]["finishedAt"])
+    plural, name, subresource, patch = cluster.merged[-1]
+    assert (plural, name, subresource) == ("clusterpolicies", "p", "status")
+    assert patch["metadata"] == {"uid": "uid-p"}
+    at = "2026-03-01T00:00:00Z"
+    assert patch["status"] == {"scan": {"startedAt": at, "finishedAt": at, "objects": 3}}
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+async def test_what_policies_say_of_an_object_is_in_the_trace_of_the_scan(cluster, rate) -> None:
+    """Below the batch, for objects that are news; nothing of it where the trace is not kept."""
+    exported = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False, sampler=TraceIdRatioBased(rate))
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    cluster.report_on("b", p="fail")
+    world = World(cluster, a_policy(), tracer=provider.get_tracer("test"))
+    async with world.at_work():
+        await world.scanned()
+    spans = exported.get_finished_spans()
+    if not rate:
+        assert not spans
+        return
+    names = {each.context.span_id: each.name for each in spans}
+    of_objects = [each for each in spans if each.name == "SCAN object"]
+    assert [each.attributes["kymograph.object.name"] for each in of_objects] == ["a", "c"]
+    assert {names[each.parent.span_id] for each in of_objects} == {"SCAN batch"}
+    (rule, *_) = (each for each in spans if each.name == "RULE r")
+    assert names[rule.parent.span_id] == "POLICY p"
+    assert rule.attributes["kymograph.rule.result"] == "fail"
+
+
 def test_an_odd_report_is_written_again() -> None:
     """One whose summary is wrong, or that is not ours, though its results are right."""
     found = report("a", p="pass")
-    sound, odd = index.ReportIndex({"p"}), index.ReportIndex({"p"})
+    sound, odd = index.ReportIndex({"p"}, _judged), index.ReportIndex({"p"}, _judged)
     sound.add(found)
     odd.add({**found, "summary": {}})
     silent = {"p": findings.Found(None, 0)}
-    none = index.ReportIndex({"p"})
+    none = index.ReportIndex({"p"}, _judged)
     none.add(report("a", other="pass"))
-    assert none.says("uid-a", silent, lambda *_: True)
-    assert not sound.says("uid-a", silent, lambda *_: True)
-    assert not odd.says("uid-a", silent, lambda *_: True)
-    assert none.says("uid-without", silent, lambda *_: True)
+    assert none.says("uid-a", silent)
+    assert not sound.says("uid-a", silent)
+    assert not odd.says("uid-a", silent)
+    assert none.says("uid-without", silent)
+
+
+def _judged(_policy, _rule):
+    return "validate"
 
 
 def _exception(background=True):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.runtime import assemble, connecting, errors, settings
+from kymograph.runtime import assemble, connecting, errors, identity, settings
 
 COMMAND = [sys.executable, "-W", "error", "-m", "kymograph.cli.main", "run"]
 
@@ -125,7 +125,7 @@ def test_a_connection_that_cannot_be_used_is_a_setting(tmp_path) -> None:
 
 def test_what_the_process_knows_of_itself_is_on_all_it_emits() -> None:
     """As OpenTelemetry names it; nothing that is not known."""
-    facts = assemble._facts("ours", {"POD_NAME": "web-1", "POD_UID": "u", "NODE_NAME": "n"})
+    facts = identity.facts("ours", {"POD_NAME": "web-1", "POD_UID": "u", "NODE_NAME": "n"})
     assert facts == {
         "service.version": facts["service.version"],
         "service.namespace": "ours",
@@ -135,7 +135,7 @@ def test_what_the_process_knows_of_itself_is_on_all_it_emits() -> None:
         "k8s.pod.uid": "u",
         "k8s.node.name": "n",
     }
-    assert "k8s.pod.name" not in assemble._facts("ours", {})
+    assert "k8s.pod.name" not in identity.facts("ours", {})
 
 
 def test_kopf_is_imported_without_the_client_library_which_can_be_imported_later() -> None:

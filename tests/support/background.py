@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from fakes import objects, traced
+from kymograph.clients.kubernetes import resources
 from kymograph.controllers import policies, updaterequests
-from kymograph.controllers.background import controller
-from kymograph.engine import exceptions, needs
+from kymograph.controllers.background import controller, telling
+from kymograph.controllers.events import notes
+from kymograph.engine import exceptions, needs, results
+from kymograph.engine.policy import CompiledPolicy
 from support import writtenpolicies
 
 ACCOUNT = "system:serviceaccount:kymograph:kymograph"
@@ -43,6 +47,8 @@ class Work:
         cluster: The API server.
         store: The policies.
         background: The controller.
+        events: The Events made.
+        reported: What reports were to say: of which object and rule, and what.
         now: The time that the controller sees.
     """
 
@@ -52,18 +58,40 @@ class Work:
         self.store = policies.PolicyStore()
         self.store.complete.set()
         self.now = START
-        self.background = controller.Background(
-            self.cluster,
+        self._asked = itertools.count()
+        self.events: list[notes.Note] = []
+        self.reported: list[tuple[str, str, list[results.RuleResult]]] = []
+        self.background = self.process(self.cluster)
+
+    def process(self, client: controller.Cluster) -> controller.Background:
+        """The controller as a new process has it, calling the API server by a client."""
+        return controller.Background(
+            client,
             self.cluster,
             self.store,
             Answers(),
-            kept.telemetry,
+            self.kept.telemetry,
             SPACE,
             lambda: ACCOUNT,
             lambda: exceptions.NONE,
+            telling.Telling(self.events.append, self),
+            self.deletable,
             time.monotonic_ns,
             lambda: self.now,
         )
+
+    async def applied(
+        self, request: Mapping[str, Any], policy: CompiledPolicy, rule: str, told: Sequence[results.RuleResult]
+    ) -> None:
+        """See `telling.Reporting`."""
+        self.reported.append((request["name"], f"{policy.key}/{rule}", list(told)))
+
+    async def deletable(self) -> list[resources.Resource]:
+        """Everything may be deleted."""
+        return [
+            resources.Resource(each.group, each.version, each.plural, each.kind, namespaced=each.namespaced)
+            for each in objects.SERVED
+        ]
 
     @contextlib.asynccontextmanager
     async def leading(self) -> AsyncIterator[None]:
@@ -78,7 +106,14 @@ class Work:
             task.cancel()
             await asyncio.wait([task])
 
-    def enforce(self, *rules: dict[str, Any], name: str = "p", generation: int = 1, **spec: Any) -> None:
+    def enforce(
+        self,
+        *rules: dict[str, Any],
+        name: str = "p",
+        generation: int = 1,
+        metadata: dict[str, Any] | None = None,
+        **spec: Any,
+    ) -> None:
         """Have a policy."""
         document = writtenpolicies.policy(*rules, **spec)
         version = str(1000 + generation)
@@ -88,6 +123,7 @@ class Work:
             "resourceVersion": version,
             "generation": generation,
             "creationTimestamp": "2025-01-01T00:00:00Z",
+            **(metadata or {}),
         }
         self.store.put(document)
 
@@ -104,12 +140,13 @@ class Work:
         user: str = "jane",
         type_: str = updaterequests.GENERATE,
         traceparent: str = "",
+        policy: str = "p",
     ) -> str:
-        """Note, as admission does, that rule `r` of policy `p` was set off; gives the name of the UpdateRequest."""
+        """Note, as admission does, that rule `r` of a policy was set off; gives the name of the UpdateRequest."""
         kind = {"group": "", "version": "v1", "kind": trigger["kind"]}
         metadata = trigger["metadata"]
         request = {
-            "uid": f"request-{len(self.cluster.calls)}",
+            "uid": f"request-{next(self._asked)}",
             "kind": kind,
             "resource": {"group": "", "version": "v1", "resource": f"{trigger['kind'].lower()}s"},
             "name": metadata["name"],
@@ -120,8 +157,8 @@ class Work:
             "userInfo": {"username": user},
         }
         part = updaterequests.Part("r", updaterequests.trigger_of(request), deletes=False)
-        name = updaterequests.named(request["uid"], "p", "r")
-        document = updaterequests.document(name, type_, "p", part, request=request, traceparent=traceparent)
+        name = updaterequests.named(request["uid"], policy, "r")
+        document = updaterequests.document(name, type_, policy, part, request=request, traceparent=traceparent)
         document["metadata"]["namespace"] = SPACE
         await self.cluster.put("updaterequests", document)
         return name

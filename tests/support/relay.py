@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from typing import Self
+import threading
+from collections.abc import Coroutine, Iterator
+from typing import Any, Self
 
 
 class Relay:
@@ -44,6 +46,48 @@ class Relay:
         await asyncio.wait(both)
         self._pairs -= {writer, back}
         self._tasks -= set(both)
+
+
+class Line:
+    """A relay that serves on a thread of its own, for tests that are not asynchronous."""
+
+    def __init__(self, relay: Relay, loop: asyncio.AbstractEventLoop) -> None:
+        self._relay = relay
+        self._loop = loop
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._relay.port
+
+    def cut(self) -> None:
+        """See `Relay.cut`."""
+        self.run(self._relay.cut())
+
+    def restore(self) -> None:
+        """See `Relay.restore`."""
+        self.run(self._relay.restore())
+
+    def run(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Have it done on the thread."""
+        asyncio.run_coroutine_threadsafe(doing, self._loop).result(10)
+
+
+@contextlib.contextmanager
+def line(target: int) -> Iterator[Line]:
+    """Relay to a port of this machine while the body runs."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="relay")
+    thread.start()
+    made = Line(Relay(target), loop)
+    try:
+        made.restore()
+        yield made
+        made.cut()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from kymograph.clients.kubernetes import discovery, errors
-from kymograph.controllers.reports import confirmation, document, findings, kinds, permissions, queue, reported, writer
+from kymograph.controllers.reports import confirmation, findings, forms, kinds, permissions, queue, reported, writer
 from kymograph.engine import compile as compiler
 from kymograph.engine import evaluate
 from kymograph.telemetry.sampling import Decision
@@ -105,6 +105,7 @@ class FakeCluster:
     def __init__(self):
         self.objects = {}
         self.calls = []
+        self.merged = []
         self.trouble = {}
         self._versions = itertools.count(100)
 
@@ -118,7 +119,8 @@ class FakeCluster:
         self.trouble[verb, plural] = list(raised)
 
     def report(self, subject=POD):
-        return self.objects.get((document.resource_of(subject).plural, subject.namespace, subject.uid))
+        plural = forms.POLICY_REPORTS.resource(subject.namespace).plural
+        return self.objects.get((plural, subject.namespace, subject.uid))
 
     def verbs(self):
         return [call[:2] for call in self.calls]
@@ -141,9 +143,16 @@ class FakeCluster:
             raise errors.Conflict(409, "Conflict", "the object has been modified")
         return self._store(resource, namespace, document, uid=stored["metadata"]["uid"])
 
-    async def delete(self, resource, name, *, namespace="", uid=None, **_):
+    async def merge(self, resource, name, patch, *, namespace="", subresource=""):
+        await self._called("merge", resource, name)
+        self.merged.append((resource.plural, name, subresource, patch))
+
+    async def delete(self, resource, name, *, namespace="", uid=None, resource_version=None, **_):
         await self._called("delete", resource, name)
-        assert self._existing(resource, namespace, name)["metadata"]["uid"] == uid
+        metadata = self._existing(resource, namespace, name)["metadata"]
+        assert metadata["uid"] == uid
+        if resource_version not in (None, metadata.get("resourceVersion")):
+            raise errors.Conflict(409, "Conflict", "the object has been modified")
         del self.objects[resource.plural, namespace, name]
 
     async def pages(self, resource, *, namespace="", label_selector="", metadata_only=False):

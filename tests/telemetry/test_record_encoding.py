@@ -59,6 +59,8 @@ moves = st.one_of(
     st.tuples(st.just("begin"), st.integers(0, 5), subjects),
     st.tuples(st.just("end"), outcomes, details),
     st.tuples(st.just("short"), subjects, outcomes, details, st.sampled_from(["matched", "excluded", "error"])),
+    st.tuples(st.just("conditioned"), subjects, outcomes, details, st.sampled_from(["true", "error"]), details),
+    st.tuples(st.just("policy"), subjects, outcomes, st.lists(st.tuples(subjects, outcomes, details), max_size=3)),
     st.tuples(st.just("call"), valid, attributes, st.integers(0, 3)),
     st.tuples(st.just("answer"), st.integers(0, 3), attributes, anything),
 )
@@ -88,6 +90,13 @@ def describe(step, subject):
     return f"{step} {subject}", {"subject": subject, "lone": "\udfff", "number": step}
 
 
+def policy_in_short(subject, outcome, rules, now):
+    """The entry of a policy, whose rules take two nanoseconds each, the match of the first of them one."""
+    times = itertools.count(now, 2)
+    results = tuple((*rule, "Enforce", began, began + 2, {}, None) for rule, began in zip(rules, times, strict=False))
+    return subject, outcome, now, now + 1, now + 2 * len(rules) + 1, results
+
+
 @st.composite
 def records(draw):
     """Finished recorders: any moves, in which only what is open is ended; some steps and calls stay open."""
@@ -106,6 +115,11 @@ def records(draw):
         elif move == "short":
             subject, outcome, detail, match = given_
             record.extend([(subject, outcome, detail, now, now + 1, now + 2, match)])
+        elif move == "conditioned":
+            subject, outcome, detail, met, why = given_
+            record.extend([(subject, outcome, detail, now, now + 1, now + 3, "matched", now + 2, met, why)])
+        elif move == "policy":
+            record.extend([policy_in_short(*given_, now)])
         elif move == "call":
             name, described, around = given_
             calls.append(record.client_begin(name, described, now, calls[around] if around < len(calls) else 0))
@@ -141,6 +155,25 @@ def test_any_request_is_written_as_the_sdk_writes_its_spans(encoder, given_recor
         for link in span.links:
             link.ClearField("trace_state")  # which the SDK's encoder forgets
     assert ours == encode_spans([span for record in given_records for span in rendered(record)])
+
+
+def test_an_entry_in_short_is_read_as_the_steps_that_it_stands_for(new_recorder):
+    policy = policy_in_short("p", "fail", [("r", "pass", "fine"), ("s", "fail", "no")], 1_000)
+    short, whole = new_recorder(), new_recorder()
+    whole.decision = short.decision
+    rules = ("t", "skip", "", 1_010, 1_011, 1_012, "excluded"), ("u", "pass", "", 5, 6, 9, "matched", 8, "true", "met")
+    short.extend([policy, *rules])
+    for head, body, now in recorder.written_out(short.log):
+        if isinstance(head, str):
+            whole.end(head, body, now)
+        else:
+            whole.begin(head, body, now)
+    assert (len(short.log), len(whole.log)) == (3, 20)
+    assert short.span_count == whole.span_count == 11
+    steps, _ = nesting.read(short, 6_000, 1)
+    assert (steps, []) == nesting.read(whole, 6_000, 1)
+    matches = {subject: end - start for _, _, code, subject, _, _, start, end in steps if code == recorder.MATCH}
+    assert matches == {"r": 1, "s": 0, "t": 1, "u": 1}
 
 
 def finished(new_recorder, *steps):
@@ -223,9 +256,9 @@ def test_policies_that_no_recent_trace_used_are_let_go_of(monkeypatch):
 @given(st.integers(1, (1 << 64) - 1), st.integers(0, 50))
 def test_ids_of_steps_are_unlike_each_other_and_never_zero(first, count):
     record = recorder.Recorder(sampling.decide(ALWAYS, None, OneId()), 0, 0, OneId())
-    record.extend([("r", "pass", "", 1, 2, 3, "matched")] * count)
+    record.extend([("r", "pass", "", 1, 2, 3, "matched"), policy_in_short("p", "pass", [("r", "pass", "")], 1)] * count)
     steps, _ = nesting.read(record, 4, first)
     ids = [step[0] for step in steps]
-    assert len(set(ids)) == 2 * count
+    assert len(set(ids)) == 5 * count == record.span_count - 1
     assert all(0 < each < 1 << 64 for each in ids)
     assert len({each >> 32 for each in ids}) == len(ids), "the half that is shown in short"

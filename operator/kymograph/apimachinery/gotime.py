@@ -6,10 +6,10 @@ are read where a layout asks for them, but there is no zone database, as in Kyve
 Nothing here knows what time it is, and no other layout than RFC 3339 is written.
 """
 
-import dataclasses
 import functools
 import itertools
 import re
+from typing import NamedTuple
 
 from kymograph.apimachinery import calendar
 
@@ -37,17 +37,17 @@ _NAMES = {
     "Monday": _DAYS,
     "Mon": tuple(name[:3] for name in _DAYS),
 }
-_ELEMENT = re.compile(
-    r"January|Jan(?![a-z])|Monday|Mon(?![a-z])|MST|002|0[1-6]|15|1|_(?=2006)|2006|__2|_2|2|3|4|5|PM|pm"
-    r"|[Z-](?:070000|07:00:00|0700|07:00|07)|[.,](?:0+|9+)(?!\d)",
-    re.ASCII,
+# Patterns are texts: `re` compiles and keeps those that are used, and most processes read no time.
+_ELEMENT = (
+    r"(?a)January|Jan(?![a-z])|Monday|Mon(?![a-z])|MST|002|0[1-6]|15|1|_(?=2006)|2006|__2|_2|2|3|4|5|PM|pm"
+    r"|[Z-](?:070000|07:00:00|0700|07:00|07)|[.,](?:0+|9+)(?!\d)"
 )
 _OFFSETS = {
-    "07": re.compile(r"(.)(..)", re.DOTALL),
-    "0700": re.compile(r"(.)(..)(..)", re.DOTALL),
-    "07:00": re.compile(r"(.)(..):(..)", re.DOTALL),
-    "070000": re.compile(r"(.)(..)(..)(..)", re.DOTALL),
-    "07:00:00": re.compile(r"(.)(..):(..):(..)", re.DOTALL),
+    "07": r"(?s)(.)(..)",
+    "0700": r"(?s)(.)(..)(..)",
+    "07:00": r"(?s)(.)(..):(..)",
+    "070000": r"(?s)(.)(..)(..)(..)",
+    "07:00:00": r"(?s)(.)(..):(..):(..)",
 }
 _NUMBERS = {
     "1": ("month", 1, 12, False),
@@ -63,17 +63,15 @@ _NUMBERS = {
     "5": ("second", 0, 59, False),
     "05": ("second", 0, 59, True),
 }
-_FRACTION = re.compile(r"[.,]([0-9]+)")
-_TWO_DIGITS = re.compile(r"[0-9]{2}")
-_SHORT_YEAR = re.compile(r"[0-9]{2}|[+-][0-9]")
-_ONE_OR_TWO_DIGITS = re.compile(r"[0-9]{1,2}")
-_ZONE_NAME = re.compile(r"ChST|MeST|GMT(?:[+-](?:0*(?:1?[0-9]|2[0-3]))(?![0-9]))?|[+-]0*(?:1?[0-9]|2[0-3])(?![0-9])")
-_UPPER = re.compile(r"[A-Z]{0,6}")
+_FRACTION = r"[.,]([0-9]+)"
+_SHORT_YEAR = r"[0-9]{2}|[+-][0-9]"
+_ONE_OR_TWO_DIGITS = r"[0-9]{1,2}"
+_ZONE_NAME = r"ChST|MeST|GMT(?:[+-](?:0*(?:1?[0-9]|2[0-3]))(?![0-9]))?|[+-]0*(?:1?[0-9]|2[0-3])(?![0-9])"
+_UPPER = r"[A-Z]{0,6}"
 _SECOND = 1_000_000_000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """A point in time and the offset of the clock that showed it.
 
     Attributes:
@@ -125,13 +123,12 @@ def parse(layout: str, text: str) -> Moment:
 def _elements(layout: str) -> tuple[tuple[str, str], ...]:
     """A layout as pairs of literal text and the element after it; the last element is empty."""
     parts: list[tuple[str, str]] = []
-    start = at = 0
-    while (found := _ELEMENT.search(layout, at)) is not None:
-        at = found.end()
+    start = 0
+    for found in re.finditer(_ELEMENT, layout):
         if found[0] == "_":  # of `_2006`: a character like any other
             continue
         parts.append((layout[start : found.start()], found[0]))
-        start = at
+        start = found.end()
     parts.append((layout[start:], ""))
     return tuple(parts)
 
@@ -198,7 +195,7 @@ class _Reader:
             case "2006":
                 return self._long_year()
             case "06":
-                found, self._rest = _SHORT_YEAR.match(self._rest), self._rest[2:]
+                found, self._rest = re.match(_SHORT_YEAR, self._rest), self._rest[2:]
                 if found is not None:
                     year = int(found[0])
                     self._fields["year"] = year + (1900 if year >= 69 else 2000)
@@ -221,7 +218,7 @@ class _Reader:
         field, least, most, fixed = _NUMBERS[element]
         if element == "_2" and self._rest[:1] == " ":
             self._rest = self._rest[1:]
-        found = _ONE_OR_TWO_DIGITS.match(self._rest)
+        found = re.match(_ONE_OR_TWO_DIGITS, self._rest)
         if found is None or (fixed and len(found[0]) == 1):
             return False
         self._rest = self._rest[found.end() :]
@@ -252,15 +249,15 @@ class _Reader:
 
     def _extra_fraction(self) -> bool:
         """A fraction of a second that the layout does not mention is read after the seconds."""
-        found = _FRACTION.match(self._rest)
+        found = re.match(_FRACTION, self._rest)
         if found is not None:
             self._nanoseconds(found)
         return True
 
     def _fraction(self, element: str) -> bool:
-        found = _FRACTION.match(self._rest)
+        found = re.match(_FRACTION, self._rest)
         if element[1] == "0":
-            found = re.compile(rf"[.,]([0-9]{{{len(element) - 1}}})").match(self._rest)
+            found = re.match(rf"[.,]([0-9]{{{len(element) - 1}}})", self._rest)
             if found is None:
                 return False
         if found is not None:
@@ -275,11 +272,11 @@ class _Reader:
         if element[0] == "Z" and self._rest[:1] == "Z":
             self._zone, self._rest = 0, self._rest[1:]
             return True
-        found = _OFFSETS[element[1:]].match(self._rest)
+        found = re.match(_OFFSETS[element[1:]], self._rest)
         if found is None:
             return False
         sign, *parts = found.groups()
-        digits = [int(part) for part in itertools.takewhile(_TWO_DIGITS.fullmatch, parts)]
+        digits = [int(part) for part in itertools.takewhile(_is_two_digits, parts)]
         hours, minutes, seconds = (*digits, 0, 0, 0)[:3]
         for value, most, what in ((seconds, 60, "second"), (minutes, 60, "minute"), (hours, 24, "hour")):
             if value > most:
@@ -291,7 +288,7 @@ class _Reader:
         return True
 
     def _zone_name(self) -> bool:
-        found = _ZONE_NAME.match(self._rest)
+        found = re.match(_ZONE_NAME, self._rest)
         if self._rest[:3] == "UTC":
             self._rest, self._zone = self._rest[3:], 0
             return True
@@ -300,7 +297,7 @@ class _Reader:
         if found is not None:
             name = found[0]
         else:
-            upper = _UPPER.match(self._rest)
+            upper = re.match(_UPPER, self._rest)
             letters = upper[0] if upper is not None else ""
             if len(letters) not in (3, 4, 5) or (len(letters) > 3 and letters[-1] != "T" and letters != "WITA"):
                 return False
@@ -349,3 +346,7 @@ def _quote(text: str) -> str:
         else:
             shown.extend(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
     return f'"{"".join(shown)}"'
+
+
+def _is_two_digits(text: str) -> bool:
+    return len(text) == 2 and text.isascii() and text.isdecimal()

@@ -4,9 +4,9 @@ A reference without a registry gets the default one, and one with neither tag no
 runtimes and Kyverno's `images` variables have it. Nothing is resolved: whether the image exists is not asked.
 """
 
-import dataclasses
 import functools
 import re
+from typing import NamedTuple
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
@@ -19,11 +19,11 @@ _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
-_REFERENCE = re.compile(
+_REFERENCE = (  # a text: `re` compiles and keeps it when the first reference is read
     rf"(?:(?P<registry>{_DOMAIN})/)?(?P<path>{_PATH})(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
 )
 _HEX_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
-_LOWER_HEX = re.compile(r"[0-9a-f]+")
+_LOWER_HEX = r"[0-9a-f]+"
 _LONGEST = 4096
 _REMEMBERED = 1024
 
@@ -32,8 +32,7 @@ class ReferenceInvalid(ValueError):
     """A text is no reference of an image."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A parsed reference.
 
     Attributes:
@@ -72,7 +71,7 @@ def parse(text: str) -> Image:
         ReferenceInvalid: It does not follow the grammar, in the words of the distribution project.
     """
     full = _with_registry(text)
-    match = _REFERENCE.fullmatch(full) if len(full) <= _LONGEST else None
+    match = re.fullmatch(_REFERENCE, full) if len(full) <= _LONGEST else None
     if match is None:
         raise ReferenceInvalid(_refusal(full, _why(text, full)))
     registry, path, tag, digest = match["registry"] or "", match["path"], match["tag"] or "", match["digest"] or ""
@@ -98,12 +97,12 @@ def _check(digest: str, full: str) -> None:
         raise ReferenceInvalid(_refusal(full, "unsupported digest algorithm"))
     if len(digits) != _HEX_DIGITS[algorithm]:
         raise ReferenceInvalid(_refusal(full, "invalid checksum digest length"))
-    if _LOWER_HEX.fullmatch(digits) is None:
+    if re.fullmatch(_LOWER_HEX, digits) is None:
         raise ReferenceInvalid(_refusal(full, "invalid checksum digest format"))
 
 
 def _why(text: str, full: str) -> str:
-    if text and len(full) <= _LONGEST and _REFERENCE.fullmatch(full.lower()) is not None:
+    if text and len(full) <= _LONGEST and re.fullmatch(_REFERENCE, full.lower()) is not None:
         return "repository name must be lowercase"
     return "invalid reference format"
 

@@ -14,10 +14,10 @@ from typing import TypeAlias
 
 _NUMERIC = r"(?:0|[1-9]\d{0,19})"
 _IDENTIFIER = rf"(?:{_NUMERIC}|\d*[A-Za-z-][0-9A-Za-z-]*)"
-_TEXT = re.compile(
-    rf"({_NUMERIC})\.({_NUMERIC})\.({_NUMERIC})"
-    rf"(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?",
-    re.ASCII,
+# Patterns are texts: `re` compiles and keeps those that are used, and most processes read no version.
+_TEXT = (
+    rf"(?a)({_NUMERIC})\.({_NUMERIC})\.({_NUMERIC})"
+    rf"(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
 _LONGEST = 256
 
@@ -53,7 +53,7 @@ def parse(text: str) -> Version:
 
 def find(text: str) -> Version | None:
     """Read a version where one may stand; None for any other text."""
-    parts = _TEXT.fullmatch(text) if len(text) <= _LONGEST else None
+    parts = re.fullmatch(_TEXT, text) if len(text) <= _LONGEST else None
     if parts is None:
         return None
     major, minor, patch, pre = parts.groups()
@@ -91,7 +91,7 @@ _WILDCARDS = {  # comparator: (comparators of the version with zeros for x, comp
     ">=": (">=", ""),
     "<": ("<", ""),
 }
-_PART = re.compile(r"\s*(\D*)(\d.*)", re.DOTALL)
+_PART = r"(?s)\s*(\D*)(\d.*)"
 _NUMBERS = ("major", "minor", "patch")
 
 
@@ -147,7 +147,7 @@ def _split(text: str) -> list[str]:
 
 
 def _comparator_and_version(part: str) -> tuple[str, str]:
-    found = _PART.fullmatch(part)
+    found = re.fullmatch(_PART, part)
     if found is None:
         raise ValueError(f"Could not get version from string: {_quote(part)}")
     return found[1].strip(), found[2]

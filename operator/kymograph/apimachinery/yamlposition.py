@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # what scalars mean is of no interest here
 
 
 def line_of(text: str, path: str) -> int:

@@ -8,11 +8,10 @@ Refused, where Kubernetes is silent: a second document after `...` in the same p
 fields are worked out only when somebody asks for one.
 """
 
-import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import yaml
@@ -45,8 +44,7 @@ class YAMLInvalid(ValueError):
         return type(self), (self.file, self.line, self.column, self.reason)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """One value of a file and where it stands.
 
     Attributes:
@@ -60,7 +58,7 @@ class Loaded:
     value: Any
     file: str
     line: int
-    text: str = dataclasses.field(repr=False)
+    text: str
     within: str = ""
 
     def line_of(self, path: str = "") -> int:
@@ -172,7 +170,7 @@ def flatten(loaded: Loaded) -> Iterator[Loaded]:
     Items of a typed list take the kind and version that its own imply, as API servers leave them out.
     """
     for within, value in objects(loaded.value, loaded.within):
-        yield dataclasses.replace(loaded, value=value, within=within)
+        yield loaded._replace(value=value, within=within)
 
 
 def objects(value: Any, within: str = "") -> Iterator[tuple[str, Any]]:
@@ -189,6 +187,8 @@ def objects(value: Any, within: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_empty(part: str) -> bool:
+    if part.lstrip()[:1] not in {"", "#"}:
+        return False
     return all(not line or line.startswith("#") for line in map(str.strip, part.splitlines()))
 
 

@@ -19,6 +19,7 @@ from kymograph.apimachinery import duration
 from kymograph.cli import sources
 from kymograph.cli.cleaning import cluster, found
 from kymograph.cli.offline import answers, errors, files
+from kymograph.controllers.cleanup import spared
 from kymograph.engine import cleanup
 from kymograph.engine import errors as engine_errors
 
@@ -52,6 +53,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAMESPACE",
         help="where the operator is, which deletes nothing of its own (default: kymograph)",
     )
+    preview.add_argument(
+        "--config-map",
+        default="kyverno",
+        metavar="NAME",
+        help="the ConfigMap of that namespace whose resourceFilters policies heed (default: kyverno)",
+    )
+    preview.add_argument(
+        "--protect-managed-resources",
+        "--protectManagedResources",
+        action="store_true",
+        help="the operator is run with this flag, and leaves alone what Kyverno manages",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,9 +94,11 @@ def _of_files(options: argparse.Namespace) -> int:
 async def _of_cluster(options: argparse.Namespace, policies: list[cleanup.CleanupPolicy] | None) -> int:
     status = 0
     async with cluster.Cluster(options.kubeconfig, options.context) as live:
+        filters = await live.filters(options.operator_namespace, options.config_map)
+        spare = spared.Spared(options.operator_namespace, options.protect_managed_resources, lambda: filters)
         for policy in policies or [_compiled(await live.named(options.policy), None)]:
             stored = await live.stored(policy)
-            status |= _report(policy, await live.look(policy, options.operator_namespace), stored)
+            status |= _report(policy, await live.look(policy, spare), stored)
     return status
 
 
@@ -107,7 +122,8 @@ def _compiled(document: Mapping[str, Any], read: files.Document | None) -> clean
     try:
         return cleanup.compile(document)
     except engine_errors.PolicyInvalid as invalid:
-        name = (document.get("metadata") or {}).get("name") or ""
+        metadata = document.get("metadata")
+        name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
         raise errors.InputInvalid(
             tuple(
                 read.problem(each.path, each.reason)

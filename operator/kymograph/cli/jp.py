@@ -8,17 +8,16 @@ import argparse
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
 
 from kymograph.apimachinery import yamls
-from kymograph.cli.offline import answers, errors
+from kymograph.cli.offline import errors, expressions
 from kymograph.engine import budget as budgets
 from kymograph.engine import errors as engine_errors
-from kymograph.engine import jmespath, needs
+from kymograph.engine import jmespath, values
 from kymograph.engine.jmespath import functions, grammar
 
 
@@ -72,10 +71,9 @@ def _query(options: argparse.Namespace) -> int:
     if options.input is None:
         sys.stderr.write("Reading from terminal input.\nEnter input object and hit Ctrl+D.\n")
     data = _input(options.input or "-")
-    style = 0 if options.compact else orjson.OPT_INDENT_2
     for expression in compiled:
-        found = _evaluated(expression, data)
-        text = found if options.unquoted and isinstance(found, str) else _json(found, style)
+        found = expressions.search(expression, data)
+        text = found if options.unquoted and isinstance(found, str) else _json(found, compact=options.compact)
         sys.stdout.write(f"# {expression.text}\n{text}\n")
     return 0
 
@@ -102,21 +100,10 @@ def _functions(options: argparse.Namespace) -> int:
     return 1 if unknown else 0
 
 
-def _evaluated(expression: jmespath.Expression, data: Any) -> Any:
-    world = answers.Answers(now=time.time_ns(), seed=os.urandom(32))
-    facts = needs.Facts()
-    while True:
-        try:
-            return expression.search(data, budgets.Budget(facts=facts))
-        except needs.Needed as lacking:
-            world.tell(lacking.need, facts)
-
-
-def _json(value: Any, style: int) -> str:
-    try:
-        return orjson.dumps(value, option=style).decode()
-    except orjson.JSONEncodeError as error:
-        raise engine_errors.EvaluationError(f"the result is no JSON: {error}") from error
+def _json(value: Any, *, compact: bool) -> str:
+    """A result as JSON, with sorted keys and whole numbers without a fraction."""
+    plain = orjson.loads(values.to_json(value, budgets.Budget()))
+    return orjson.dumps(plain, option=0 if compact else orjson.OPT_INDENT_2).decode()
 
 
 def _tree(node: Any, indent: str) -> Iterator[str]:

@@ -5,7 +5,9 @@ all of it; 1 if something has no counterpart; 2 if the files, or the command lin
 """
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -32,8 +34,7 @@ def run(options: argparse.Namespace) -> int:
     left_out: list[str] = []
     to_do: list[str] = []
     try:
-        values, metrics = _read(options.values, options.configmap)
-        document = kyvernovalues.translate(values, metrics, _noting(left_out), _noting(to_do))
+        document = _read(options, left_out, to_do)
     except (errors.OfflineError, kyvernometrics.Unreadable, telemetry_errors.TelemetryError) as error:
         sys.stderr.write(f"kymograph: {error}\n")
         return 2
@@ -43,11 +44,32 @@ def run(options: argparse.Namespace) -> int:
     return 1 if left_out else 0
 
 
-def _read(values: str | None, config_map: str | None) -> tuple[dict[str, Any], kyvernometrics.Wanted | None]:
-    if values is None and config_map is None:
+def _read(options: argparse.Namespace, left_out: list[str], to_do: list[str]) -> dict[str, Any]:
+    if options.values is None and options.configmap is None:
         raise kyvernometrics.Unreadable("give --values, --configmap or both")
-    metrics = None if config_map is None else kyvernometrics.of_config_map(_document(config_map))
-    return {} if values is None else _document(values), metrics
+    metrics = None
+    if options.configmap is not None:
+        with _about(options.configmap) as config_map:
+            metrics = kyvernometrics.of_config_map(config_map)
+    if options.values is None:
+        return kyvernovalues.translate({}, metrics, _noting(left_out), _noting(to_do))
+    with _about(options.values) as values:
+        return kyvernovalues.translate(values, metrics, _noting(left_out), _noting(to_do))
+
+
+@contextlib.contextmanager
+def _about(argument: str) -> Iterator[dict[str, Any]]:
+    """The one document of a file; what is said of its fields meanwhile is said with their places."""
+    documents = list(sources.documents(argument))
+    if len(documents) != 1 or not isinstance(documents[0].value, dict):
+        raise errors.InputInvalid((errors.InputProblem(argument, 0, "", "must hold one document, a map"),))
+    (document,) = documents
+    try:
+        yield document.value
+    except kyvernometrics.Unreadable as error:
+        field, colon, reason = str(error).partition(": ")
+        problem = document.problem(field, reason) if colon else document.problem("", field)
+        raise errors.InputInvalid((problem,)) from error
 
 
 def _noting(notes: list[str]) -> kyvernometrics.Note:
@@ -57,10 +79,3 @@ def _noting(notes: list[str]) -> kyvernometrics.Note:
             notes.append(line)
 
     return note
-
-
-def _document(argument: str) -> dict[str, Any]:
-    documents = list(sources.documents(argument))
-    if len(documents) != 1 or not isinstance(documents[0].value, dict):
-        raise kyvernometrics.Unreadable(f"{argument}: must hold one document, a map")
-    return documents[0].value

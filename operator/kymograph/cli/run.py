@@ -13,6 +13,7 @@ from typing import Any
 
 from kymograph.apimachinery import duration
 from kymograph.cli import telemetryflags
+from kymograph.model import policyreport
 from kymograph.runtime import errors, kopfimport, settings
 
 COLLECT = (50_000, 20, 50)
@@ -77,23 +78,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="how long to serve on after readiness fails, for the Service to notice (default: %(default)s)",
     )
     _configure_policies(parser, defaults)
-    parser.add_argument(
-        "--background-scan-interval",
-        "--backgroundScanInterval",
-        type=_interval,
-        default=defaults.background_scan_interval,
-        metavar="DURATION",
-        help="how often all existing objects are scanned, beside what has changed: 30m, 1h (default: 1h)",
-    )
-    parser.add_argument(
-        "--omit-events",
-        "--omitEvents",
-        type=_reasons,
-        default=defaults.omit_events,
-        metavar="LIST",
-        help="the reasons of Events that are not made, comma-separated, empty for none"
-        f" (default: {','.join(sorted(defaults.omit_events))})",
-    )
+    _configure_webhooks(parser, defaults)
+    _configure_reports(parser, defaults)
     parser.add_argument(
         "--log-format",
         "--loggingFormat",
@@ -151,6 +137,109 @@ def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Sett
         metavar="BYTES",
         help="the most that an answer to a policy's call may have (default: %(default)s)",
     )
+    parser.add_argument(
+        "--protect-managed-resources",
+        "--protectManagedResources",
+        type=_boolean,
+        default=defaults.protect_managed_resources,
+        metavar="true|false",
+        help="whether what is labelled as managed by Kyverno is changed and deleted by the operator alone"
+        " (default: false)",
+    )
+
+
+def _configure_webhooks(parser: argparse.ArgumentParser, defaults: settings.Settings) -> None:
+    """Declare the flags about webhook configurations."""
+    parser.add_argument(
+        "--config-map",
+        metavar="NAME",
+        default=os.environ.get("INIT_CONFIG") or defaults.config_map,
+        help="the ConfigMap that says what policies are not for (default: $INIT_CONFIG, else %(default)s)",
+    )
+    parser.add_argument(
+        "--webhook-names",
+        choices=("kymograph", "kyverno"),
+        default=defaults.webhook_names,
+        help="whose names webhook configurations have, for tools that look for Kyverno's (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--force-failure-policy-ignore",
+        "--forceFailurePolicyIgnore",
+        type=_boolean,
+        default=defaults.force_failure_policy_ignore,
+        metavar="true|false",
+        help="whether every policy counts as one with failurePolicy: Ignore (default: false)",
+    )
+    parser.add_argument(
+        "--exclude-bootstrap-resources",
+        "--excludeBootstrapResources",
+        type=_boolean,
+        default=defaults.exclude_bootstrap_resources,
+        metavar="true|false",
+        help="whether webhooks that fail closed leave out Nodes and CertificateSigningRequests (default: false)",
+    )
+
+
+def _configure_reports(parser: argparse.ArgumentParser, defaults: settings.Settings) -> None:
+    """Declare the flags about reports and Events; Kyverno's names do as well."""
+    parser.add_argument(
+        "--background-scan",
+        "--backgroundScan",
+        type=_boolean,
+        default=defaults.background_scan,
+        metavar="true|false",
+        help="whether existing objects are scanned (default: true)",
+    )
+    parser.add_argument(
+        "--background-scan-interval",
+        "--backgroundScanInterval",
+        type=_interval,
+        default=defaults.background_scan_interval,
+        metavar="DURATION",
+        help="how often all existing objects are scanned, beside what has changed: 30m, 1h (default: 1h)",
+    )
+    parser.add_argument(
+        "--skip-resource-filters",
+        "--skipResourceFilters",
+        type=_boolean,
+        default=defaults.skip_resource_filters,
+        metavar="true|false",
+        help="whether scans look at objects that resourceFilters keep from webhooks (default: true)",
+    )
+    parser.add_argument(
+        "--admission-reports",
+        "--admissionReports",
+        type=_boolean,
+        default=defaults.admission_reports,
+        metavar="true|false",
+        help="whether what reviews found gets into reports (default: true)",
+    )
+    parser.add_argument(
+        "--allowed-results",
+        "--allowedResults",
+        type=_results,
+        default=defaults.allowed_results,
+        metavar="LIST",
+        help=f"the results that get into reports, comma-separated (default: {','.join(policyreport.RESULTS)})",
+    )
+    parser.add_argument(
+        "--openreports-enabled",
+        "--openreportsEnabled",
+        type=_boolean,
+        default=defaults.openreports,
+        metavar="true|false",
+        help="whether reports are those of openreports.io/v1alpha1, whose definitions have to be installed"
+        " (default: false)",
+    )
+    parser.add_argument(
+        "--omit-events",
+        "--omitEvents",
+        type=_reasons,
+        default=defaults.omit_events,
+        metavar="LIST",
+        help="the reasons of Events that are not made, comma-separated, empty for none"
+        f" (default: {','.join(sorted(defaults.omit_events))})",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -172,8 +261,18 @@ def run(options: argparse.Namespace) -> int:
         service_call_token_file=options.service_call_token_file,
         service_call_token_namespaces=options.service_call_token_namespaces,
         max_api_call_response_length=options.max_api_call_response_length,
+        background_scan=options.background_scan,
         background_scan_interval=options.background_scan_interval,
+        skip_resource_filters=options.skip_resource_filters,
+        admission_reports=options.admission_reports,
+        allowed_results=options.allowed_results,
+        openreports=options.openreports_enabled,
         omit_events=options.omit_events,
+        config_map=options.config_map,
+        webhook_names=options.webhook_names,
+        force_failure_policy_ignore=options.force_failure_policy_ignore,
+        exclude_bootstrap_resources=options.exclude_bootstrap_resources,
+        protect_managed_resources=options.protect_managed_resources,
         log_format=options.log_format,
         log_level=options.log_level or telemetryflags.log_level(options, settings.Settings().log_level),
         metrics_host=options.metricsHost or None,
@@ -255,6 +354,14 @@ def _reasons(text: str) -> frozenset[str]:
     unknown = chosen - set(known)
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {','.join(known)}")
+    return chosen
+
+
+def _results(text: str) -> frozenset[str]:
+    chosen = _names(text)
+    unknown = chosen.difference(policyreport.RESULTS)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {','.join(policyreport.RESULTS)}")
     return chosen
 
 

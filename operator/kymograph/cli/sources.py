@@ -7,9 +7,7 @@ dot. A repository is cloned by the user's own `git`, with the user's own credent
 import glob
 import pathlib
 import re
-import subprocess
 import sys
-import tempfile
 import urllib.parse
 from collections.abc import Iterable, Iterator
 
@@ -72,6 +70,23 @@ def is_url(argument: str) -> bool:
     return _URL.match(argument) is not None
 
 
+def repository(argument: str, branch: str) -> "Repository | None":
+    """The repository that an argument names by its URL, or by the folder of a checkout with a branch to read of it.
+
+    Args:
+        argument: Any argument.
+        branch: The branch that was asked for; empty for none.
+
+    Returns:
+        The repository, not yet cloned; None where the argument names files.
+    """
+    if is_url(argument):
+        return Repository(argument, branch)
+    if branch and (pathlib.Path(argument) / ".git").exists():
+        return Repository(pathlib.Path(argument).resolve().as_uri(), branch)
+    return None
+
+
 class Repository:
     """A clone of a git repository, for as long as the context lasts.
 
@@ -86,9 +101,13 @@ class Repository:
 
     def __init__(self, url: str, branch: str = "") -> None:
         self._url, self._branch, self._folder = _parts(url, branch)
+        import tempfile  # noqa: PLC0415 - for repositories only
+
         self._clone = tempfile.TemporaryDirectory(prefix="kymograph-git-")
 
     def __enter__(self) -> pathlib.Path:
+        import subprocess  # noqa: PLC0415 - for repositories only
+
         command = ["git", "clone", "--quiet", "--depth", "1"]
         command += ["--branch", self._branch] if self._branch else []
         try:

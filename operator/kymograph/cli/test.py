@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kymograph.cli.offline import errors
 from kymograph.cli.testing import discovery, rows, running, selection
@@ -23,10 +23,16 @@ _COLLECT_EVERY = 100_000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a folder with tests below it, or the file of a test")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a folder with tests below it, the file of a test, or the URL of a git repository",
+    )
     parser.add_argument(
         "-f", "--file-name", default=_FILE_NAME, help="the name that files of tests have (default: %(default)s)"
     )
+    parser.add_argument("-b", "--git-branch", default="", help="the branch of repositories that hold tests")
     parser.add_argument(
         "-t",
         "--test-case-selector",
@@ -48,6 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--remove-color", action="store_true", help="write no colours, on a terminal too")
     parser.add_argument("--registry", action="store_true", help="allow image registries to be asked")
     parser.add_argument(
+        "--warnings-as-errors",
+        action="store_true",
+        help="do not run tests whose policies are written in a deprecated way",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="fail what no rule looked at, and entries about resources that are absent"
     )
     parser.add_argument("--trace", action="store_true", help="show how a policy was evaluated where a row failed")
@@ -61,29 +72,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the tests and write what came out; returns the exit status."""
-    with _rare_collections():
-        return _run(options)
+    with _rare_collections(), contextlib.ExitStack() as clones:
+        try:
+            return _run(options, clones)
+        except errors.OfflineError as error:
+            sys.stderr.write(f"Error: {error}\n")
+            return 1
+        except KeyboardInterrupt:
+            return 130
 
 
-def _run(options: argparse.Namespace) -> int:
-    try:
-        paths = discovery.find(options.paths, options.file_name)
-    except errors.InputInvalid as invalid:
-        sys.stderr.write(f"Error: {invalid}\n")
-        return 1
+def _run(options: argparse.Namespace, clones: contextlib.ExitStack) -> int:
+    roots, names = discovery.checkouts(options.paths, options.git_branch, clones)
+    paths = discovery.find(roots, options.file_name)
     if not paths:
         sys.stderr.write("No test yamls available\n")
         if options.require_tests:
             sys.stderr.write("Error: no tests found\n")
         return 1 if options.require_tests else 0
     chosen = running.Options(
-        options.test_case_selector, options.strict, options.trace, time.time_ns(), options.registry
+        options.test_case_selector,
+        options.strict,
+        options.trace,
+        time.time_ns(),
+        options.registry,
+        options.warnings_as_errors,
+        names,
     )
     reports = running.run(paths, chosen, options.jobs or _cpus())
-    try:
-        return _write(_with_progress(reports, len(paths)), options)
-    except KeyboardInterrupt:
-        return 130
+    return _write(_with_progress(reports, len(paths)), options, [names.get(root, root) for root in roots])
 
 
 @contextlib.contextmanager
@@ -98,7 +115,7 @@ def _rare_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _write(reports: Iterable[rows.Report], options: argparse.Namespace) -> int:
+def _write(reports: Iterable[rows.Report], options: argparse.Namespace, roots: Sequence[str]) -> int:
     """Write reports as they come, and what they add up to."""
     seen = []
     as_table = options.output_format == "table"
@@ -114,7 +131,7 @@ def _write(reports: Iterable[rows.Report], options: argparse.Namespace) -> int:
         write: Callable[..., str] = formats.FORMATS[options.output_format]
         sys.stdout.write(write(kept, detailed=options.detailed_results) + "\n")
     if options.summary:
-        aside.write(f"\n{summary.render(seen, options.summary, options.paths)}\n")
+        aside.write(f"\n{summary.render(seen, options.summary, roots)}\n")
     aside.write(f"\n{summary.line(seen, fail_only=options.fail_only)}\n\n")
     if as_table and options.fail_only and failed:
         aside.write("Aggregated Failed Test Cases : \n")

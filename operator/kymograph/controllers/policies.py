@@ -72,12 +72,16 @@ class Held:
 class PolicyStore:
     """All policies of the cluster, compiled.
 
+    Args:
+        ignores_failures: Every policy counts as one with `failurePolicy: Ignore`, whatever it says.
+
     Attributes:
         policies: The immutable set that reviews are judged by; replaced as a whole on every change.
         complete: Set once all policies of the cluster have been listed and compiled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ignores_failures: bool = False) -> None:
+        self._ignores_failures = ignores_failures
         self.policies = policyset.PolicySet()
         self._held: dict[Key, Held] = {}
         self._gone: dict[str, None] = {}
@@ -113,6 +117,8 @@ class PolicyStore:
             self._held[key] = dataclasses.replace(before, version=version, document=document)
             return
         held = _compile(key, uid, generation, version, document)
+        if self._ignores_failures and held.compiled is not None:
+            held = dataclasses.replace(held, compiled=dataclasses.replace(held.compiled, failure_policy="Ignore"))
         self._held[key] = held
         if held.compiled is not None:
             self.policies = self.policies.replace(held.compiled)

@@ -27,6 +27,9 @@ UNCHANGED = "kymograph.dev/unchanged"
 KINDS = "kymograph.dev/downstream-kinds"
 """Annotation: kinds (`v1/ConfigMap,...`) of which everything is to be deleted that a rule generated which is gone."""
 
+MARKED = "kymograph.dev/only-marked"
+"""Annotation, with the one above: only what says that it goes with its rule; the rule's text is not known any more."""
+
 _DIGITS = 40
 """Hexadecimal digits of a name: 160 bits of SHA-256."""
 
@@ -87,6 +90,7 @@ class UpdateRequest:
         request: The AdmissionRequest without its object; None where no request asked for the work.
         unchanged: The request does not change its object.
         kinds: API version and kind of what is to be deleted because the rule is gone; empty otherwise.
+        marked: Of those only what is marked to go with its rule.
         traceparent: The trace of the request; empty for none.
         state: `Pending` (also where nothing is said yet), `Completed`, `Failed` or `Skip`.
         retries: How often it has failed so far.
@@ -102,6 +106,7 @@ class UpdateRequest:
     request: Mapping[str, Any] | None
     unchanged: bool
     kinds: tuple[tuple[str, str], ...]
+    marked: bool
     traceparent: str
     state: str
     retries: int
@@ -134,6 +139,7 @@ def read(document: Mapping[str, Any]) -> UpdateRequest:
         request=info.get("admissionRequest") or None,
         unchanged=UNCHANGED in annotations,
         kinds=tuple(_split(each) for each in (annotations.get(KINDS) or "").split(",") if each),
+        marked=MARKED in annotations,
         traceparent=annotations.get(TRACEPARENT) or "",
         state=status.get("state") or PENDING,
         retries=int(status.get("retryCount") or 0),
@@ -154,6 +160,7 @@ def document(
     request: Mapping[str, Any] | None = None,
     traceparent: str = "",
     kinds: Iterable[tuple[str, str]] = (),
+    marked: bool = False,
 ) -> dict[str, Any]:
     """An UpdateRequest to be created.
 
@@ -165,6 +172,7 @@ def document(
         request: The AdmissionRequest that asks for the work; None where none does.
         traceparent: The trace of that.
         kinds: See `UpdateRequest.kinds`.
+        marked: See `UpdateRequest.marked`.
     """
     annotations = {TRACEPARENT: traceparent} if traceparent else {}
     if request is not None and _changes_nothing(request):
@@ -172,6 +180,8 @@ def document(
     listed = ",".join(f"{api_version}/{kind}" for api_version, kind in kinds)
     if listed:
         annotations[KINDS] = listed
+    if marked:
+        annotations[MARKED] = "true"
     _, _, policy_name = policy.rpartition("/")
     label = "generate.kyverno.io/policy-name" if type_ == GENERATE else "mutate.updaterequest.kyverno.io/policy-name"
     spec: dict[str, Any] = {

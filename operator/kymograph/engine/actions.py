@@ -4,9 +4,8 @@ The first of these that says something decides: the rule's overrides for the nam
 policy's overrides, the policy's action. The old lower-case spellings mean the same.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from kymograph.apimachinery import labels, wildcard
 from kymograph.engine import fields
@@ -19,8 +18,7 @@ SPELLINGS = ("Audit", "Enforce", "audit", "enforce")
 Resolver: TypeAlias = Callable[[Target], str]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Override:
+class Override(NamedTuple):
     """Another action for some namespaces.
 
     Attributes:
@@ -34,8 +32,7 @@ class Override:
     needs_namespace_labels: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """What a policy or a rule says about its action.
 
     Attributes:

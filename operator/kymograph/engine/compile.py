@@ -4,7 +4,8 @@ Reads the policy's own fields, has its rules compiled as written and as rewritte
 refuses by name whatever is not implemented.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kymograph.apimachinery import gvk
@@ -17,6 +18,10 @@ VERSIONS = ("v1", "v2beta1")
 KINDS = ("ClusterPolicy", "Policy")
 
 _LONGEST_NAME = 63  # the policy's name becomes a label value
+_MOST_CONDITIONS = 64  # of one webhook, as API servers count
+_CONDITION_NAME = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+)
 _TIMEOUT_REASON = "the timeout value must be between 1 and 30 seconds"
 _SPEC = (
     "rules",
@@ -43,11 +48,13 @@ class _Rewritten(NamedTuple):
     document: Mapping[str, Any]
 
 
-def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
+def compile_policy(document: Mapping[str, Any], *, admits_signed: bool = False) -> policy.CompiledPolicy:
     """Compile a policy.
 
     Args:
         document: The object, `kyverno.io/v1` or `v2beta1`, ClusterPolicy or Policy; it is not changed.
+        admits_signed: Rules that demand signatures of images are compiled, and end in an error for each image that they
+            would have to check. For command lines, which show that; a cluster must not take what it cannot enforce.
 
     Raises:
         PolicyInvalid: With all problems that were found.
@@ -83,14 +90,16 @@ def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
             "validationFailureActionOverrides",
             "Use of validationFailureActionOverrides is supported only with ClusterPolicy",
         )
-    failure_policy, timeout = _webhook(spec, problems)
+    failure_policy, timeout, match_conditions = _webhook(spec, problems)
     annotations = metadata["annotations"]
     if annotations.get(controllers.ANNOTATION) == "all":
         problems.add(
             f"metadata.annotations[{controllers.ANNOTATION}]",
             "Autogen annotation does not support 'all' anymore, remove the annotation or set it to a valid value",
         )
-    reader = reading.Reader(declared, problems, policy=metadata["key"], namespace=metadata["namespace"])
+    reader = reading.Reader(
+        declared, problems, policy=metadata["key"], namespace=metadata["namespace"], admits_signed=admits_signed
+    )
     written = _written_rules(spec, reader, problems)
     validation.check(document, problems)
     problems.raise_if_any()
@@ -121,14 +130,16 @@ def compile_policy(document: Mapping[str, Any]) -> policy.CompiledPolicy:
         or any(rule.match.needs_namespace_labels for rule in every_rule),
         needs_roles=any(rule.needs_roles for rule in every_rule),
         rules=every_rule,
-        validate=_table("validate", written_rules, rewritten),
-        mutate=_table("mutate", written_rules, rewritten),
-        generate=_table("generate", written_rules, rewritten),
+        validate=_table(_judges, written_rules, rewritten),
+        mutate=_table(_is_of("mutate"), written_rules, rewritten),
+        generate=_table(_is_of("generate"), written_rules, rewritten),
+        verify=_table(_is_of("imageVerify"), written_rules, rewritten),
         mutates_existing=mutates_existing,
         generates_existing=generates_existing,
         server_side_apply=server_side_apply,
         document=document,
         rewritten=tuple(each.document for each in rewritten),
+        match_conditions=match_conditions,
         **metadata,
     )
 
@@ -159,14 +170,13 @@ def _metadata(document: Any, kind: str, problems: fields.Problems) -> dict[str, 
     }
 
 
-def _webhook(spec: fields.Fields, problems: fields.Problems) -> tuple[str, int | None]:
-    """The failure policy and the timeout, each of which has an old and a new place."""
+def _webhook(spec: fields.Fields, problems: fields.Problems) -> tuple[str, int | None, tuple[Mapping[str, str], ...]]:
+    """The failure policy and the timeout, each of which has an old and a new place, and the match conditions."""
     webhook = fields.Fields(
         spec.raw("webhookConfiguration"),
         spec.at("webhookConfiguration"),
         problems,
-        ("failurePolicy", "timeoutSeconds"),
-        {"matchConditions": "matchConditions are"},
+        ("failurePolicy", "timeoutSeconds", "matchConditions"),
     )
     if "failurePolicy" in spec and "failurePolicy" in webhook:
         spec.wrong(
@@ -182,7 +192,27 @@ def _webhook(spec: fields.Fields, problems: fields.Problems) -> tuple[str, int |
     new = webhook.text("failurePolicy", among=("Fail", "Ignore"))
     old_timeout = spec.integer("webhookTimeoutSeconds", 1, 30, _TIMEOUT_REASON)
     new_timeout = webhook.integer("timeoutSeconds", 1, 30, _TIMEOUT_REASON)
-    return new or old or "Fail", new_timeout if new_timeout is not None else old_timeout
+    timeout = new_timeout if new_timeout is not None else old_timeout
+    return new or old or "Fail", timeout, _match_conditions(webhook)
+
+
+def _match_conditions(webhook: fields.Fields) -> tuple[Mapping[str, str], ...]:
+    """The conditions that API servers evaluate; only their form is looked at here, CEL is theirs."""
+    entries = webhook.items("matchConditions")
+    if len(entries) > _MOST_CONDITIONS:
+        webhook.wrong("matchConditions", f"may not be more than {_MOST_CONDITIONS}")
+    found: dict[str, Mapping[str, str]] = {}
+    for entry, path in entries:
+        condition = fields.Fields(entry, path, webhook.problems, ("name", "expression"))
+        name, expression = condition.text("name"), condition.text("expression")
+        if not _CONDITION_NAME.fullmatch(name):
+            condition.wrong("name", "must be a qualified name: letters, digits, '-', '_' and '.'")
+        elif name in found:
+            condition.wrong("name", f"Duplicate value: '{name}'")
+        if not expression.strip():
+            condition.wrong("expression", "must not be empty")
+        found[name] = {"name": name, "expression": expression}
+    return tuple(found.values())
 
 
 def _written_rules(spec: fields.Fields, reader: reading.Reader, problems: fields.Problems) -> list[reading.ReadRule]:
@@ -223,13 +253,25 @@ def _rewritten_rules(
     return rewritten
 
 
-def _table(type_: str, written: Sequence[policy.CompiledRule], rewritten: Sequence[_Rewritten]) -> policy.RuleTable:
-    """The rules of a type by the kinds that they can matter to, in the order of their evaluation.
+def _is_of(type_: str) -> Callable[[policy.CompiledRule], bool]:
+    return lambda rule: rule.type == type_
+
+
+def _judges(rule: policy.CompiledRule) -> bool:
+    return rule.type == "validate" or (rule.type == "imageVerify" and rule.body.judges)
+
+
+def _table(
+    is_meant: Callable[[policy.CompiledRule], bool],
+    written: Sequence[policy.CompiledRule],
+    rewritten: Sequence[_Rewritten],
+) -> policy.RuleTable:
+    """The rules for a purpose by the kinds that they can matter to, in the order of their evaluation.
 
     A rewritten rule is for its controllers only, even if another filter of it still selects other kinds.
     """
-    own = tuple(rule for rule in written if rule.type == type_)
-    others = [each for each in rewritten if each.rule.type == type_]
+    own = tuple(rule for rule in written if is_meant(rule))
+    others = [each for each in rewritten if is_meant(each.rule)]
     by_kind = {}
     for kind in dict.fromkeys(kind for each in rewritten for kind in each.kinds):
         rules = [rule for rule in own if not rule.name.startswith(rewrite.PREFIX) and rule.match.may_select(kind)]

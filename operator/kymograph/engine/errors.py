@@ -9,15 +9,14 @@ EngineError
     + BudgetExhausted    the evaluation took more steps or time than it was given
 """
 
-import dataclasses
+from typing import NamedTuple
 
 
 class EngineError(Exception):
     """The root of what the engine raises."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with a policy.
 
     Attributes:

@@ -5,7 +5,7 @@ raising `needs.Needed`, wherever it is; whoever has added the fact goes on with 
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kymograph.engine import budget as budgets
@@ -22,7 +22,10 @@ RuleResult = results.RuleResult
 _POLICY_RESULT, _RULE_RESULT = results.PolicyResult, results.RuleResult
 _APPLIED = (outcome.PASS, outcome.FAIL)
 _POLICY, _RULE, _MATCH = watching.Step.POLICY, watching.Step.RULE, watching.Step.MATCH
+_PRECONDITIONS = watching.Step.PRECONDITIONS
 _MATCHED = blocks.MATCHED
+_NOTHING_ASKED: tuple[int, str, str] | tuple[()] = ()
+_ASKED = (0, "error", "")  # preconditions, of which nothing is known yet
 _new = tuple.__new__  # a NamedTuple's own way to make one costs twice as much, on the hot path
 
 
@@ -86,22 +89,24 @@ class Evaluation:
         if steps is not None:
             budget.log = log = steps.resume()
         kind, namespace, resource, context = target.kind[2], target.namespace, stage.resource, stage.context
-        quick = stage.is_plain and not stage.deleting
+        quick = stage.is_plain and not stage.deleting and type(log) is not watching.WrittenOut
         # Policies that match alike share one decision (`blocks.read`), asked once while they follow each other.
         decide: blocks.Decision | None = None
-        decision, decided, begun = "", 0, 0
+        decision, decided = "", 0
         now = clock()
         for each in self._policies[self._position :]:
             if each.namespace and each.namespace != namespace:
                 continue
-            if log is not None:
-                begun = len(log)
-                log.append((_POLICY, each, now))
+            # A policy is noted at its end, in short; or from where something happens on that is not told in short.
+            noted: watching.Log | None = None
+            began = matched = now
             found: list[results.RuleResult] = []
             try:
                 for rule in each.validate.by_kind.get(kind, each.validate.written):
-                    if not quick or not rule.is_plain or type(log) is watching.WrittenOut:
-                        result = pipeline.evaluated(rule, stage, budget, clock, log, now, _check)
+                    if not quick or not rule.is_plain:
+                        if log is not None and noted is None:
+                            noted = _written_out(log, each, began, matched, found)
+                        result = pipeline.evaluated(rule, stage, budget, clock, noted, now, _check)
                         if result is None:
                             now = clock()
                             continue
@@ -111,37 +116,62 @@ class Evaluation:
                             break
                         continue
                     # What `pipeline.evaluated` does, without its calls: most rules are such.
-                    started, exception = now, None
+                    started, exception, asked = now, None, _NOTHING_ASKED
                     judged: outcome.Outcome | None = None
                     try:
                         if rule.match.decide is not decide:
-                            decide, decision, decided = None, "error", 0
+                            decide, decision = None, "error"
                             decision = rule.match.decide(target)
                             decide = rule.match.decide
-                        if log is not None:
-                            decided = clock()
+                            if log is not None:
+                                decided = clock()
+                                if not found:
+                                    matched = decided
+                                elif noted is None:
+                                    noted = _written_out(log, each, began, matched, found)
                         if decision is _MATCHED:
                             if stage.exhausted:
                                 judged = outcome.Outcome(outcome.ERROR, stage.exhausted)
                             else:
                                 budget.spend()
-                                judged = rule.body.check(resource, context, budget)
-                                if judged is not None and judged[0] == outcome.FAIL:
-                                    judged = _tolerated(rule, stage, budget, clock) or judged
+                                if rule.preconditions is not None:
+                                    asked = _ASKED
+                                    judged, met, why = pipeline.unmet(rule.preconditions, context, budget)
+                                    if log is not None:
+                                        asked = (clock(), met, why)
+                                        if noted is None:
+                                            noted = _written_out(log, each, began, matched, found)
+                                if judged is None:
+                                    judged = rule.body.check(resource, context, budget)
+                                    if judged is not None and judged[0] == outcome.FAIL:
+                                        judged = _tolerated(rule, stage, budget, clock) or judged
                     except needs.Needed:
                         if log is not None:
-                            log += ((_RULE, rule, started), (_MATCH, rule, started), (decision, "", decided))
+                            if noted is None:
+                                noted = _written_out(log, each, began, matched, found)
+                            noted += _open(rule, started, max(started, decided), decision, asked)
                         raise
                     except Exception as error:  # noqa: BLE001 - a rule must not take the others, or the webhook, with it
                         judged, exception = pipeline.failed(error, stage)
+                        if log is not None:
+                            if decide is None:  # not even its match could be decided
+                                decided = clock()
+                            elif asked is _ASKED:
+                                asked = (clock(), "error", "" if exception is not None else judged.message)
+                            if noted is None and (decide is None or asked):
+                                noted = _written_out(log, each, began, matched, found)
                     now = clock()
                     if judged is None:
                         if log is not None:
-                            log.append((rule, outcome.SKIP, "", started, decided, now, decision))
+                            if noted is None:
+                                noted = _written_out(log, each, began, matched, found)
+                            decided = max(started, decided)
+                            noted.append((rule, outcome.SKIP, "", started, decided, now, decision, *asked))
                         continue
                     status, message, said = judged
-                    if log is not None:
-                        log.append((rule, status, message, started, decided or now, now, decision))
+                    if noted is not None:
+                        decided = max(started, decided)
+                        noted.append((rule, status, message, started, decided, now, decision, *asked))
                     properties = rule.plain_properties if said is None else {**rule.plain_properties, **said}
                     action = rule.fixed_action or pipeline.action_for(rule.action, target)
                     found.append(
@@ -152,15 +182,21 @@ class Evaluation:
             except needs.Needed as needed:
                 self._position = self._policies.index(each)
                 if steps is not None:
-                    steps.wait(needed.need, begun)
+                    steps.wait(needed.need)
                 raise
+            ended_rules = tuple(found)
             if log is not None and steps is not None:
-                log.append((found[0][1] if len(found) == 1 else pipeline.worst(found), "", now))
+                worst = found[0][1] if len(found) == 1 else pipeline.worst(found)
+                if noted is None:
+                    log.append((each, worst, began, matched, now, ended_rules))
+                else:
+                    noted.append((worst, "", now))
                 if len(log) > watching.MOST_HELD or type(log) is watching.WrittenOut:
                     budget.log = log = steps.hand_over(now)
+                    quick = stage.is_plain and not stage.deleting
             if found:
                 action = each.fixed_action or pipeline.action_for(each.action, target)
-                self._found.append(_new(_POLICY_RESULT, (each, action, tuple(found))))
+                self._found.append(_new(_POLICY_RESULT, (each, action, ended_rules)))
         if steps is not None:
             steps.hand_over(now)
         self._position = len(self._policies)
@@ -183,6 +219,29 @@ def evaluate(
         EvaluationError: The kind of the object behind a subresource could not be found out.
     """
     return Evaluation(policies, request, facts, budget, clock, watcher, exceptions).run()
+
+
+def _written_out(
+    log: watching.Log, each: policy.CompiledPolicy, began: int, matched: int, found: Sequence[results.RuleResult]
+) -> watching.Log:
+    """Begin a policy in the log, whose rules have been such until now that they could be noted in short."""
+    log.append((_POLICY, each, began))
+    log += watching.rules_in_short(matched, found)
+    return log
+
+
+def _open(
+    rule: policy.CompiledRule, started: int, decided: int, decision: str, asked: tuple[int, str, str] | tuple[()]
+) -> Iterator[watching.Entry]:
+    """The steps of a rule that goes on when a fact is there."""
+    yield _RULE, rule, started
+    yield _MATCH, rule, started
+    yield decision, "", decided
+    if asked:
+        yield _PRECONDITIONS, rule, decided
+        when, met, why = asked
+        if asked is not _ASKED:
+            yield met, why, when
 
 
 def _check(

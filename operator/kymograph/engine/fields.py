@@ -4,7 +4,6 @@ A field that the engine does not implement, or does not know, is a problem like 
 understood would enforce something else than its author wrote.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -70,6 +69,8 @@ class Fields:
             if name in not_implemented:
                 problems.add(self.at(name), f"{not_implemented[name]} not supported by this version of Kymograph")
             elif name not in known:
+                import difflib  # noqa: PLC0415 - what a policy without mistakes does without
+
                 near = difflib.get_close_matches(str(name), [*known, *not_implemented], n=1)
                 problems.add(self.at(name), f"unknown field{f'; did you mean {near[0]!r}?' if near else ''}")
 

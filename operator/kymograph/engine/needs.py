@@ -1,25 +1,23 @@
 """What an evaluation lacks and asks its caller for, and the facts it has been given.
 
 The engine fetches nothing. Where it misses something it raises `Needed`; the caller fetches that with a client of
-its own, puts it into the facts, and evaluates again.
+its own, puts it into the facts, and evaluates again. Needs of different classes may be equal, being tuples of the same
+words: the facts keep them apart by their class.
 """
 
-import dataclasses
 from collections.abc import Collection
 from typing import Any, NamedTuple, TypeAlias
 
 from kymograph.engine import errors
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NamespaceLabels:
+class NamespaceLabels(NamedTuple):
     """The labels of a namespace: a map of strings; empty if it has none."""
 
     namespace: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ResourceKind:
+class ResourceKind(NamedTuple):
     """The kind that a resource serves, which a request on a subresource does not say: (group, version, kind)."""
 
     group: str
@@ -27,8 +25,7 @@ class ResourceKind:
     resource: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class UserRoles:
+class UserRoles(NamedTuple):
     """The roles that are bound to a user, as far as they count in a namespace: a `Roles`.
 
     Attributes:
@@ -54,33 +51,28 @@ class Roles(NamedTuple):
     cluster_roles: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Now:
+class Now(NamedTuple):
     """The time of the evaluation, in nanoseconds since 1970: one moment for all its expressions."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Seed:
+class Seed(NamedTuple):
     """Randomness for one evaluation: 32 bytes, from which everything random in it is drawn."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class HostAddresses:
+class HostAddresses(NamedTuple):
     """The addresses that a host name resolves to: a tuple of IP addresses as text; empty if it resolves to none."""
 
     host: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ConfigMap:
+class ConfigMap(NamedTuple):
     """A ConfigMap: `{"metadata": {...}, "data": {...}}`."""
 
     namespace: str
     name: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class APICall:
+class APICall(NamedTuple):
     """What the API server answers: any JSON value.
 
     Attributes:
@@ -94,8 +86,7 @@ class APICall:
     body: bytes = b""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ServiceCall:
+class ServiceCall(NamedTuple):
     """What a service outside the API server answers: any JSON value.
 
     Attributes:
@@ -116,8 +107,7 @@ class ServiceCall:
     policy_namespace: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageData:
+class ImageData(NamedTuple):
     """What a registry holds under a reference.
 
     `{image, resolvedImage, registry, repository, identifier, manifest, configData}`, and `manifestList` for an index.
@@ -135,8 +125,7 @@ class ImageData:
     insecure: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class GlobalEntry:
+class GlobalEntry(NamedTuple):
     """What a GlobalContextEntry holds: any JSON value.
 
     Attributes:
@@ -146,8 +135,7 @@ class GlobalEntry:
     name: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Object:
+class Object(NamedTuple):
     """One object of the cluster: all of it, or None if there is none of that name.
 
     Attributes:
@@ -163,8 +151,7 @@ class Object:
     name: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Objects:
+class Objects(NamedTuple):
     """The objects of a kind: a list, each with its `apiVersion` and `kind`, by name.
 
     Attributes:
@@ -216,20 +203,20 @@ class Facts:
     __slots__ = ("_known", "without")
 
     def __init__(self, without: Collection[type[Need]] = ()) -> None:
-        self._known: dict[Need, Any] = {}
+        self._known: dict[tuple[type[Need], Need], Any] = {}
         self.without = frozenset(without)
 
     def add(self, need: Need, value: Any) -> None:
         """Record what a need turned out to be, in the shape its class describes."""
-        self._known[need] = value
+        self._known[type(need), need] = value
 
     def fail(self, need: Need, reason: str) -> None:
         """Record that a need cannot be met; evaluations that depend on it end in an error that says why."""
-        self._known[need] = errors.EvaluationError(reason)
+        self._known[type(need), need] = errors.EvaluationError(reason)
 
     def skip(self, need: Need) -> None:
         """Record that nobody can say here what a need is; a context entry that asks for it is left out."""
-        self._known[need] = errors.Unavailable(f"{need} is not available here")
+        self._known[type(need), need] = errors.Unavailable(f"{need} is not available here")
 
     def require(self, need: Need) -> Any:
         """What a need turned out to be.
@@ -240,7 +227,7 @@ class Facts:
             EvaluationError: It could not be fetched.
         """
         try:
-            value = self._known[need]
+            value = self._known[type(need), need]
         except KeyError:
             if type(need) in self.without:
                 raise errors.Unavailable(f"{need} is not available here") from None

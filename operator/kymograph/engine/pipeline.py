@@ -115,6 +115,8 @@ def enter(
     decision = rule.match.decide(stage.target) if log is None else _watched_decision(rule, stage, clock, log)
     if decision is not blocks.MATCHED:
         return None
+    if rule.concerns is not None and (stage.deleting or not rule.concerns(stage.resource, budget)):
+        return None
     if stage.exhausted:
         return outcome.Outcome(outcome.ERROR, stage.exhausted)
     budget.spend()
@@ -132,6 +134,31 @@ def enter(
         each for each in excused if each.names(rule.policy, rule.name) and each.applies(stage.target, context, budget)
     )
     return _excepted(rule, matched, context) if matched else Entered(context)
+
+
+def unmet(
+    preconditions: conditions.Conditions, context: dict[str, Any], budget: budgets.Budget
+) -> tuple[outcome.Outcome | None, str, str]:
+    """Evaluate the preconditions of a rule.
+
+    Returns:
+        The outcome of the rule where they are not met, None where they are; and how the step of their evaluation ends,
+        `true`, `false` or `error`, with its detail.
+
+    Raises:
+        Needed: A fact is missing.
+        BudgetExhausted: The budget is exhausted.
+    """
+    try:
+        met, detail = preconditions.evaluate(context, budget)
+    except errors.BudgetExhausted:
+        raise
+    except errors.EvaluationError as error:
+        return outcome.Outcome(outcome.ERROR, f"failed to evaluate preconditions: {error}"), "error", str(error)
+    if met:
+        return None, "true", detail
+    message = f"preconditions not met; {detail}" if detail else "preconditions not met"
+    return outcome.Outcome(outcome.SKIP, message), "false", detail
 
 
 def worst(found: Sequence[results.RuleResult]) -> str:
@@ -171,27 +198,22 @@ def _unmet(
     log: watching.Log | None,
 ) -> outcome.Outcome | None:
     """The outcome of a rule whose preconditions are not met; None if they are."""
-    if log is not None:
-        log.append((_PRECONDITIONS, rule, clock()))
+    if log is None:
+        return unmet(preconditions, context, budget)[0]
+    log.append((_PRECONDITIONS, rule, clock()))
     ended, detail = "error", ""
     try:
-        met, detail = preconditions.evaluate(context, budget)
-        ended = "true" if met else "false"
+        judged, ended, detail = unmet(preconditions, context, budget)
     except needs.Needed:
         ended = ""
         raise
     except errors.BudgetExhausted as error:
         detail = str(error)
         raise
-    except errors.EvaluationError as error:
-        detail = str(error)
-        return outcome.Outcome(outcome.ERROR, f"failed to evaluate preconditions: {error}")
     finally:
-        if log is not None and ended:
+        if ended:
             log.append((ended, detail, clock()))
-    if met:
-        return None
-    return outcome.Outcome(outcome.SKIP, f"preconditions not met; {detail}" if detail else "preconditions not met")
+    return judged
 
 
 def _excepted(

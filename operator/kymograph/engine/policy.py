@@ -1,10 +1,11 @@
 """A compiled policy: closures for the evaluation, plain facts for webhooks, metrics, traces and reports."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kymograph.engine import actions, conditions, variables
+from kymograph.engine import budget as budgets
 from kymograph.engine import context as contexts
 from kymograph.engine.match import blocks
 
@@ -17,7 +18,7 @@ class CompiledRule:
         policy: Key of the policy.
         name: Name of the rule, `autogen-...` for a rewritten one.
         base_name: Name of the rule as written.
-        type: `validate`, `mutate` or `generate`.
+        type: `validate`, `mutate`, `generate` or `imageVerify`.
         match: Which objects and users the rule is about, and what webhook rules it needs.
         context: The entries of its context, `images` among them if it names that; empty for most rules.
         preconditions: What must hold for the rule to apply; None for nothing.
@@ -29,8 +30,11 @@ class CompiledRule:
         plain_properties: Those properties as written.
         skips_background: Requests that the background controller itself makes are not for this rule.
         needs_roles: It looks at the roles of the user.
+        concerns: Whether the rule has anything to say of an object that it matches, asked before its context and
+            preconditions: that of a `verifyImages` rule is a matter of the object's images. None for all other rules.
         heeds_controls: Exceptions that name controls of the Pod Security Standards take only these out of it.
-        is_plain: It has no entries, preconditions or variable properties: only its match comes before its body.
+        is_plain: It has no entries (nor has a loop in it) or variable properties: only its match and its preconditions
+            come before its body, and nothing else is noted of it. Nor has it `concerns`.
     """
 
     policy: str
@@ -50,6 +54,7 @@ class CompiledRule:
     needs_roles: bool
     heeds_controls: bool
     is_plain: bool
+    concerns: Callable[[dict[str, Any], budgets.Budget], bool] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -102,14 +107,17 @@ class CompiledPolicy:
         needs_namespace_labels: Some rule looks at the labels of the object's namespace.
         needs_roles: Some rule looks at the roles of the user.
         rules: All rules: those written and those rewritten, of every type.
-        validate: The rules that judge objects.
+        validate: The rules that judge objects, those that verify images among them if they demand anything.
         mutate: The rules that change objects.
         generate: The rules that make other objects.
+        verify: The rules that verify images, when an object is changed.
         mutates_existing: `mutateExistingOnPolicyUpdate`: rules with targets run when the policy is written.
         generates_existing: `generateExisting`: generate rules run for objects that exist when the policy is written.
         server_side_apply: `useServerSideApply`: what is generated is applied, not replaced.
         document: The policy as applied; not to be changed.
         rewritten: The documents of the rules that were made for controllers of Pods, in order.
+        match_conditions: CEL expressions, each with `name` and `expression`, that the API server evaluates before it
+            asks about this policy; empty for most. Nobody else knows whether such a policy is about an object.
     """
 
     key: str
@@ -141,17 +149,21 @@ class CompiledPolicy:
     validate: RuleTable
     mutate: RuleTable
     generate: RuleTable
+    verify: RuleTable
     mutates_existing: bool
     generates_existing: bool
     server_side_apply: bool
     document: Mapping[str, Any]
     rewritten: tuple[Mapping[str, Any], ...] = ()
+    match_conditions: tuple[Mapping[str, str], ...] = ()
 
     def table(self, type_: str) -> RuleTable:
-        """The rules of a type: `validate`, `mutate` or `generate`."""
+        """The rules for a purpose: `validate`, `mutate`, `generate` or `imageVerify`."""
         match type_:
             case "validate":
                 return self.validate
             case "mutate":
                 return self.mutate
+            case "imageVerify":
+                return self.verify
         return self.generate

@@ -18,7 +18,7 @@ SAME_KIND = frozenset({"", "status", "ephemeralcontainers"})
 
 _REMEMBERED = 4096
 
-_Key: TypeAlias = tuple[str, str, str, str, str, str | None, str]
+_Key: TypeAlias = tuple[str, str, str, str, str, str | None, str, str]
 
 
 class _Selection:
@@ -68,7 +68,7 @@ class PolicySet:
         return PolicySet((each for each in self.policies if each.key != key), self.generation + 1)
 
     def lookup(
-        self, request: Mapping[str, Any], failure_policy: str | None, type_: str = "validate"
+        self, request: Mapping[str, Any], failure_policy: str | None, type_: str = "validate", alone: str = ""
     ) -> tuple[policy.CompiledPolicy, ...]:
         """The policies that may concern a request, in the order of their evaluation.
 
@@ -77,6 +77,8 @@ class PolicySet:
             failure_policy: `Fail` or `Ignore` for admission: only policies with that failure policy which are for
                 admission at all. None for every policy, as background work wants it.
             type_: The type of the rules that may concern it: `validate`, `mutate` or `generate`.
+            alone: For admission: the key of the one policy with match conditions that the request is about, since API
+                servers have evaluated these for it; empty for all policies without such conditions.
         """
         if not self.policies:
             return ()
@@ -89,6 +91,7 @@ class PolicySet:
             request.get("operation") or "",
             failure_policy,
             type_,
+            alone,
         )
         selection = self._remembered.get(key)
         if selection is None:
@@ -105,11 +108,11 @@ class PolicySet:
         return found
 
     def _select(self, key: _Key) -> _Selection:
-        failure_policy = key[5]
+        failure_policy, alone = key[5], key[7]
         chosen = tuple(
             each
             for each in self.policies
-            if (failure_policy is None or (each.admission and each.failure_policy == failure_policy))
+            if (failure_policy is None or _is_asked(each, failure_policy, alone))
             and _may_concern(each, key, None)
         )
         selection = _Selection(chosen, everywhere=not any(_minds_namespace(each) for each in chosen))
@@ -121,6 +124,12 @@ class PolicySet:
 
 def _order(each: policy.CompiledPolicy) -> tuple[str, str]:
     return each.name, each.namespace
+
+
+def _is_asked(each: policy.CompiledPolicy, failure_policy: str, alone: str) -> bool:
+    """Whether a policy is for admission, in the webhook that a request came by."""
+    chosen = each.key == alone if alone else not each.match_conditions
+    return chosen and each.admission and each.failure_policy == failure_policy
 
 
 def _minds_namespace(each: policy.CompiledPolicy) -> bool:

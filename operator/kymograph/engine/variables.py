@@ -69,17 +69,18 @@ class Template:
         return self._resolve(context, budget, deletes)
 
 
-def compile(value: values.JSON, path: str) -> Template:  # noqa: A001 - the field's word
+def compile(value: values.JSON, path: str, around: str = "") -> Template:  # noqa: A001 - the field's word
     """Compile a document.
 
     Args:
         value: Any JSON; it is kept, not copied, and must not change.
         path: Where it stands in the policy, for problems: `spec.rules[0].validate.message`.
+        around: Where it stands in what Kyverno resolves at once, for errors: `/mutate/patchStrategicMerge`.
 
     Raises:
         PolicyInvalid: Expressions that do not compile, empty variables, references that lead nowhere: all of them.
     """
-    compiler = _Compiler(value)
+    compiler = _Compiler(value, around)
     try:
         known, resolve = compiler.document(value, path, "")
     except RecursionError:
@@ -92,7 +93,8 @@ def compile(value: values.JSON, path: str) -> Template:  # noqa: A001 - the fiel
 class _Compiler:
     """Walks one document; collects problems and expressions."""
 
-    def __init__(self, root: values.JSON) -> None:
+    def __init__(self, root: values.JSON, around: str) -> None:
+        self._around = around
         self.problems: list[errors.Problem] = []
         self.expressions: list[str] = []
         self._references = references.References(root)
@@ -178,7 +180,7 @@ class _Compiler:
         for match in found:
             parts.append(text[position : match.start(2)])
             try:
-                variable = _Variable(match[2], pointer)
+                variable = _Variable(match[2], pointer, self._around)
             except jmespath.ExpressionInvalid as problem:
                 self._problem(path, str(problem))
                 continue
@@ -188,7 +190,7 @@ class _Compiler:
         parts.append(text[position:])
         if found[0][2] == text and len(parts) == 3:
             return None, parts[1] if isinstance(parts[1], _Variable) else None
-        return None, _Splice(tuple(part for part in parts if part != ""), pointer)
+        return None, _Splice(tuple(part for part in parts if part != ""), pointer, self._around)
 
     def _problem(self, path: str, reason: str) -> None:
         self.problems.append(errors.Problem(path, reason))
@@ -202,11 +204,11 @@ class _Variable:
         shallow: It was written `{{- ... }}`: what it gives is not looked at again.
     """
 
-    __slots__ = ("_expression", "_on_delete", "_pointer", "_target", "shallow", "text")
+    __slots__ = ("_expression", "_on_delete", "_target", "_where", "shallow", "text")
 
-    def __init__(self, braces: str, pointer: str) -> None:
+    def __init__(self, braces: str, pointer: str, around: str) -> None:
         text, self.shallow = _inside(braces)
-        self._pointer = pointer
+        self._where = around + pointer
         self._target: jmespath.Expression | None = None
         if text == "@":
             self._target = jmespath.compile(_place("target", pointer))
@@ -227,17 +229,18 @@ class _Variable:
             raise
         except errors.EvaluationError as cause:
             reason = str(cause) if isinstance(cause, errors.LoadFailed) else f"JMESPath query failed: {cause}"
-            raise type(cause)(f"failed to resolve {expression.text} at path {self._pointer}: {reason}") from cause
+            raise type(cause)(f"failed to resolve {expression.text} at path {self._where}: {reason}") from cause
 
 
 class _Splice:
     """A string with variables among other text; called, it gives the string with their values."""
 
-    __slots__ = ("_again", "_parts", "_pointer")
+    __slots__ = ("_again", "_around", "_parts", "_pointer")
 
-    def __init__(self, parts: tuple[str | _Variable, ...], pointer: str) -> None:
+    def __init__(self, parts: tuple[str | _Variable, ...], pointer: str, around: str) -> None:
         self._parts = parts
         self._pointer = pointer
+        self._around = around
         variables = [part for part in parts if isinstance(part, _Variable)]
         self._again = not variables or not variables[-1].shallow
 
@@ -251,13 +254,14 @@ class _Splice:
         if "{{" not in text:
             return text
         if self._again:
-            return _resolve_again(text, self._pointer, context, budget, deletes)
+            return _resolve_again(text, self._pointer, self._around, context, budget, deletes)
         return text.replace("\\{{", "{{")
 
 
 def _resolve_again(
     text: str,
     pointer: str,
+    around: str,
     context: dict[str, Any],
     budget: Budget,
     deletes: bool,  # noqa: FBT001 - hot path
@@ -272,10 +276,12 @@ def _resolve_again(
             prefix, braces = match.groups()
             budget.spend(_COMPILE_COST + _COMPILE_COST_PER_CHARACTER * len(braces))
             try:
-                variable = (_cached if len(braces) <= _LONGEST_CACHED else _Variable)(braces, pointer)
+                variable = (_cached if len(braces) <= _LONGEST_CACHED else _Variable)(braces, pointer, around)
             except jmespath.ExpressionInvalid as problem:
                 inside, _ = _inside(braces)
-                raise errors.EvaluationError(f"failed to resolve {inside} at path {pointer}: {problem}") from problem
+                raise errors.EvaluationError(
+                    f"failed to resolve {inside} at path {around}{pointer}: {problem}"
+                ) from problem
             value = variable(context, budget, deletes)
             if braces == before:
                 return value
@@ -305,8 +311,8 @@ def _compiled(text: str) -> jmespath.Expression:
 
 
 @functools.lru_cache(maxsize=256)
-def _cached(braces: str, pointer: str) -> _Variable:
-    return _Variable(braces, pointer)
+def _cached(braces: str, pointer: str, around: str) -> _Variable:
+    return _Variable(braces, pointer, around)
 
 
 def _inside(braces: str) -> tuple[str, bool]:

@@ -5,7 +5,7 @@ The engine knows neither spans nor metrics. It logs steps for a `Watcher`; the r
 """
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 
@@ -32,35 +32,56 @@ for a policy or rule; `matched`, `excluded` or `unmatched` for MATCH; `true`, `f
 `ok`, `skip` or `error` otherwise. The detail is the message of the outcome, or an empty string.
 
 A rule with nothing to tell but its match is one entry, (the rule, its outcome, its detail, when it began, when its
-match was decided, when it ended, the outcome of the match): the steps RULE and MATCH in short. Most rules are such,
-and one tuple costs a fraction of four.
+match was decided, when it ended, the outcome of the match): the steps RULE and MATCH in short. If it has preconditions
+they begin then, and three parts follow: when they were decided, their outcome, their detail.
+
+A policy is one entry where all of its rules have matched and no more is to be told of them, (the policy, its outcome,
+when it began, when the match of its first rule was decided, when it ended, the `RuleResult`s of its rules): the matches
+of the others were decided with that one and took no time, and each began when the one before it ended. Most policies
+are such, and their results are there anyway: what is not kept has cost a tuple a policy.
 
 `now` is nanoseconds of the clock that was passed to the evaluation.
 """
 
-SHORT = 7
-"""How long the entry of a rule in short is; the others have three parts."""
+POLICY_IN_SHORT = 6
+RULE_IN_SHORT = 7
+CONDITIONED_RULE_IN_SHORT = 10
+"""How long the entries of a policy and a rule in short are; the others have three parts."""
 
 MOST_HELD = 512
 """Entries after which steps are handed over before the evaluation is complete; few evaluations come that far."""
 
 OK = "ok"
 
+MATCHED = "matched"
+"""The outcome of the match of every rule of a policy in short."""
+
 _POLICY = Step.POLICY
 
 
-def written_out(steps: Sequence[Entry]) -> list[Entry]:
-    """The same steps, each rule in short as the four entries that it stands for."""
+def rules_in_short(decided: int, results: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries of the rules of a policy in short, each of them in short."""
+    for rule, outcome, detail, _, began, ended, _, _ in results:
+        yield rule, outcome, detail, began, decided, ended, MATCHED
+        decided = ended
+
+
+def written_out(steps: Iterable[Entry]) -> list[Entry]:
+    """The same steps, each policy and rule in short as the entries that it stands for."""
     log: list[Entry] = []
     for step in steps:
-        if len(step) == SHORT:
-            rule, outcome, detail, began, decided, ended, match = step
-            log += (
-                (Step.RULE, rule, began),
-                (Step.MATCH, rule, began),
-                (match, "", decided),
-                (outcome, detail, ended),
-            )
+        if len(step) >= RULE_IN_SHORT:
+            rule, outcome, detail, began, decided, ended, match, *asked = step
+            log += ((Step.RULE, rule, began), (Step.MATCH, rule, began), (match, "", decided))
+            if asked:
+                when, met, why = asked
+                log += ((Step.PRECONDITIONS, rule, decided), (met, why, when))
+            log.append((outcome, detail, ended))
+        elif len(step) == POLICY_IN_SHORT:
+            policy, outcome, began, decided, ended, results = step
+            log.append((_POLICY, policy, began))
+            log += written_out(rules_in_short(decided, results))
+            log.append((outcome, "", ended))
         else:
             log.append(step)
     return log
@@ -139,9 +160,10 @@ class Steps:
             log.clear()
         return self._log
 
-    def wait(self, need: object, begun: int = 0) -> None:
-        """The policy begun last, whose steps stand from `begun` on, cannot go on without a fact."""
+    def wait(self, need: object) -> None:
+        """The policy begun last cannot go on without a fact."""
         now = self._clock()
+        begun = next(index for index in reversed(range(len(self._log))) if self._log[index][0] is _POLICY)
         if begun:
             self._watcher.extend(self._log[:begun])
         log = written_out(self._log[begun:])

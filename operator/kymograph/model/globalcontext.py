@@ -1,6 +1,7 @@
 """GlobalContextEntry of `kyverno.io`: data that is kept up to date once for the rules of all policies.
 
-The API server checks all that can be said of an entry without evaluating it, in Kyverno's words where it has any.
+The API server checks the shape of an entry; what depends on more than one field is the webhook's, as with Kyverno. A
+rule in the schema would add a line to every refusal by the schema, and tools compare these.
 """
 
 from kymograph.model import crd, policy
@@ -24,13 +25,6 @@ _RESOURCE = crd.record(
         "namespace": crd.text("Their namespace; empty for all."),
     },
     required=["resource", "version"],
-    **{
-        "x-kubernetes-validations": [
-            crd.rule(
-                "(has(self.group) && self.group != '') || self.version == 'v1'", "A Resource entry requires a group"
-            )
-        ]
-    },
 )
 
 _SERVICE = crd.record(
@@ -85,22 +79,6 @@ _API_CALL = crd.record(
             "default": 3,
         },
     },
-    **{
-        "x-kubernetes-validations": [
-            crd.rule(
-                "!has(self.refreshInterval) || self.refreshInterval > duration('0s')",
-                "A Resource entry requires a refresh interval greater than 0 seconds",
-            ),
-            crd.rule(
-                "has(self.service) != (has(self.urlPath) && self.urlPath != '')",
-                "An External API call should either have Service or URLPath",
-            ),
-            crd.rule(
-                "!has(self.data) || (has(self.method) && self.method == 'POST')",
-                "An External API call with data should have method as POST",
-            ),
-        ]
-    },
 )
 
 _SPEC = crd.record(
@@ -141,14 +119,6 @@ _SCHEMA = crd.resource(
     "Data for the rules of all policies.",
     _SPEC,
     _STATUS,
-    **{
-        "x-kubernetes-validations": [
-            crd.rule(
-                "!has(self.spec.projections) || self.spec.projections.all(each, each.name != self.metadata.name)",
-                "A projection entry requires a name different from the global context entry name",
-            )
-        ]
-    },
 )
 
 _COLUMNS = (

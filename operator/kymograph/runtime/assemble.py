@@ -11,7 +11,7 @@ import logging
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import kopf
@@ -21,10 +21,12 @@ from kymograph import __version__
 from kymograph.clients.kubernetes import account, connection, discovery, informer, resources
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.controllers import exceptions, policies, policymetrics
+from kymograph.controllers import exceptions, managed, policies, policymetrics
 from kymograph.controllers.admission import (
     facts,
+    filtering,
     handlers,
+    matchconditions,
     privileges,
     registration,
     review,
@@ -36,17 +38,22 @@ from kymograph.controllers.admission import (
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.background import controller as background
 from kymograph.controllers.background import status
-from kymograph.controllers.cleanup import clock, collections
+from kymograph.controllers.background import telling as background_telling
+from kymograph.controllers.cleanup import clock, collections, grants, spared
 from kymograph.controllers.cleanup import controller as cleanup
 from kymograph.controllers.events import recorder, telling
 from kymograph.controllers.reports import controller as reports
+from kymograph.controllers.reports import findings, forms
 from kymograph.controllers.reports.scans import controller as scans
 from kymograph.model import cleanuppolicy, exception, globalcontext
 from kymograph.runtime import (
+    announcing,
     certificates,
+    configured,
     connecting,
     errors,
     health,
+    identity,
     leadership,
     lease,
     lifecycle,
@@ -60,7 +67,7 @@ from kymograph.runtime import (
 )
 from kymograph.runtime.settings import CONTROLLERS, Settings
 from kymograph.telemetry.current import ClientSpans
-from kymograph.telemetry.instruments import leader_election, update_requests
+from kymograph.telemetry.instruments import cleanup_queue, leader_election, update_requests
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -99,7 +106,7 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
         raise errors.SettingsInvalid(str(error)) from error
     namespace = settings.namespace or connected.namespace
     async with contextlib.AsyncExitStack() as stack:
-        telemetry = Telemetry(spans.describe, facts=_facts(namespace, environ), environ=environ)
+        telemetry = Telemetry(spans.describe, facts=identity.facts(namespace, environ), environ=environ)
         stack.push_async_callback(telemetry.shutdown, FLUSH)
         client = clients.KubernetesClient(connected, telemetry.client_spans)
         stack.push_async_callback(client.close)
@@ -132,10 +139,11 @@ class _Process:
         self.telemetry = telemetry
         self.connected = connected
         self.health = health.Health()
-        self.store = policies.PolicyStore()
+        self.store = policies.PolicyStore(ignores_failures=settings.force_failure_policy_ignore)
         self.exceptions = exceptions.ExceptionStore(client, _excepted(settings, namespace))
         self.catalogues = discovery.Catalogues(client)
         self.on_kinds_changed: list[Callable[[], None]] = []
+        self.on_namespace_changed: list[Callable[[str, Mapping[str, str] | None], None]] = []
         self.registry = kopf.OperatorRegistry()
         self.stop = lifecycle.Stop()
         self.metrics = metricserver.MetricServer(telemetry, settings.metrics_host)
@@ -144,6 +152,7 @@ class _Process:
         self.tracing = tracing.Tracing(client, telemetry, self.metrics, secrets, started_with, log.apply, _now)
         self.covers: Callable[[int], Awaitable[None]] = _at_once
         self.account = ""
+        self.cleaning: cleanup.Cleanup | None = None
         self.reports: reports.Reports | None = None
         self.untraced = clients.KubernetesClient(connected, ClientSpans(trace.NoOpTracer(), time.monotonic_ns))
         self.events = recorder.Recorder(
@@ -156,9 +165,18 @@ class _Process:
         )
         self.telling = telling.Telling(self.events, lambda: self.exceptions.current)
         self.lock = lease.LeaseLock(self.untraced, namespace, _lease(settings.controllers), _now)
-        self.leader = leadership.Leader(self.lock, _identity(settings, environ), time.monotonic, random.random)
+        self.identity = identity.candidate(settings, environ)
+        self.leader = leadership.Leader(self.lock, self.identity, time.monotonic, random.random)
         meter = telemetry.meter_provider.get_meter("kymograph", __version__)
         leader_election.observe(meter, _lease(settings.controllers), lambda: self.leader.leading)
+        self.configured = configured.Configured(
+            settings,
+            namespace,
+            client,
+            self.events,
+            self.telling,
+            lambda: self.leader.leading or not self.leader.followed,
+        )
         self.tasks: list[Coroutine[Any, Any, None]] = []
 
     async def run(self, stack: contextlib.AsyncExitStack) -> None:
@@ -174,6 +192,9 @@ class _Process:
         await self.tracing.start()
         self.on_kinds_changed.append(self.tracing.kinds_changed)
         self.tasks += [self.tracing.follow_secrets(), self.tracing.make_up()]
+        self.tasks += [self.exceptions.run(), self.events.run(), self.configured.store.run()]
+        self.account = await self._account()
+        answers = self._answers(stack)
         if "reports" in self.settings.controllers:
             self.reports = reports.Reports(
                 self.client,
@@ -183,12 +204,11 @@ class _Process:
                 time.monotonic_ns,
                 time.time_ns,
                 lambda: self.exceptions.current,
+                forms.chosen(openreports=self.settings.openreports, results=self.settings.allowed_results),
+                answers.at_hand,
             )
             self.tasks += [self.reports.run(), self.leader.lead(self.reports.sweep)]
-        self.tasks += [self.exceptions.run(), self.events.run()]
-        self.account = await self._account()
-        answers = self._answers(stack)
-        if self.reports is not None:
+        if self.reports is not None and self.settings.background_scan:
             self._scans(self.reports, answers)
         https = await self._admission(answers) if "admission" in self.settings.controllers else None
         if "background" in self.settings.controllers:
@@ -196,6 +216,8 @@ class _Process:
             writer = status.PolicyStatusWriter(self.client, self.store, self.telemetry, self.covers, _now)
             self.tasks += [self.leader.lead(writer.run), self.leader.lead(self.tracing.report)]
         if "cleanup" in self.settings.controllers:
+            meter = self.telemetry.meter_provider.get_meter("kymograph", __version__)
+            cleanup_queue.observe(meter, lambda: self.cleaning.backlogs if self.cleaning else {})
             self.tasks.append(self.leader.lead(lambda: self._clean_up(answers)))
         self.on_kinds_changed.append(self.store.suspect)  # with its definition, every policy of a kind goes
         self.tasks += [self._watch_kinds(), self.leader.run(), self.lock.watch(self.leader.noticed).run()]
@@ -227,10 +249,24 @@ class _Process:
         client, telemetry = self.client, self.telemetry
         reached = outside.Outside(self.settings, self.namespace, client, self.catalogues, telemetry, _now)
         stack.push_async_callback(reached.close)
-        labels = facts.namespaces(client, lambda name: telemetry.cells.forget({"resource_namespace": name}))
-        bindings = rolebindings.RoleBindings(client, self.store, self.exceptions)
+        labels = facts.namespaces(client, self._namespace_changed)
+        bindings = rolebindings.RoleBindings(client, self.store, self.exceptions, self.configured.store)
         self.tasks += [*reached.tasks, self.leader.lead(reached.status.run), labels.run(), bindings.run()]
         return facts.Facts(facts.ClusterFacts(client, labels, self.catalogues, bindings), reached.facts)
+
+    def _is_filtered(self, subject: findings.Subject) -> bool:
+        """Whether scans leave an object out because the ConfigMap keeps it from webhooks."""
+        if self.settings.skip_resource_filters:
+            return False
+        filters = self.configured.current().filters
+        kind = (subject.group, subject.version, subject.kind)
+        return bool(filters) and filters.match(kind, "", subject.namespace, subject.name)
+
+    def _namespace_changed(self, name: str, labels: Mapping[str, str] | None) -> None:
+        if labels is None:
+            self.telemetry.cells.forget({"resource_namespace": name})
+        for listener in self.on_namespace_changed:
+            listener(name, labels)
 
     def _scans(self, reporting: reports.Reports, answers: facts.Facts) -> None:
         """What is said of objects that nobody sends to the webhooks, by the replica that leads."""
@@ -243,13 +279,16 @@ class _Process:
             lambda: self.exceptions.current,
             self.telling,
             self.telemetry,
+            spans.describe,
             time.monotonic_ns,
             time.time_ns,
             self.namespace,
             self.settings.background_scan_interval,
+            self._is_filtered,
         )
         self.exceptions.listen(scanning.changes.exceptions_changed)
         self.on_kinds_changed.append(scanning.changes.kinds_changed)
+        self.on_namespace_changed.append(scanning.changes.namespace_changed)
 
         async def scan() -> None:
             await self.exceptions.listed()
@@ -268,31 +307,53 @@ class _Process:
             self.namespace,
             lambda: self.account,
             lambda: self.exceptions.current,
+            background_telling.Telling(self.events.add, self.reports),
+            self._deletable,
             time.monotonic_ns,
             lambda: self.client.server_time or _now(),
         )
         meter = self.telemetry.meter_provider.get_meter("kymograph", __version__)
-        update_requests.observe(meter, lambda: working.depth, lambda: working.age)
+        update_requests.observe(meter, lambda: working.waiting, lambda: working.age)
         self.on_kinds_changed.append(working.look_again)
         self.tasks.append(self.leader.lead(working.run))
+
+    async def _deletable(self) -> Iterable[resources.Resource]:
+        """The resources of which the operator may list and delete objects in every namespace."""
+        granted = await grants.read(self.client, ("list", "delete"))
+        return grants.cleanable(self.catalogues.current, granted)
 
     async def _admission(self, answers: facts.Facts) -> server.Server:
         """Everything that a review needs; serving once it is there."""
         client, telemetry = self.client, self.telemetry
-        registered = registration.Registration(client, self.store, self.catalogues, telemetry)
+        announced = announcing.Announcing(
+            client,
+            self.untraced,
+            self.store,
+            self.catalogues,
+            telemetry,
+            self.configured,
+            self.namespace,
+            self.identity,
+            _now,
+        )
+        registered, reached = announced.registration, announced.reachability
         self.on_kinds_changed.append(registered.kinds_changed)
         self.covers = registered.covers
         metrics = ReviewMetrics(telemetry.instruments, self.store)
+        reporting = self.reports if self.settings.admission_reports else None
         reviews = review.Reviews(
             self.store,
             answers,
             telemetry,
             metrics,
             time.monotonic_ns,
-            self.reports.decided if self.reports is not None else None,
+            reporting.decided if reporting is not None else None,
             lambda: self.exceptions.current,
             updaterequests.UpdateRequests(client, self.namespace, lambda: self.account),
             self.telling,
+            managed.Protection(self.namespace, self.account) if self.settings.protect_managed_resources else None,
+            filtering.Filtering(self.configured.current, self.catalogues),
+            reporting.mutated if reporting is not None else None,
         )
         checks: dict[tuple[str, str], handlers.Check] = {
             (exception.VERSION, exception.PLURAL): self.exceptions.check,
@@ -301,8 +362,9 @@ class _Process:
         cleanable = collections.Check(client, self.catalogues)
         checks |= {(cleanuppolicy.VERSION, plural): cleanable for plural in cleanuppolicy.PLURALS.values()}
         may = privileges.Privileges(client, lambda: self.account)
-        handlers.register(self.registry, reviews, self.catalogues, checks, may)
-        registration.register(self.registry, registered)
+        conditions = matchconditions.ConditionCheck(self.untraced)
+        handlers.register(self.registry, reviews, self.catalogues, checks, may, conditions, reached.answer)
+        registration.register(self.registry, registered, self.configured.names.labels)
         self.seam = handlers.Seam()
         tls = server.TLS()
         certificate = webhookcertificate.WebhookCertificate(client, self.namespace, self.settings, tls, registered)
@@ -316,7 +378,7 @@ class _Process:
             "the webhook configurations are not written yet", lambda: registered.registered or self.leader.followed
         )
         self.tasks += [
-            self.leader.lead(registered.run),
+            self.leader.lead(announced.run),
             certificate.run(),
             self._serve(https, serving),
         ]
@@ -340,6 +402,7 @@ class _Process:
         """Serve once the policies are known: before, an answer would let pass what they forbid; likewise exceptions."""
         await self.store.complete.wait()
         await self.exceptions.listed()
+        await self.configured.store.listed()
         try:
             await https.start(self.settings.webhook_host, self.settings.webhook_port)
         except OSError as error:
@@ -349,19 +412,25 @@ class _Process:
         await asyncio.Event().wait()
 
     async def _clean_up(self, answers: facts.Facts) -> None:
-        """Clean up, each time of leading with controllers of their own: they begin with what the cluster says."""
-        time_of_day = clock.SystemClock()
-        cleaner = cleanup.TTLController(self.client, self.catalogues, self.telemetry, time_of_day, self.namespace)
-        policies_of_cleanup = cleanup.policies(
-            self.client, self.catalogues, answers, self.telemetry, time_of_day, self.namespace, self.events.add
+        """Clean up, each time of leading with a controller of its own: it begins with what the cluster says."""
+        cleaning = cleanup.Cleanup(
+            self.client,
+            self.catalogues,
+            answers,
+            self.telemetry,
+            clock.ServerClock(lambda: self.client.server_time),
+            spared.Spared(
+                self.namespace, self.settings.protect_managed_resources, lambda: self.configured.current().filters
+            ),
+            self.events.add,
         )
-        self.on_kinds_changed.append(cleaner.look_again)
+        self.on_kinds_changed.append(cleaning.look_again)
+        self.cleaning = cleaning
         try:
-            async with asyncio.TaskGroup() as parts:
-                parts.create_task(cleaner.run())
-                parts.create_task(policies_of_cleanup.run())
+            await cleaning.run()
         finally:
-            self.on_kinds_changed.remove(cleaner.look_again)
+            self.cleaning = None
+            self.on_kinds_changed.remove(cleaning.look_again)
 
     async def _kopf(self) -> None:
         settings = kopf.OperatorSettings()
@@ -397,21 +466,6 @@ class _Process:
             await self.reports.drain(REPORTS_DRAIN)
 
 
-def _facts(namespace: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the process knows of itself, as resource attributes of OpenTelemetry."""
-    pod = environ.get("POD_NAME") or socket.gethostname()
-    found = {
-        "service.version": __version__,
-        "service.namespace": namespace,
-        "service.instance.id": environ.get("POD_UID") or f"{pod}-{random.getrandbits(32):08x}",  # a name
-        "k8s.namespace.name": namespace,
-        "k8s.pod.name": environ.get("POD_NAME"),
-        "k8s.pod.uid": environ.get("POD_UID"),
-        "k8s.node.name": environ.get("NODE_NAME"),
-    }
-    return {key: value for key, value in found.items() if value}
-
-
 def _excepted(settings: Settings, namespace: str) -> str | None:
     """Where PolicyExceptions count."""
     return (settings.exception_namespace or namespace) if settings.enable_policy_exception else None
@@ -421,12 +475,6 @@ def _lease(controllers: frozenset[str]) -> str:
     """The Lease of a Deployment, which is known by the first of its controllers: a controller is in one Deployment."""
     first = next(name for name in CONTROLLERS if name in controllers)
     return "kymograph" if first == CONTROLLERS[0] else f"kymograph-{first}"
-
-
-def _identity(settings: Settings, environ: Mapping[str, str]) -> str:
-    """Who stands for election. Pods have a name and a uid; other processes of a host differ in their health port."""
-    pod, uid = environ.get("POD_NAME"), environ.get("POD_UID")
-    return f"{pod}_{uid}" if pod and uid else f"{socket.gethostname()}_{settings.health_port}"
 
 
 async def _at_once(_generation: int) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+from kymograph.model import policyreport
 from kymograph.telemetry import defaults
 
 CONTROLLERS = ("admission", "background", "cleanup", "reports")
@@ -29,8 +30,18 @@ class Settings:
         service_call_token_file: The token that calls on behalf of the following policies carry.
         service_call_token_namespaces: Namespaces of these policies; see `clients.http.token`.
         max_api_call_response_length: Bytes that an answer to a policy's call may have.
+        background_scan: Whether existing objects are scanned.
         background_scan_interval: Seconds between two scans of all existing objects.
+        skip_resource_filters: Whether scans look at objects that `resourceFilters` keep from webhooks.
+        admission_reports: Whether what reviews found gets into reports.
+        allowed_results: What of it does, and of what scans found: `pass`, `fail`, ...
+        openreports: Whether reports are those of `openreports.io`.
         omit_events: Reasons of Events that are not wanted.
+        config_map: The ConfigMap of the operator's namespace that says what policies are not for.
+        webhook_names: What webhook configurations are called: in the words of `kymograph` or of `kyverno`.
+        force_failure_policy_ignore: Whether every policy counts as one with `failurePolicy: Ignore`.
+        exclude_bootstrap_resources: Whether Fail webhooks leave out what nodes need to join.
+        protect_managed_resources: Whether what Kyverno manages is changed and deleted by the operator alone.
         log_format: `text` or `json`.
         log_level: A level of the standard library's logging, in lower case.
         metrics_host: The address that metrics are served on; None for all.
@@ -53,8 +64,18 @@ class Settings:
     service_call_token_file: pathlib.Path = pathlib.Path("/var/run/secrets/kymograph/service-calls/token")
     service_call_token_namespaces: frozenset[str] = frozenset()
     max_api_call_response_length: int = 10_000_000
+    background_scan: bool = True
     background_scan_interval: float = 3600.0
+    skip_resource_filters: bool = True
+    admission_reports: bool = True
+    allowed_results: frozenset[str] = frozenset(policyreport.RESULTS)
+    openreports: bool = False
     omit_events: frozenset[str] = frozenset({"PolicyApplied", "PolicySkipped"})
+    config_map: str = "kyverno"
+    webhook_names: str = "kymograph"
+    force_failure_policy_ignore: bool = False
+    exclude_bootstrap_resources: bool = False
+    protect_managed_resources: bool = False
     log_format: str = "text"
     log_level: str = "info"
     metrics_host: str | None = None

@@ -52,12 +52,29 @@ def read(record: recorder.Recorder, ended: int, span_id: int) -> tuple[list[Step
     inside = record.decision.span_id  # the innermost span that is open
 
     for entry in record.log:
-        if len(entry) == recorder.SHORT:
-            rule, outcome, detail, began, decided, left, match = entry
+        if len(entry) == recorder.POLICY_IN_SHORT:
+            policy, status, began, decided, left, results = entry
+            policy_id = span_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
+            matched = decided + offset
+            for rule, outcome, detail, _, start, end, _, _ in results:
+                rule_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
+                span_id = rule_id + _STRIDE & _LOW_64_BITS or _STRIDE
+                start, end = start + offset, end + offset  # noqa: PLW2901 - dozens in a request
+                steps.append((span_id, rule_id, recorder.MATCH, rule, recorder.MATCHED, "", start, matched))
+                steps.append((rule_id, policy_id, recorder.RULE, rule, outcome, detail, start, end))
+                matched = end  # when the next one begins, whose match is decided already
+            steps.append((policy_id, inside, recorder.POLICY, policy, status, "", began + offset, left + offset))
+            continue
+        if len(entry) >= recorder.RULE_IN_SHORT:
+            rule, outcome, detail, began, decided, left, match, *asked = entry
             rule_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
             span_id = rule_id + _STRIDE & _LOW_64_BITS or _STRIDE
-            began += offset
-            steps.append((span_id, rule_id, recorder.MATCH, rule, match, "", began, decided + offset))
+            began, decided = began + offset, decided + offset
+            steps.append((span_id, rule_id, recorder.MATCH, rule, match, "", began, decided))
+            if asked:
+                when, met, why = asked
+                span_id = span_id + _STRIDE & _LOW_64_BITS or _STRIDE
+                steps.append((span_id, rule_id, recorder.PRECONDITIONS, rule, met, why, decided, when + offset))
             steps.append((rule_id, inside, recorder.RULE, rule, outcome, detail, began, left + offset))
             continue
         head, body, now = entry

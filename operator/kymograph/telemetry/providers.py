@@ -39,6 +39,7 @@ from kymograph.telemetry import (
     sampling,
     semconv,
     settings,
+    steady,
 )
 from kymograph.telemetry.instruments import capped_traces, exported_spans, trace_context
 from kymograph.telemetry.metricsettings import Temporality
@@ -150,7 +151,8 @@ class Telemetry:
             id_generator=self._ids,
             meter_provider=self.meter_provider,
         )
-        self.tracer_provider.add_span_processor(self.queue)
+        steadied = steady.SteadySpans(time.monotonic_ns, time.time_ns, self.queue.on_end)
+        self.tracer_provider.add_span_processor(steadied)
         self.tracer: Tracer = self.tracer_provider.get_tracer(SCOPE, version)
         self._tracers = {each: self._tracer_of(each, version) for each in settings.Controller}
         self.client_spans = current.ClientSpans(self.tracer, clock)

@@ -1,7 +1,8 @@
 """The hot path: what a request did, as a list of small tuples.
 
 Nothing is built here: no span, no id for a step, no attribute. A request that turns out not to be kept has cost two
-tuples a step; one that is kept is handed as it is to the export thread, which renders it (`rendering`).
+tuples a step, or one a policy; one that is kept is handed as it is to the export thread, which renders it
+(`rendering`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,19 +17,23 @@ if TYPE_CHECKING:
     from kymograph.telemetry.sampling import Decision
 
 MAX_ENTRIES = 8_192
-"""Entries of one request's log, two a step or one for a rule that only matched. A policy can loop over as many elements
-as its budget allows; its trace stops growing here, and the server span says how many steps are missing."""
+"""Entries of one request's log, two a step or one for a rule that only matched, or for a policy of such rules. A policy
+can loop over as many elements as its budget allows; its trace stops growing here, and the server span says how many
+steps are missing."""
 
 CLIENT_BEGIN = -1
 CLIENT_END = -2
 
-RULE, MATCH, NEED = 1, 2, 5
-"""Codes of steps (`kymograph.engine.watching.Step`): the two that an entry in short stands for, and a fact's."""
+POLICY, RULE, MATCH, PRECONDITIONS, NEED = 0, 1, 2, 4, 5
+"""Codes of steps (`kymograph.engine.watching.Step`): those that an entry in short stands for, and a fact's."""
 
-SHORT = 7
-"""How long the entry of a rule in short is; the others have `_LONG` parts."""
+MATCHED = "matched"
+"""The outcome of the match of every rule of a policy in short."""
 
-_LONG = 3
+POLICY_IN_SHORT = 6
+RULE_IN_SHORT = 7
+CONDITIONED_RULE_IN_SHORT = 10
+"""How long the entries of a policy and a rule in short are (`kymograph.engine.watching.Entry`)."""
 
 
 class Event(NamedTuple):
@@ -202,21 +207,44 @@ class Recorder:
 
     @property
     def span_count(self) -> int:
-        """How many spans the log stands for, where every step and call has ended: two to a rule in short, else half."""
-        log = self.log
-        short = (sum(map(len, log)) - _LONG * len(log)) // (SHORT - _LONG)
-        return 1 + 2 * short + (len(log) - short + 1) // 2
+        """How many spans the log stands for, where every step and call has ended: half the entries not in short."""
+        short = halves = 0
+        for entry in self.log:
+            length = len(entry)
+            if length == POLICY_IN_SHORT:
+                short += 1 + 2 * len(entry[-1])
+            elif length >= RULE_IN_SHORT:
+                short += 2 if length == RULE_IN_SHORT else 3
+            else:
+                halves += 1
+        return 1 + short + (halves + 1) // 2
 
 
 def written_out(log: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Any, int]]:
-    """The entries of a log, each rule in short as the four that it stands for; see `kymograph.engine.watching`."""
+    """The entries of a log, each in short as those that it stands for; see `kymograph.engine.watching`."""
     for entry in log:
-        if len(entry) == SHORT:
-            rule, outcome, detail, began, decided, ended, match = entry
-            yield RULE, rule, began
-            yield MATCH, rule, began
-            yield match, "", decided
-            yield outcome, detail, ended
+        if len(entry) == POLICY_IN_SHORT:
+            policy, outcome, began, decided, ended, results = entry
+            yield POLICY, policy, began
+            for rule, said, detail, _, started, left, _, _ in results:
+                yield from _rule_written_out(rule, said, detail, started, decided, left, MATCHED)
+                decided = left
+            yield outcome, "", ended
+        elif len(entry) >= RULE_IN_SHORT:
+            yield from _rule_written_out(*entry)
         else:
             head, body, now = entry
             yield head, body, now
+
+
+def _rule_written_out(
+    rule: object, outcome: str, detail: str, began: int, decided: int, ended: int, match: str, *asked: Any
+) -> Iterator[tuple[Any, Any, int]]:
+    yield RULE, rule, began
+    yield MATCH, rule, began
+    yield match, "", decided
+    if asked:
+        when, met, why = asked
+        yield PRECONDITIONS, rule, decided
+        yield met, why, when
+    yield outcome, detail, ended

@@ -5,11 +5,12 @@ for rules that validate; a mutate rule counts as it is, without warnings, and a 
 skipped, warned nor erred counts as failed.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from kymograph.apimachinery import gvk
-from kymograph.cli.offline import judge
+from kymograph.cli.offline import answers, judge, simulated
 from kymograph.engine import policy
 from kymograph.engine.match import target
 from kymograph.engine.rules import outcome
@@ -60,12 +61,12 @@ def shown(each: policy.CompiledPolicy, status: str, *, softened: bool) -> str:
     return outcome.WARN if status == outcome.FAIL and (softened or not each.scored) else status
 
 
-def softens(response: judge.Response, namespace_labels: Mapping[str, Mapping[str, str]]) -> bool:
+def softens(response: judge.Response, world: answers.Answers) -> bool:
     """Whether the policy only audits the object, so that `--audit-warn` turns its failures into warnings.
 
     Args:
         response: The results of the policy on the object.
-        namespace_labels: Labels of namespaces, by name.
+        world: Knows the labels of namespaces, which overrides of the action may ask for.
     """
     action = response.policy.fixed_action
     if not action:
@@ -73,6 +74,9 @@ def softens(response: judge.Response, namespace_labels: Mapping[str, Mapping[str
         group, version = gvk.split_api_version(str(resource.get("apiVersion") or ""))
         namespace = str((resource.get("metadata") or {}).get("namespace") or "")
         kind = (group, version, str(resource.get("kind")), "")
-        seen = target.of(resource, kind, "CREATE", namespace, namespace_labels.get(namespace) or {}, None)
-        action = response.policy.action(seen)
+        labels: Mapping[str, str] = {}
+        if namespace and response.policy.needs_namespace_labels:
+            with contextlib.suppress(simulated.NotThere):  # then the rule has erred, and nothing failed
+                labels = world.namespace_labels(namespace)
+        action = response.policy.action(target.of(resource, kind, "CREATE", namespace, labels, None))
     return action == "Audit"

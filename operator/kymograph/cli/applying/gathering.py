@@ -7,13 +7,13 @@ calls, sources of clones, targets), or exceptions are among them: then they are 
 import contextlib
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kymograph.apimachinery import gvk, yamls
 from kymograph.cli import sources
 from kymograph.cli.applying import inputs, stream, work
-from kymograph.cli.offline import errors, files, policies, resources, simulated
+from kymograph.cli.offline import answers, errors, files, globalentries, policies, resources, simulated
 from kymograph.engine import exceptions, policy
 
 
@@ -26,6 +26,7 @@ class Objects(NamedTuple):
         cluster: What stands in for the cluster; None for nothing.
         existing: The objects, prepared, that rules with targets may change.
         excepted: The PolicyExceptions among them, if these count.
+        global_entries: What the GlobalContextEntries among them hold; None where there are none.
     """
 
     parts: Iterable[stream.Part]
@@ -33,16 +34,23 @@ class Objects(NamedTuple):
     cluster: simulated.Cluster | None = None
     existing: Sequence[dict[str, Any]] = ()
     excepted: Sequence[exceptions.CompiledException] = ()
+    global_entries: Mapping[str, answers.Collected] | None = None
 
 
 class _Files(simulated.Cluster):
-    """The objects in the files; of a ConfigMap that is not among them nothing is known, so that values count."""
+    """The objects in the files; of a ConfigMap that is not among them nothing is known, so that values count.
+
+    Labels of namespaces come from values alone, whether or not policies look at other objects.
+    """
 
     def config_map(self, namespace: str, name: str) -> dict[str, Any]:
         try:
             return super().config_map(namespace, name)
         except simulated.NotThere as reason:
             raise simulated.NothingSaid(str(reason)) from reason
+
+    def namespace_labels(self, name: str) -> Mapping[str, str]:  # noqa: ARG002 - the signature of every cluster
+        return {}
 
 
 def from_files(
@@ -51,6 +59,7 @@ def from_files(
     compiled: Iterable[policy.CompiledPolicy],
     *,
     with_exceptions: bool,
+    cluster_scoped: frozenset[tuple[str, str]] = resources.CLUSTER_SCOPED,
 ) -> Objects:
     """Objects from files.
 
@@ -59,6 +68,7 @@ def from_files(
         targets: Files with what rules for existing objects may change.
         compiled: The policies.
         with_exceptions: PolicyExceptions among the objects count.
+        cluster_scoped: (group, kind) of the kinds without a namespace.
 
     Raises:
         InputInvalid: A file is missing, or cannot be used where it is read at once.
@@ -69,11 +79,18 @@ def from_files(
     if not outside and not with_exceptions:
         return Objects(_parts(names), size)
     parts = list(_parts(names))
-    held = [resource for part in parts for resource in _loaded(part)]
-    existing = [resource for argument in targets for part in _parts(_names(argument)) for resource in _loaded(part)]
-    everything = [*held, *existing]
+    held = [document for part in parts for document in work.documents(part, yamls.Reader())]
+    entries = [each for each in held if globalentries.is_entry(each.value)]
+    beside = (part for argument in targets for part in _parts(_names(argument)))
+    existing = [document for part in beside for document in work.documents(part, yamls.Reader())]
+    everything = [
+        resources.prepare(each.value, cluster_scoped)
+        for each in (*held, *existing)
+        if not globalentries.is_entry(each.value)
+    ]
     cluster = _Files(everything) if outside else None
-    return Objects(parts, size, cluster, everything, _exceptions(held) if with_exceptions else ())
+    collected = globalentries.collect(entries, cluster) if entries and cluster is not None else None
+    return Objects(parts, size, cluster, everything, _exceptions(held) if with_exceptions else (), collected)
 
 
 def _names(argument: str) -> list[tuple[pathlib.Path | None, str]]:
@@ -97,14 +114,10 @@ def _parts(names: Iterable[tuple[pathlib.Path | None, str]]) -> Iterator[stream.
             raise errors.InputInvalid((problem,)) from invalid
 
 
-def _loaded(part: stream.Part) -> Iterator[dict[str, Any]]:
-    return work.loaded(part, yamls.Reader(), resources.CLUSTER_SCOPED)
-
-
-def _exceptions(held: Iterable[dict[str, Any]]) -> list[exceptions.CompiledException]:
+def _exceptions(held: Iterable[files.Document]) -> list[exceptions.CompiledException]:
     found = []
-    for value in held:
-        group, _ = gvk.split_api_version(str(value.get("apiVersion") or ""))
-        if (group, value["kind"]) == (exceptions.GROUP, exceptions.KIND):
-            found.append(files.Document("resources", value, yamls.Loaded(value, "resources", 1, "")))
+    for each in held:
+        group, _ = gvk.split_api_version(each.value["apiVersion"])
+        if (group, each.value["kind"]) == (exceptions.GROUP, exceptions.KIND):
+            found.append(each)
     return list(policies.exceptions(found))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kymograph.cli import sources
-from kymograph.cli.offline import errors, files, policies, userinfo, values
+from kymograph.cli.offline import errors, files, policies, resources, userinfo, values
 from kymograph.engine import exceptions, fields
 
 _HEADER = ("apiVersion", "kind", "metadata")
@@ -70,17 +70,31 @@ def read_values(name: str, told: Sequence[str]) -> values.Values:
 
 
 def read_user(name: str) -> userinfo.UserInfo | None:
-    """Who asks, from a file (`--userinfo`); None for nobody in particular.
+    """Who asks, from a file (`--userinfo`), which may lack kind and version; None for nobody in particular.
 
     Raises:
         InputInvalid: The file is missing or wrong.
     """
     if not name:
         return None
-    top, document = _single(name, userinfo.KNOWN, "UserInfo")
+    top, document = _single(name, userinfo.KNOWN, "")
     found = userinfo.read(top)
     document.raise_if_any(top.problems)
     return found
+
+
+def cluster_scoped(arguments: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """(group, kind) of the kinds without a namespace: Kubernetes' own and those of CustomResourceDefinitions.
+
+    Args:
+        arguments: Files, folders or globs of CustomResourceDefinitions (`--crd-paths`); what else they hold is
+            passed over.
+
+    Raises:
+        InputInvalid: A file is missing or no YAML.
+    """
+    definitions = (document.value for argument in arguments for document in sources.documents(argument))
+    return resources.CLUSTER_SCOPED | resources.custom_cluster_scoped(definitions)
 
 
 def looks_outside(document: Any) -> bool:
@@ -91,14 +105,12 @@ def looks_outside(document: Any) -> bool:
 
 
 def _documents(argument: str, branch: str) -> Iterator[files.Document]:
-    with contextlib.ExitStack() as stack:
-        if sources.is_url(argument):
-            yield from _below(stack.enter_context(sources.Repository(argument, branch)), argument)
-        elif branch and (pathlib.Path(argument) / ".git").exists():
-            url = pathlib.Path(argument).resolve().as_uri()
-            yield from _below(stack.enter_context(sources.Repository(url, branch)), argument)
-        else:
-            yield from sources.documents(argument, strict=True)
+    repository = sources.repository(argument, branch)
+    if repository is None:
+        yield from sources.documents(argument, strict=True)
+        return
+    with repository as folder:
+        yield from _below(folder, argument if sources.is_url(argument) else pathlib.Path(argument).resolve().as_uri())
 
 
 def _below(folder: pathlib.Path, shown: str) -> Iterator[files.Document]:
@@ -113,14 +125,14 @@ def _kind(document: files.Document) -> Any:
 
 
 def _single(name: str, known: Sequence[str], kind: str) -> tuple[fields.Fields, files.Document]:
-    documents = files.read(pathlib.Path(name))
+    documents = files.read(pathlib.Path(name), strict=True)
     if not documents:
         raise errors.InputInvalid((errors.InputProblem(name, 0, "", "holds no document"),))
     document = documents[0]
     everything = (*_HEADER, *known)
     top = fields.Fields(files.folded(document.value, everything), "", fields.Problems(), everything)
     for field, wanted in (("apiVersion", "cli.kyverno.io/v1alpha1"), ("kind", kind)):
-        if not top.text(field):
+        if not top.text(field) and kind:
             top.wrong(field, f"is required: {wanted}")
     return top, document
 

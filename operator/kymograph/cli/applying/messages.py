@@ -2,10 +2,17 @@
 
 from kymograph.apimachinery import yamlwriting
 from kymograph.cli.offline import judge
+from kymograph.engine import policy
 from kymograph.engine.rules import outcome
 
 _MUTATED = "\n\nMutation:\nMutation has been applied successfully."
 _GENERATED = "\n\nGenerate:\nGeneration completed successfully."
+
+
+def key_of(each: policy.CompiledPolicy) -> str:
+    """`namespace/name` of a policy; the name of one that is written without a namespace."""
+    written = (each.document.get("metadata") or {}).get("namespace")
+    return each.key if written else each.name
 
 
 def path_of(response: judge.Response) -> str:

@@ -37,6 +37,8 @@ def check(options: argparse.Namespace) -> None:
         raise Contradiction("a stdin pipe can be used for either policies or resources, not both")
     if not options.resource and not options.cluster:
         raise Contradiction("resource file(s) or cluster required")
+    if any(path.strip() for path in options.crd_paths) and options.kubeconfig.strip():
+        raise Contradiction("crd-paths and kubeconfig flags are mutually exclusive, please use only one of them")
 
 
 def _objects(group: argparse._ArgumentGroup) -> None:
@@ -63,6 +65,14 @@ def _objects(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-n", "--namespace", default="", help="with --cluster: objects of this namespace only")
     group.add_argument(
         "--cluster-wide-resources", action="store_true", help="with --cluster: objects without a namespace only"
+    )
+    group.add_argument(
+        "--crd-paths",
+        "--crd-path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="CustomResourceDefinitions, which say what kinds have no namespace; repeatable",
     )
     group.add_argument("-b", "--git-branch", default="", help="the branch of repositories that hold policies")
 
@@ -118,6 +128,9 @@ def _output(group: argparse._ArgumentGroup) -> None:
         default="720h0m0s",
         metavar="DURATION",
         help="how long these live; 0 for ever (default: %(default)s)",
+    )
+    group.add_argument(
+        "--warnings-as-errors", action="store_true", help="refuse policies that are written in a deprecated way"
     )
     group.add_argument("--audit-warn", action="store_true", help="failures of Audit policies are warnings")
     group.add_argument(

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from kymograph.apimachinery import yamlwriting
-from kymograph.cli.applying import counting
+from kymograph.cli.applying import counting, messages
 from kymograph.cli.offline import judge, reported
 from kymograph.engine import results
 from kymograph.engine.rules import outcome
@@ -22,8 +22,9 @@ MERGED = ""
 
 
 def key_of(response: judge.Response) -> str:
-    """Which report the results of a policy belong to: the policy's key, or `MERGED` for a ClusterPolicy."""
-    return response.policy.key if response.policy.namespace else MERGED
+    """Which report the results of a policy belong to: the policy's key, or `MERGED` for one without a namespace."""
+    key = messages.key_of(response.policy)
+    return key if "/" in key else MERGED
 
 
 def rows(response: judge.Response, *, softened: bool, seconds: int) -> list[dict[str, Any]]:
@@ -42,7 +43,7 @@ def _row(response: judge.Response, result: results.RuleResult, *, softened: bool
     process = "background scan" if policy.background else "admission review" if policy.admission else ""
     row: dict[str, Any] = {
         "source": "kyverno",
-        "policy": policy.key,
+        "policy": messages.key_of(policy),
         "rule": result.rule.name,
         "message": reported.message(result),
         "properties": {**result.properties, "process": process},
@@ -113,7 +114,7 @@ def exceptions(response: judge.Response, entries: Iterable[Mapping[str, Any]], t
         entries: The same results, as `rows` gives them.
         ttl: How long they live, as in the label `cleanup.kyverno.io/ttl`; empty for ever.
     """
-    if response.policy.namespace:
+    if key_of(response) != MERGED:
         return []
     return [_exception(entry, ttl) for entry in entries if entry["result"] == outcome.FAIL]
 

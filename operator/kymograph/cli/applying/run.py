@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from kymograph.cli import sources
 from kymograph.cli.applying import gathering, inputs, pool, stream, work, writing
-from kymograph.cli.offline import answers
+from kymograph.cli.offline import answers, policies
 from kymograph.engine import needs
 
 _NO_BAR = 2 * stream.BLOCK
@@ -32,10 +32,13 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     )
     for problem in given.loaded.strange:
         sys.stderr.write(f"Warning: {problem}\n")
+    if options.warnings_as_errors:
+        policies.refuse_deprecated(document for _, document in given.loaded.compiled)
     compiled = tuple(each for each, _ in given.loaded.compiled)
     told = inputs.read_values(options.values_file, sources.split(options.set))
     user = inputs.read_user(options.userinfo)
     excepted = inputs.read_exceptions(sources.split(options.exception))
+    scoped = inputs.cluster_scoped(sources.split(options.crd_paths))
     form = _form(options)
     coloured = out.isatty() and not options.remove_color and not os.environ.get("NO_COLOR")
     with contextlib.ExitStack() as stack:
@@ -52,6 +55,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
                 sources.split(options.target_resource),
                 compiled,
                 with_exceptions=options.exceptions_with_resources,
+                cluster_scoped=scoped,
             )
         excepted = [*(objects.excepted if options.exceptions_with_resources else excepted), *given.excepted]
         task = work.Task(
@@ -61,6 +65,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
                 told=told,
                 user=user,
                 cluster=objects.cluster,
+                global_entries=objects.global_entries,
                 objects=objects.existing,
                 images=_images() if options.registry else None,
                 now=time.time_ns(),
@@ -73,6 +78,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
             as_json=options.output_format == "json",
             ttl=options.generated_exception_ttl,
             keep_going=options.continue_on_fail,
+            cluster_scoped=scoped,
         )
         output = stack.enter_context(
             contextlib.closing(writing.Output(options, form, given.loaded.refused, coloured=coloured))

@@ -8,7 +8,7 @@ import orjson
 
 from kymograph.apimachinery import yamls, yamlwriting
 from kymograph.cli.applying import counting, messages, reports, stream
-from kymograph.cli.offline import answers, errors, judge, resources
+from kymograph.cli.offline import answers, errors, files, globalentries, judge, resources
 from kymograph.engine import exceptions, policy
 
 TEXT, TABLE, REPORT, EXCEPTIONS = "text", "table", "report", "exceptions"
@@ -115,37 +115,50 @@ class Worker:
 def loaded(
     part: stream.Part, reader: yamls.Reader, cluster_scoped: frozenset[tuple[str, str]]
 ) -> Iterator[dict[str, Any]]:
-    """The objects of a part, prepared.
+    """The objects of a part that policies are applied to, prepared: all but GlobalContextEntries.
+
+    Raises:
+        InputInvalid: It is no YAML, or holds what is no object.
+    """
+    for document in documents(part, reader):
+        if not globalentries.is_entry(document.value):
+            yield resources.prepare(document.value, cluster_scoped)
+
+
+def documents(part: stream.Part, reader: yamls.Reader) -> Iterator[files.Document]:
+    """The objects of a part, Lists taken apart.
 
     Raises:
         InputInvalid: It is no YAML, or holds what is no object.
     """
     try:
-        for line, value in _values(part, reader):
-            for within, resource in yamls.objects(value):
-                if not isinstance(resource, dict) or not isinstance(resource.get("kind"), str):
-                    reason = "is no Kubernetes object: it has no kind"
-                    raise errors.InputInvalid((errors.InputProblem(part.file, line, within, reason),))
-                yield resources.prepare(resource, cluster_scoped)
+        for line, text, around, value in _values(part, reader):
+            for within, resource in yamls.objects(value, around):
+                document = files.Document(part.file, resource, yamls.Loaded(resource, part.file, line, text, within))
+                wrong = resources.problems(resource)
+                if wrong:
+                    raise errors.InputInvalid(tuple(document.problem(*problem) for problem in wrong))
+                yield document
     except yamls.YAMLInvalid as invalid:
         reason = f"column {invalid.column}: {invalid.reason}"
         raise errors.InputInvalid((errors.InputProblem(invalid.file, invalid.line, "", reason),)) from invalid
 
 
-def _values(part: stream.Part, reader: yamls.Reader) -> Iterator[tuple[int, Any]]:
+def _values(part: stream.Part, reader: yamls.Reader) -> Iterator[tuple[int, str, str, Any]]:
+    """The values of a part: the line and the text of the document that each is in, its path there, and the value."""
     if part.form == stream.DOCUMENTS:
         for line, text in yamls.documents(part.text, part.file):
             at = part.line + line - 1
             for value in reader.values(text, part.file, at):
-                yield at, value
+                yield at, text, "", value
     elif part.form == stream.LINES:
         for line, text in enumerate(part.text.split("\n"), part.line):
             for value in reader.values(text, part.file, line):
-                yield line, value
+                yield line, text, "", value
     else:
         for values in reader.values(part.text, part.file, part.line):
-            for value in values if isinstance(values, list) else [values]:
-                yield part.line, value
+            for index, value in enumerate(values) if isinstance(values, list) else [(0, values)]:
+                yield part.line, part.text, f"[{index}]", value
 
 
 class _Record:
@@ -169,7 +182,13 @@ class _Record:
             self._change(response)
         if not response.results:
             return
-        softened = task.audit_warn and counting.softens(response, task.world.told.namespaces)
+        for result, reason in zip(response.results, response.unmade, strict=False):
+            if reason:
+                path = messages.path_of(response)
+                self.skipped.append(
+                    f"policy {response.policy.name} -> resource {path}: {result.rule.name} generates nothing: {reason}"
+                )
+        softened = task.audit_warn and counting.softens(response, task.world)
         counting.add(self._counts, response, softened=softened)
         if task.output == TEXT:
             self._violations.append(messages.violations(response, softened=softened))
@@ -177,7 +196,7 @@ class _Record:
             path = "/".join(part for part in messages.path_of(response).split("/") if part)
             for each in response.results:
                 status = counting.shown(response.policy, each.status, softened=softened)
-                self._rows.append(Row(response.policy.key, each.rule.name, path, status, each.message))
+                self._rows.append(Row(messages.key_of(response.policy), each.rule.name, path, status, each.message))
         else:
             entries = reports.rows(response, softened=softened, seconds=task.world.now // 1_000_000_000)
             if task.output == REPORT:
@@ -193,7 +212,7 @@ class _Record:
             generated = response.type == judge.GENERATE
             name = f"{response.policy.name}-generated" if generated else f"{metadata.get('name') or ''}-mutated"
             for text in messages.objects(response):
-                self._files.append((name, text))
+                self._files += [(name, text), *((name, yamlwriting.dump(each.resource)) for each in response.targets)]
                 self._changes.append(messages.notice(response))
         elif self._task.output in (TEXT, TABLE):
             self._changes.append(messages.changes(response, piped=self._task.piped))

@@ -8,12 +8,13 @@ from typing import Any, Self
 
 from opentelemetry.trace import NoOpTracer
 
-from kymograph.cli.cleaning import found
+from kymograph.cli.cleaning import entries, found
 from kymograph.cli.offline import errors
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, discovery, resources
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.controllers.cleanup import collections, selection
+from kymograph.controllers.cleanup import collections, selection, spared
+from kymograph.controllers.configuration import filters, reading
 from kymograph.engine import cleanup, needs
 from kymograph.telemetry import current
 
@@ -80,18 +81,33 @@ class Cluster:
             raise _unusable(name, f"neither a file nor a {resource.kind} of the cluster: {error}") from error
         return {**document, "apiVersion": resource.api_version, "kind": resource.kind}
 
-    async def look(self, policy: cleanup.CleanupPolicy, own: str) -> found.Found:
+    async def filters(self, namespace: str, name: str) -> filters.Filters:
+        """The `resourceFilters` of the operator's ConfigMap; none where there is no such ConfigMap.
+
+        Raises:
+            InputInvalid: It cannot be read: more would be listed than the operator deletes.
+        """
+        try:
+            document = await self.client.get(resources.CONFIG_MAPS, name, namespace=namespace)
+        except kubernetes_errors.NotFound:
+            return filters.Filters()
+        except kubernetes_errors.KubernetesError as error:
+            raise _unusable(f"ConfigMap {namespace}/{name}", error) from error
+        read, _ = reading.read(document.get("data") or {})
+        return read.filters
+
+    async def look(self, policy: cleanup.CleanupPolicy, spare: spared.Spared) -> found.Found:
         """What a policy would delete.
 
         Args:
             policy: The policy.
-            own: The operator's namespace, where it deletes nothing.
+            spare: What the operator leaves alone.
 
         Raises:
             InputInvalid: The API server does not say what it serves.
         """
         seen = found.Found()
-        choosing = selection.Selection(self.client, _Facts(self.client), own, time.monotonic_ns)
+        choosing = selection.Selection(self.client, _Facts(self.client), spare, time.monotonic_ns)
         try:
             catalogue = await discovery.discover(self.client)
             wanted = await collections.all_of(policy, catalogue, self.client)
@@ -113,6 +129,7 @@ class _Facts:
 
     def __init__(self, client: clients.KubernetesClient) -> None:
         self._client = client
+        self._entries = entries.Entries(client)
 
     def at_hand(self, need: needs.Need, facts: needs.Facts) -> bool:
         """Time and chance are."""
@@ -135,9 +152,11 @@ class _Facts:
                 case needs.APICall(path, method, body):
                     answer = await self._client.request(path, limit=_LARGEST, method=method, body=body)
                     facts.add(need, answer)
+                case needs.GlobalEntry(name):
+                    facts.add(need, await self._entries.look_up(name))
                 case _:
                     facts.fail(need, f"{type(need).__name__} is known to the operator alone, not to a preview")
-        except kubernetes_errors.KubernetesError as error:
+        except (kubernetes_errors.KubernetesError, LookupError) as error:
             facts.fail(need, str(error))
 
 

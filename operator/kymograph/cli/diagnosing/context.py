@@ -19,7 +19,7 @@ from kymograph.cli.diagnosing import cluster as clusters
 from kymograph.cli.diagnosing import findings, webhooks
 from kymograph.cli.diagnosing.findings import Finding
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers.admission import webhooks as written
+from kymograph.controllers.admission import webhooknames
 
 TRIES = 3
 """How often the API server is asked: there may be several, and not all of them trace."""
@@ -91,7 +91,7 @@ async def audited(cluster: clusters.Cluster, told: webhooks.Configurations, log:
     check = "audit annotations"
     if log is None:
         return findings.not_checked(check, "name the API server's audit log with --audit-log")
-    probe = _covered(told.get(written.RESOURCE_CONFIGURATION))
+    probe = _covered(told.get(webhooknames.KYMOGRAPH.validation) or told.get(webhooknames.KYVERNO.validation))
     if probe is None:
         return findings.not_checked(check, "no policy is about Pods or ConfigMaps, of which one could be tried")
     path, document = probe

@@ -14,15 +14,15 @@ from kymograph.cli.diagnosing import cluster as clusters
 from kymograph.cli.diagnosing import findings
 from kymograph.cli.diagnosing.findings import Finding
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers.admission import webhooks
+from kymograph.controllers.admission import webhooknames, webhooks
 from kymograph.runtime import certificates, secretstore
 from kymograph.runtime.certificates import inspection, pem
 
-OURS = {
-    webhooks.POLICY_CONFIGURATION: resources.VALIDATING_WEBHOOK_CONFIGURATIONS,
-    webhooks.RESOURCE_CONFIGURATION: resources.VALIDATING_WEBHOOK_CONFIGURATIONS,
-    webhooks.MUTATION_CONFIGURATION: resources.MUTATING_WEBHOOK_CONFIGURATIONS,
+RESOURCES = {
+    resource.kind: resource
+    for resource in (resources.VALIDATING_WEBHOOK_CONFIGURATIONS, resources.MUTATING_WEBHOOK_CONFIGURATIONS)
 }
+"""The resources of webhook configurations, by kind."""
 
 _LATE = dt.timedelta(days=1)
 """How long after a certificate was to be renewed it is a problem that it was not."""
@@ -35,21 +35,32 @@ async def configurations(cluster: clusters.Cluster) -> tuple[Finding, Configurat
     """Whether API servers are told of the webhooks; with what they are told."""
     found: dict[str, Mapping[str, Any]] = {}
     try:
-        for name, resource in OURS.items():
-            document = await cluster.get(resource, name)
+        names = await names_of(cluster)
+        for kind, name in webhooks.configurations(names):
+            document = await cluster.get(RESOURCES[kind], name)
             if document is not None:
                 found[name] = document
         policies = await cluster.listed(resources.CLUSTER_POLICIES) + await cluster.listed(resources.POLICIES)
     except clusters.Unseen as unseen:
         return findings.not_checked("webhooks", str(unseen)), found
-    if webhooks.POLICY_CONFIGURATION not in found:
-        said = f"there is no ValidatingWebhookConfiguration {webhooks.POLICY_CONFIGURATION}: policies go unchecked"
+    if names.policies not in found:
+        said = f"there is no ValidatingWebhookConfiguration {names.policies}: policies go unchecked"
         return findings.problem("webhooks", said, _WRITES), found
     enforced = [each for each in policies if _is_ready(each) and (each.get("spec") or {}).get("admission", True)]
-    if enforced and len(found) == 1:
+    if enforced and not {names.validation, names.mutation}.intersection(found):
         said = f"{len(enforced)} policies are ready, and no webhook is there for what they match"
         return findings.problem("webhooks", said, _WRITES), found
     return findings.ok("webhooks", f"{', '.join(sorted(found))}; {len(policies)} policies"), found
+
+
+async def names_of(cluster: clusters.Cluster) -> webhooknames.Names:
+    """What webhook configurations are called here: in Kyverno's words only where those are ours.
+
+    Raises:
+        Unseen: They cannot be read.
+    """
+    document = await cluster.get(resources.VALIDATING_WEBHOOK_CONFIGURATIONS, webhooknames.KYVERNO.policies)
+    return webhooknames.KYVERNO if document is not None and webhooks.is_ours(document) else webhooknames.KYMOGRAPH
 
 
 _WRITES = "the leader writes them: look at the findings `leader` and `roles`, and at its log"

@@ -30,6 +30,11 @@ _DOES = {
         ("data", "has an object generated for it"),
     ),
 }
+_DEMANDS = (
+    ("mutateDigest", "get the digest of their tag"),
+    ("verifyDigest", "must be named by a digest"),
+    ("required", "must have been verified"),
+)
 _ROLES = ("roles", "clusterRoles")
 _FROM_FIRST = frozenset(
     ("subexpression", "index_expression", "projection", "value_projection", "filter_projection", "flatten", "pipe")
@@ -77,9 +82,18 @@ def filter_words(described: Mapping[str, Any]) -> str:
 
 def does(rule: Mapping[str, Any], type_: str) -> str:
     """What a rule demands or does."""
+    if type_ == "imageVerify":
+        return f"verifyImages: {'; '.join(map(_demands, rule['verifyImages']))}"
     body = rule.get(type_) or {}
     found = [words for field, words in _DOES[type_] if field in body]
     return f"{type_}: the object {' and '.join(found) or 'is looked at'}"
+
+
+def _demands(entry: Mapping[str, Any]) -> str:
+    """What one entry of `verifyImages` demands of which images."""
+    references = [*(entry.get("imageReferences") or ()), *filter(None, [entry.get("image")])]
+    demands = [words for field, words in _DEMANDS if entry.get(field) is not False]
+    return f"images {_list(references)} {' and '.join(demands) or 'are looked at'}"
 
 
 def action(each: policy.CompiledPolicy) -> str:

@@ -5,10 +5,9 @@ about are *absent*: Kyverno's command line passes over the context entries behin
 name shows through.
 """
 
-import dataclasses
-import socket
+import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kymograph.cli.offline import simulated, userinfo, values
 from kymograph.engine import needs
@@ -20,8 +19,7 @@ class _Absent(Exception):
     """Nothing was said about a need."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a mocked call answers.
 
     Attributes:
@@ -33,8 +31,19 @@ class Reply:
     body: Any
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answers:
+class Collected(NamedTuple):
+    """What a GlobalContextEntry holds that was given among the objects.
+
+    Attributes:
+        objects: The objects that it selects, for a reference to the entry itself.
+        projections: What its expressions made of them, by name.
+    """
+
+    objects: Sequence[Mapping[str, Any]]
+    projections: Mapping[str, Any]
+
+
+class Answers(NamedTuple):
     """What is known instead of a cluster.
 
     Attributes:
@@ -42,7 +51,8 @@ class Answers:
         user: Who asks; None for nobody in particular.
         cluster: Objects that can be read; None where there is no cluster.
         calls: What calls answer: by (method, or empty for any; URL or path of the API).
-        global_entries: What GlobalContextEntries hold, by name.
+        global_entries: What GlobalContextEntries hold, by name: `Collected`, or the value that a test gives; None
+            where nothing is said about any.
         objects: Objects that exist, prepared: those that rules with targets may change.
         images: Looks up an image in its registry, raising `simulated.NotThere`; None where none may be asked.
         now: The time of the evaluation, in nanoseconds since 1970.
@@ -52,8 +62,8 @@ class Answers:
     told: values.Values = _NO_VALUES
     user: userinfo.UserInfo | None = None
     cluster: simulated.Cluster | None = None
-    calls: Mapping[tuple[str, str], Reply] = dataclasses.field(default_factory=dict)
-    global_entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    calls: Mapping[tuple[str, str], Reply] = types.MappingProxyType({})
+    global_entries: Mapping[str, Any] | None = None
     objects: Sequence[dict[str, Any]] = ()
     images: Callable[[needs.ImageData], Any] | None = None
     now: int = 0
@@ -69,7 +79,7 @@ class Answers:
             absent.add(needs.ConfigMap)
             if not self.calls:
                 absent |= {needs.APICall, needs.ServiceCall}
-        if not self.global_entries:
+        if self.global_entries is None:
             absent.add(needs.GlobalEntry)
         return frozenset(absent)
 
@@ -86,7 +96,10 @@ class Answers:
             case needs.Seed():
                 facts.add(need, self.seed)
             case needs.NamespaceLabels(namespace):
-                facts.add(need, self._namespace_labels(namespace))
+                try:
+                    facts.add(need, self.namespace_labels(namespace))
+                except simulated.NotThere as reason:
+                    facts.fail(need, f"failed to get the resource's namespace ({reason})")
             case needs.UserRoles():
                 user = self.user
                 roles = needs.Roles(tuple(user.roles), tuple(user.cluster_roles)) if user else needs.Roles((), ())
@@ -140,16 +153,28 @@ class Answers:
 
     def _global_entry(self, name: str) -> Any:
         entry, _, projection = name.partition(".")
-        if entry not in self.global_entries:
+        entries = self.global_entries or {}
+        if entry not in entries:
             raise simulated.NotThere(f"failed to fetch entry key={entry}")
-        held = self.global_entries[entry]
+        held = entries[entry]
+        if isinstance(held, Collected):
+            if not projection:
+                return held.objects
+            if projection not in held.projections:
+                raise simulated.NotThere(f'projection "{projection}" not found')
+            return held.projections[projection]
         if not projection:
             return held
         if not isinstance(held, Mapping) or projection not in held:
             raise simulated.NotThere(f'global context mock: projection "{projection}" not found')
         return held[projection]
 
-    def _namespace_labels(self, namespace: str) -> Mapping[str, str]:
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        """The labels of a namespace; empty where nothing is known of it.
+
+        Raises:
+            NotThere: A live cluster was asked and has no such namespace.
+        """
         told = self.told.namespaces.get(namespace)
         if told or self.cluster is None:
             return told or {}
@@ -158,6 +183,8 @@ class Answers:
 
 def _addresses(host: str) -> tuple[str, ...]:
     """The addresses of a host, by the names this machine knows; none where it knows none."""
+    import socket  # noqa: PLC0415 - few policies look hosts up
+
     try:
         return tuple(dict.fromkeys(str(each[4][0]) for each in socket.getaddrinfo(host, None)))
     except (OSError, UnicodeError):

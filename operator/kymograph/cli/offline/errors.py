@@ -2,17 +2,17 @@
 
 OfflineError
   x InputInvalid   a file is not what it should be: carries every problem with its file, line and field
+  x WorkerLost     a process that did a part of the work is gone
 """
 
-import dataclasses
+from typing import Any, NamedTuple
 
 
 class OfflineError(Exception):
     """The root of what the offline commands raise."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class InputProblem:
+class InputProblem(NamedTuple):
     """One thing wrong with a file.
 
     Attributes:
@@ -38,3 +38,13 @@ class InputInvalid(OfflineError):
     def __init__(self, problems: tuple[InputProblem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
+
+
+class WorkerLost(OfflineError):
+    """A process that did a part of the work ended before it was done."""
+
+    def __init__(self) -> None:
+        super().__init__("a process ended in the middle of its work; if memory ran short, use fewer with --jobs")

@@ -1,8 +1,8 @@
 """Policies applied to one object after the other, as an API server's requests would meet them.
 
 The order is that of Kyverno's policy processor: the mutate rules of all policies, each seeing what the one before made
-of the object; then the validate rules, on the object as it came out; then the generate rules. Policies keep the order
-in which they were given.
+of the object; then the verifyImages rules likewise; then the validate rules, on the object as it came out, and what
+verifyImages rules have to say of it; then the generate rules. Policies keep the order in which they were given.
 """
 
 import contextlib
@@ -16,12 +16,13 @@ from kymograph.cli.offline import answers, request, simulated
 from kymograph.engine import budget, errors, evaluate, exceptions, mutate, needs, policy, results, scene, watching
 from kymograph.engine import context as contexts
 from kymograph.engine.generate import planning
+from kymograph.engine.images import application as images
 from kymograph.engine.mutate import existing
 from kymograph.engine.rules import outcome
 
 _Found = TypeVar("_Found")
 
-MUTATE, VALIDATE, GENERATE = "mutate", "validate", "generate"
+MUTATE, VERIFY, VALIDATE, GENERATE = "mutate", "imageVerify", "validate", "generate"
 
 
 class Patched(NamedTuple):
@@ -41,11 +42,13 @@ class Response(NamedTuple):
 
     Attributes:
         policy: The policy.
-        type: `mutate`, `validate` or `generate`.
+        type: `mutate`, `imageVerify`, `validate` or `generate`.
         results: The results of the rules that matched; empty if none did.
         resource: The object as the rules left it.
         generated: For each result of a generate rule, what should exist because of it; empty for other types.
         targets: The existing objects that mutate rules changed; their results are among the results too.
+        unmade: For each result of a generate rule why its objects cannot be described, empty where they can; the
+            result says of the rule what it would without them, as in Kyverno.
     """
 
     policy: policy.CompiledPolicy
@@ -54,6 +57,7 @@ class Response(NamedTuple):
     resource: dict[str, Any]
     generated: tuple[tuple[dict[str, Any], ...], ...] = ()
     targets: tuple[Patched, ...] = ()
+    unmade: tuple[str, ...] = ()
 
 
 class Judged(NamedTuple):
@@ -92,6 +96,7 @@ class Judge:
     ) -> None:
         self._policies = tuple(policies)
         self._mutating = tuple(each for each in self._policies if each.mutate.every)
+        self._verifying = tuple(each for each in self._policies if each.verify.every)
         self._validating = tuple(each for each in self._policies if each.validate.every)
         self._generating = tuple(each for each in self._policies if each.generate.every)
         self._sources = sources or {}
@@ -114,6 +119,11 @@ class Judge:
         for each in self._mutating:
             seen = chain.of(each)
             response = self._mutate(each, seen, facts)
+            chain.become(response.resource)
+            responses.append(response)
+        for each in self._verifying:
+            seen = chain.of(each)
+            response = self._verify(each, seen, facts)
             chain.become(response.resource)
             responses.append(response)
         for seen, policies in _runs(self._validating, chain):
@@ -161,6 +171,21 @@ class Judge:
         resource = seen.resource if mutated.resource is None else mutated.resource
         return Response(each, MUTATE, tuple(found), resource, targets=tuple(patched))
 
+    def _verify(self, each: policy.CompiledPolicy, seen: request.Seen, facts: needs.Facts) -> Response:
+        verification = images.Verification(
+            (each,),
+            seen.request,
+            facts,
+            budget.Budget(),
+            self._clock,
+            self._watcher,
+            self._exceptions,
+            seen.values,
+        )
+        verified = self._answered(verification.run, facts)
+        found = tuple(result for part in verified.results for result in part.rules)
+        return Response(each, VERIFY, found, seen.resource if verified.resource is None else verified.resource)
+
     def _existing(
         self, each: policy.CompiledPolicy, seen: request.Seen, facts: needs.Facts
     ) -> Iterator[tuple[results.RuleResult, dict[str, Any] | None]]:
@@ -202,22 +227,37 @@ class Judge:
 
     def _generate(self, each: policy.CompiledPolicy, seen: request.Seen) -> Response | None:
         """What the generate rules of a policy want; None where none matched. Sources are those of the policy only."""
+        held = simulated.Cluster([seen.resource, *(self._sources.get(each.key) or self._sources.get(each.name, ()))])
+        for found in self._planned(each, seen, held, describes=True):
+            rules = found.result.rules
+            wanted = tuple(tuple(one.manifest for one in of_rule) for of_rule in found.wanted)
+            failed = [result for result in rules if result.status == outcome.ERROR]
+            if not failed:
+                return Response(each, GENERATE, rules, seen.resource, wanted)
+            (entered,) = self._planned(each, seen, held, describes=False)
+            unmade = tuple(
+                had.message if had.status == outcome.ERROR != would.status else ""
+                for had, would in zip(rules, entered.result.rules, strict=True)
+            )
+            return Response(each, GENERATE, entered.result.rules, seen.resource, wanted, unmade=unmade)
+        return None
+
+    def _planned(
+        self, each: policy.CompiledPolicy, seen: request.Seen, held: simulated.Cluster, *, describes: bool
+    ) -> tuple[planning.Planned, ...]:
         facts = needs.Facts(self._world.without)
-        planned = planning.Planning(
+        run = planning.Planning(
             (each,),
             seen.request,
             facts,
             budget.Budget(),
             self._clock,
-            self._watcher,
+            self._watcher if describes else None,
             self._exceptions,
             seen.values,
-        )
-        held = simulated.Cluster([seen.resource, *(self._sources.get(each.key) or self._sources.get(each.name, ()))])
-        for found in self._answered(planned.run, facts, held):
-            wanted = tuple(tuple(one.manifest for one in of_rule) for of_rule in found.wanted)
-            return Response(each, GENERATE, found.result.rules, seen.resource, wanted)
-        return None
+            describes=describes,
+        ).run
+        return self._answered(run, facts, held)
 
     def _validate(
         self, policies: Sequence[policy.CompiledPolicy], seen: request.Seen, facts: needs.Facts

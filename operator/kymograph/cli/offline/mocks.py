@@ -1,21 +1,19 @@
 """Mocks of a test: what calls of an API answer, and what GlobalContextEntries hold."""
 
-import dataclasses
 import json
 import posixpath
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib import parse
 
-from kymograph.cli.offline import answers
-from kymograph.engine import budget, errors, fields, jmespath
+from kymograph.cli.offline import answers, expressions
+from kymograph.engine import errors, fields, jmespath
 
 _METHODS = ("GET", "POST")
 _STATUSES = (100, 599)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class GlobalEntry:
+class GlobalEntry(NamedTuple):
     """What a GlobalContextEntry holds, as a test says it.
 
     Attributes:
@@ -151,7 +149,7 @@ def _projections(entry: fields.Fields) -> tuple[tuple[str, str], ...]:
 
 def _search(expression: str, value: Any) -> Any:
     try:
-        search = jmespath.compile(expression)
+        compiled = jmespath.compile(expression)
     except jmespath.ExpressionInvalid as invalid:
         raise errors.EvaluationError(f"{json.dumps(expression)} is no JMESPath: {invalid}") from invalid
-    return search.search(value, budget.Budget())
+    return expressions.search(compiled, value)

@@ -14,7 +14,7 @@ from kymograph.cli.offline import errors, files
 from kymograph.engine import compile as compiling
 from kymograph.engine import errors as engine_errors
 from kymograph.engine import exceptions as policy_exceptions
-from kymograph.engine import policy
+from kymograph.engine import policy, validation
 
 UNSUPPORTED = "not supported by this version of Kymograph"
 
@@ -36,6 +36,11 @@ _NOT_YET = {
     "kyverno.io": ("CleanupPolicy", "ClusterCleanupPolicy"),
 }
 _BESIDE_POLICIES = ("ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicyBinding", "PolicyException")
+_EVALUATED_ELSEWHERE = engine_errors.Problem(
+    "spec.webhookConfiguration.matchConditions",
+    f"matchConditions are {UNSUPPORTED} without a cluster: they are CEL, which API servers evaluate",
+)
+"""Why a policy with match conditions is not applied here: whether it is about an object cannot be said."""
 _UNSUPPORTED = re.compile(rf" (?:is|are) {re.escape(UNSUPPORTED)}.*", re.DOTALL)
 _STRUCTURAL = re.compile(r"unknown field|must be (?:an? (?:object|list|string|integer)|true or false)\b")
 """What is said of a field that the schema of the kind does not allow: such a policy is none, and its test no test."""
@@ -102,12 +107,38 @@ def load(documents: Iterable[files.Document]) -> Loaded:
             refused.append(Refused(_name(value), str(kind), (str(kind),), problem.reason, problem))
         elif kind in compiling.KINDS and group == compiling.GROUP:
             try:
-                compiled.append((compiling.compile_policy(value), document))
+                found = compiling.compile_policy(value, admits_signed=True)
             except engine_errors.PolicyInvalid as invalid:
                 refused.append(_refuse(document, invalid.problems))
+            else:
+                if found.match_conditions:
+                    refused.append(_refuse(document, (_EVALUATED_ELSEWHERE,)))
+                else:
+                    compiled.append((found, document))
         elif kind not in _BESIDE_POLICIES:
             strange.append(document.problem("", f"{kind or 'a document without a kind'} is no policy"))
     return Loaded(tuple(compiled), tuple(refused), tuple(strange))
+
+
+def refuse_deprecated(documents: Iterable[files.Document]) -> None:
+    """Give up where policies use what is deprecated (`--warnings-as-errors`).
+
+    No kind of policy is: Kyverno's warnings that it will drop `kyverno.io` say nothing about this implementation.
+
+    Args:
+        documents: Policies that compile.
+
+    Raises:
+        InputInvalid: With every deprecated field, value or operator.
+    """
+    found = [
+        document.problem("", warning)
+        for document in documents
+        for warning in validation.warnings(document.value)
+        if "deprecated" in warning
+    ]
+    if found:
+        raise errors.InputInvalid(tuple(found))
 
 
 def exceptions(documents: Iterable[files.Document]) -> Iterator[policy_exceptions.CompiledException]:

@@ -71,6 +71,18 @@ class Cluster:
         ]
         return [each for _, each in sorted(found, key=lambda entry: entry[0].name)]
 
+    def listed(self, group: str, version: str, resource: str, namespace: str) -> list[Mapping[str, Any]]:
+        """The objects of a resource, in the order in which they were given.
+
+        Args:
+            group: Empty for the core group.
+            version: Their version.
+            resource: The plural.
+            namespace: Their namespace; empty for all.
+        """
+        of_kind = self._of(group, version, resource)
+        return [found for key, found in of_kind if not namespace or key.namespace == namespace]
+
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         """The labels of a namespace; empty if it is not there."""
         found = self._objects.get(resources.Key("v1", "Namespace", "", name)) or {}
@@ -110,7 +122,7 @@ class Cluster:
 
     def _list(self, group: str, version: str, resource: str, namespace: str) -> dict[str, Any]:
         of_kind = self._of(group, version, resource)
-        items = [found for key, found in of_kind if not namespace or key.namespace == namespace]
+        items = self.listed(group, version, resource, namespace)
         kind = f"{of_kind[0][0].kind}List" if of_kind else "List"
         api_version = f"{group}/{version}" if group else version
         return {"apiVersion": api_version, "kind": kind, "metadata": {"resourceVersion": ""}, "items": items}

@@ -1,8 +1,7 @@
 """UserInfo: who makes the requests of a test (`cli.kyverno.io/v1alpha1`, a file of its own)."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kymograph.engine import fields
 
@@ -10,8 +9,7 @@ KNOWN = ("roles", "clusterRoles", "userInfo", "synchronize")
 """The fields of a UserInfo document beside `apiVersion`, `kind` and `metadata`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class UserInfo:
+class UserInfo(NamedTuple):
     """Who asks.
 
     Attributes:

@@ -5,9 +5,9 @@ context of expressions, `request.object.metadata.name`; a part with a dot in it 
 """
 
 import csv
-import dataclasses
+import types
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kymograph.engine import fields, policy
 
@@ -29,10 +29,10 @@ _API_RESOURCE = (
     "categories",
     "storageVersionHash",
 )
+_NOTHING: Mapping[Any, Any] = types.MappingProxyType({})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Subresource:
+class Subresource(NamedTuple):
     """A kind that is served as a subresource of another one.
 
     Attributes:
@@ -48,8 +48,7 @@ class Subresource:
     name: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Values:
+class Values(NamedTuple):
     """Values for the contexts of policies.
 
     Attributes:
@@ -60,10 +59,10 @@ class Values:
         subresources: What is sent to which subresource.
     """
 
-    everywhere: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    by_resource: Mapping[tuple[str, str], Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    by_rule: Mapping[tuple[str, str], Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    namespaces: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    everywhere: Mapping[str, Any] = _NOTHING
+    by_resource: Mapping[tuple[str, str], Mapping[str, Any]] = _NOTHING
+    by_rule: Mapping[tuple[str, str], Mapping[str, Any]] = _NOTHING
+    namespaces: Mapping[str, Mapping[str, str]] = _NOTHING
     subresources: Sequence[Subresource] = ()
 
     def of_rule(self, each: policy.CompiledRule) -> Mapping[str, Any]:

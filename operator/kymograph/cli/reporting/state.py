@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.reports import document, findings, writer
+from kymograph.controllers.reports import document, findings, forms, writer
 from kymograph.controllers.reports.scans import progress
 from kymograph.model import policyreport as model
 
@@ -79,12 +79,11 @@ async def read(client: Reader, namespace: str) -> State:
     told = await _progress(client, namespace)
     names: set[str] = set()
     results: dict[str, collections.Counter[str]] = {}
-    for resource in (document.POLICY_REPORTS, document.CLUSTER_POLICY_REPORTS):
-        async for stored in _items(client, resource, metadata_only=False):
-            names.add(stored["metadata"]["name"])
-            for row in document.results_of(stored):
-                if row.get("source") == findings.SOURCE and row.get("result") in model.RESULTS:
-                    results.setdefault(row.get("policy", ""), collections.Counter())[row["result"]] += 1
+    async for stored in _reports(client):
+        names.add(stored["metadata"]["name"])
+        for row in document.results_of(stored):
+            if row.get("source") == findings.SOURCE and row.get("result") in model.RESULTS:
+                results.setdefault(row.get("policy", ""), collections.Counter())[row["result"]] += 1
     kinds = [
         OfKind(
             each["resource"],
@@ -114,6 +113,17 @@ async def _progress(client: Reader, namespace: str) -> Mapping[str, Any]:
         return {}
     told = json.loads((stored.get("data") or {}).get(progress.ENTRY) or "{}")
     return told if isinstance(told, dict) else {}
+
+
+async def _reports(client: Reader) -> AsyncIterator[Mapping[str, Any]]:
+    """The reports, in whichever form the operator writes them."""
+    for form in forms.EVERY:
+        for resource in form.both:
+            try:
+                async for stored in _items(client, resource, metadata_only=False):
+                    yield stored
+            except errors.NotFound:  # the kind is not installed
+                continue
 
 
 async def _without(client: Reader, name: str, kind: str, reported: set[str]) -> int | None:

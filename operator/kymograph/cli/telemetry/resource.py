@@ -11,6 +11,7 @@ from opentelemetry.trace import NoOpTracer
 
 from kymograph.cli import sources
 from kymograph.cli.offline import errors
+from kymograph.cli.telemetry import schema
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, resources
 from kymograph.clients.kubernetes import errors as kubernetes_errors
@@ -24,10 +25,10 @@ def spec_of_file(argument: str) -> Mapping[str, Any]:
     """The `spec` of the TracingConfiguration in a file, or in standard input (`-`).
 
     Raises:
-        InputInvalid: The file cannot be read, or holds none or several.
+        InputInvalid: The file cannot be read, or holds none or several, or one that the API server would refuse.
     """
     found = [
-        document.value
+        document
         for document in sources.documents(argument)
         if isinstance(document.value, dict)
         and document.value.get("kind") == model.KIND
@@ -36,8 +37,13 @@ def spec_of_file(argument: str) -> Mapping[str, Any]:
     if len(found) != 1:
         reason = f"there are {len(found)} TracingConfigurations of {model.GROUP} in it, and not one"
         raise errors.InputInvalid((errors.InputProblem(argument, 0, "", reason),))
-    spec: Mapping[str, Any] = found[0].get("spec") or {}
-    return spec
+    (document,) = found
+    spec = document.value.get("spec")
+    wanted = model.TRACING_CONFIGURATION.versions[0].schema["properties"]["spec"]
+    wrong = [document.problem(*each) for each in schema.problems({} if spec is None else spec, wanted, "spec")]
+    if wrong:
+        raise errors.InputInvalid(tuple(wrong))
+    return spec or {}
 
 
 def spec_of_cluster(kubeconfig: pathlib.Path | None) -> Mapping[str, Any]:

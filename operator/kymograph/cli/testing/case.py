@@ -1,10 +1,9 @@
 """One test, loaded: its policies, its resources and what stands in for the cluster, all relative to its file."""
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kymograph.cli.offline import answers, errors, files, judge, mocks, policies, resources, simulated, userinfo, values
 from kymograph.cli.testing import checking, manifest, tracing
@@ -69,6 +68,7 @@ class Case:
         self._prepared: dict[str, list[dict[str, Any]]] = {}
         self._cluster_scoped = resources.CLUSTER_SCOPED
         loaded = policies.load(self._policy_documents())
+        self._compiled = loaded.compiled
         self.policies: tuple[policy.CompiledPolicy, ...] = tuple(each for each, _ in loaded.compiled)
         self.refused = loaded.refused
         self.notes += [f"WARNING: {each}" for each in loaded.strange]
@@ -77,7 +77,7 @@ class Case:
         self.resources = self._unique(self._listed("resources"))
         self.targets = self._unique(self._listed("targetResources"))
         self.payloads = tuple(name for field in _PAYLOADS for name in self.manifest.files[field])
-        self.world = dataclasses.replace(self._world(cluster, now), images=images)
+        self.world = self._world(cluster, now)._replace(images=images)
         self._check_context()
         count = len(self.policies) + len(self.refused)
         self.notes.append(
@@ -85,6 +85,14 @@ class Case:
             f"{'resource' if len(self.resources) == 1 else 'resources'} with {len(self.exceptions)} "
             f"{'exception' if len(self.exceptions) == 1 else 'exceptions'} ..."
         )
+
+    def refuse_deprecated(self) -> None:
+        """Give up where a policy uses what is deprecated.
+
+        Raises:
+            InputInvalid: With all of it.
+        """
+        policies.refuse_deprecated(document for _, document in self._compiled)
 
     def line_of(self, path: str) -> int:
         """The line of a field of the test."""
@@ -119,18 +127,19 @@ class Case:
                 found.setdefault(each.policy, []).extend(self.objects(each.clone_source))
         return found
 
-    def _read(self, name: str) -> list[files.Document]:
-        return files.read(self._folder / name, os.path.normpath(self._shown / name))
+    def _read(self, name: str, *, strict: bool = False) -> list[files.Document]:
+        """The documents of a file; `strict` refuses a key that a map sets twice, as Kyverno does except in objects."""
+        return files.read(self._folder / name, os.path.normpath(self._shown / name), strict=strict)
 
     def _policy_documents(self) -> Iterable[files.Document]:
         for name in self.manifest.files["policies"]:
             for path in policies.paths(self._folder / name):
                 below = path.relative_to(self._folder / name)
-                yield from files.read(path, os.path.normpath(self._shown / name / below))
+                yield from files.read(path, os.path.normpath(self._shown / name / below), strict=True)
 
     def _documents(self, field: str) -> Iterable[files.Document]:
         for name in self.manifest.files[field]:
-            yield from self._read(name)
+            yield from self._read(name, strict=True)
 
     def _listed(self, field: str) -> list[dict[str, Any]]:
         """The objects in the files of a field; the first of them may be a folder.
@@ -165,7 +174,7 @@ class Case:
         names = self.manifest.files["clusterResources"]
         found: list[Mapping[str, Any]] = []
         for name in names:
-            for document in self._read(name):
+            for document in self._read(name, strict=True):
                 problems = fields.Problems()
                 top = fields.Fields(document.value, "", problems, (*_HEADER, "spec"))
                 spec = fields.Fields(top.raw("spec"), "spec", problems, ("crds", "resources"))
@@ -188,7 +197,7 @@ class Case:
             user=self._user(),
             cluster=known,
             calls=self.manifest.calls,
-            global_entries={each.name: self._held(each) for each in self.manifest.global_entries},
+            global_entries={each.name: self._held(each) for each in self.manifest.global_entries} or None,
             objects=existing,
             now=now,
         )
@@ -228,7 +237,7 @@ class Case:
         """The first document of a file whose kind is ours, opened for reading; None for no file."""
         if not name:
             return None, None
-        documents = self._read(name)
+        documents = self._read(name, strict=True)
         if not documents:
             raise errors.InputInvalid((errors.InputProblem(str(self._shown / name), 0, "", "holds no document"),))
         document = documents[0]
@@ -242,15 +251,14 @@ class Case:
     def _held(self, entry: mocks.GlobalEntry) -> Any:
         held = entry.data
         if entry.files is not None:
-            held = [each.value for name in entry.files for each in self._read(name)]
+            held = [each.value for name in entry.files for each in self._read(name, strict=True)]
         try:
             return entry.value(held)
         except engine_errors.EvaluationError as error:
             raise errors.InputInvalid((self._document.problem(entry.path, str(error)),)) from error
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """What the policies of a test made of its resources (`checking.Evaluated`)."""
 
     case: Case

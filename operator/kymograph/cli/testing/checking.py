@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from kymograph.cli.offline import errors, judge, policies, reported, resources
 from kymograph.cli.testing import compare, manifest, rows
 from kymograph.engine import policy, results
+from kymograph.engine.rules import outcome
 
 Responses: TypeAlias = Mapping[resources.Key, Sequence[judge.Response]]
 
@@ -87,11 +88,15 @@ class Checker:
                 yield from self._of_resource(expected, key, responses)
 
     def _of_resource(self, expected: manifest.Expected, key: resources.Key, responses: Responses) -> list[rows.Row]:
+        about = [each for each in responses.get(key, ()) if each.policy.name == _name(expected)]
+        found = (each for response in about for each in response.results)
+        unanswered = next((each for each in found if _is_unanswered(expected, each)), None)
+        if unanswered is not None:
+            reason = f"{rows.NOT_SUPPORTED}: signatures of images"
+            return [self._row(expected, str(key), rows.FAIL, reason, unanswered.message, rule=unanswered.rule.name)]
         made: list[rows.Row] = []
         passed_over = False
-        for response in responses.get(key, ()):
-            if response.policy.name != _name(expected):
-                continue
+        for response in about:
             for index, result in enumerate(response.results):
                 if not _is_about(expected, result):
                     continue
@@ -122,6 +127,11 @@ class Checker:
         """The row for a result; None where the expected patched resource is not there and need not be."""
         if response.type == judge.GENERATE:
             verdict = _judge_status(expected, response, result)
+            reason = next(
+                (why for one, why in zip(response.results, response.unmade, strict=False) if one is result), ""
+            )
+            if reason and self._strict:
+                verdict = _Verdict(ok=False, reason=rows.RESOURCE_ERROR, message=reason)
         else:
             verdict = self._judge(expected, response, result, response.resource)
             if verdict.reason == rows.RESOURCE_ERROR and _NOT_THERE in verdict.message and not expected.fail_on_missing:
@@ -246,12 +256,17 @@ def _is_about(expected: manifest.Expected, result: results.RuleResult) -> bool:
     return not expected.rule or any(result.rule.name == prefix + expected.rule for prefix in _AUTOGEN)
 
 
+def _is_unanswered(expected: manifest.Expected, result: results.RuleResult) -> bool:
+    """Whether a rule came to something that this version does not do, so that whatever it says is no verdict."""
+    return _is_about(expected, result) and result.status == outcome.ERROR and policies.UNSUPPORTED in result.message
+
+
 def _chosen(expected: manifest.Expected, tables: Sequence[Mapping[resources.Key, Any]]) -> list[resources.Key]:
     """The resources that an entry is about: those it names, all where it names none that is there."""
     found: list[resources.Key] = []
     if expected.resources is not None:
         for name in expected.resources:
-            found += [key for table in tables for key in table if _names(name, key)]
+            found += [key for table in tables for key in _named(name, table)]
         for api_version, namespace, name in expected.specs:
             found += [
                 key
@@ -263,13 +278,10 @@ def _chosen(expected: manifest.Expected, tables: Sequence[Mapping[resources.Key,
 
 
 def _missing(expected: manifest.Expected, tables: Sequence[Mapping[resources.Key, Any]]) -> list[str]:
-    return [
-        name for name in expected.resources or () if not any(_names(name, key) for table in tables for key in table)
-    ]
+    return [name for name in expected.resources or () if not any(_named(name, table) for table in tables)]
 
 
-def _names(name: str, key: resources.Key) -> bool:
+def _named(name: str, keys: Iterable[resources.Key]) -> list[resources.Key]:
+    """The keys that `name` or `namespace/name` means."""
     namespace, slash, plain = name.rpartition("/")
-    if "/" in namespace:
-        return False
-    return key.name == plain and (not slash or key.namespace == namespace)
+    return [key for key in keys if key.name == plain and (not slash or key.namespace == namespace)]

@@ -1,10 +1,38 @@
-"""Where tests are: the files of one name in a folder and all folders below it, hidden ones too."""
+"""Where tests are: the files of one name in a folder and all folders below it, hidden ones too.
 
+The folder may be that of a git repository, which is cloned for as long as the tests run.
+"""
+
+import contextlib
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from kymograph.cli import sources
 from kymograph.cli.offline import errors
+
+
+def checkouts(arguments: Iterable[str], branch: str, clones: contextlib.ExitStack) -> tuple[list[str], dict[str, str]]:
+    """Arguments with every repository in its folder's place, and what these folders are to be called.
+
+    Args:
+        arguments: Folders, files, URLs of repositories, and folders of checkouts, of which `branch` is read.
+        branch: The branch or tag of repositories; empty for what their URLs say.
+        clones: Removes the clones.
+
+    Raises:
+        InputInvalid: A repository cannot be cloned.
+    """
+    paths, names = [], {}
+    for argument in arguments:
+        repository = sources.repository(argument, branch)
+        if repository is None:
+            paths.append(argument)
+            continue
+        folder = str(clones.enter_context(repository))
+        paths.append(folder)
+        names[folder] = argument.rpartition("://")[2].rstrip("/")
+    return paths, names
 
 
 def find(paths: Sequence[str], file_name: str) -> list[pathlib.Path]:

@@ -5,10 +5,9 @@ A field that nobody knows is an error, because a misspelled one would let a test
 Kyverno, the names of fields may be written in any case, `apiVersion` and `kind` may say anything but nothing.
 """
 
-import dataclasses
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kymograph.cli.offline import answers, files, mocks, values
 from kymograph.engine import fields
@@ -68,8 +67,7 @@ _RESULT = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(NamedTuple):
     """One entry of `results`: what some rules should make of some resources.
 
     Attributes:
@@ -103,8 +101,7 @@ class Expected:
     deletes: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A test.
 
     Attributes:

@@ -4,7 +4,7 @@ A row passes, fails or is skipped. Besides the verdicts of Kyverno there is one 
 cannot apply fails its rows, because a test that was not run has not passed.
 """
 
-import dataclasses
+from typing import NamedTuple
 
 PASS, FAIL, SKIP = "Pass", "Fail", "Skip"
 
@@ -17,8 +17,7 @@ RESOURCE_ERROR = "Resource error"
 RESOURCE_DIFF = "Resource diff"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of the table.
 
     Attributes:
@@ -58,8 +57,7 @@ class Row:
         return self.reason.startswith(NOT_SUPPORTED)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What became of one test.
 
     Attributes:
@@ -78,4 +76,4 @@ class Report:
 
     def failures(self) -> "Report":
         """The report with only the rows that failed."""
-        return dataclasses.replace(self, rows=tuple(row for row in self.rows if row.failed))
+        return self._replace(rows=tuple(row for row in self.rows if row.failed))

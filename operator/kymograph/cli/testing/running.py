@@ -3,22 +3,24 @@
 A test never takes another one with it: whatever is wrong with its files is in its own report.
 """
 
-import dataclasses
+import os
 import pathlib
-import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from kymograph.cli.offline import errors, files
+from kymograph.cli.offline import errors, files, forked
 from kymograph.cli.testing import case, checking, manifest, rows, selection
 from kymograph.engine import needs
 
-_BATCHES_PER_JOB = 8
+_BATCHES_PER_JOB = 12
 """Batches that a process gets: few enough that handing them out costs nothing, many enough that all end together."""
 
+_WORTH_A_FORK = 4
+"""Tests that take longer than starting another process does."""
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Options:
+
+class Options(NamedTuple):
     """How tests are run.
 
     Attributes:
@@ -27,6 +29,8 @@ class Options:
         trace: Rows that fail say how the policy was evaluated.
         now: The time of the evaluation, in nanoseconds since 1970.
         registry: Image registries may be asked.
+        warnings_as_errors: A test whose policies use what is deprecated cannot be run.
+        names: What to call folders in which repositories were cloned, by folder.
     """
 
     choice: str
@@ -34,6 +38,14 @@ class Options:
     trace: bool
     now: int
     registry: bool = False
+    warnings_as_errors: bool = False
+    names: Mapping[str, str] = types.MappingProxyType({})
+
+    def shown(self, path: pathlib.Path) -> str:
+        """What to call a file."""
+        text = str(path)
+        folder = next((each for each in self.names if text.startswith(each + os.sep)), "")
+        return f"{self.names[folder]}{text.removeprefix(folder)}" if folder else text
 
 
 def run(paths: Sequence[pathlib.Path], options: Options, jobs: int) -> Iterator[rows.Report]:
@@ -47,31 +59,15 @@ def run(paths: Sequence[pathlib.Path], options: Options, jobs: int) -> Iterator[
     Returns:
         The reports of the tests that have chosen entries, in the order of the files, each as soon as it is there.
     """
-    size = -(-len(paths) // (jobs * _BATCHES_PER_JOB)) or 1
-    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
-    if jobs == 1 or len(batches) == 1:
+    jobs = min(jobs, len(paths) // _WORTH_A_FORK)
+    if jobs < 2 or not forked.is_possible():
         return (report for path in paths for report in run_file(path, options))
-    # imported here, because one test needs neither
-    import concurrent.futures  # noqa: PLC0415 - as above
-    import multiprocessing  # noqa: PLC0415 - as above
-
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(jobs, len(batches)), multiprocessing.get_context(method), _leave_interrupts_to_the_parent
+    size = -(-len(paths) // (jobs * _BATCHES_PER_JOB))
+    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
+    workers: forked.Workers[Sequence[pathlib.Path], list[rows.Report]] = forked.Workers(
+        lambda batch: [report for path in batch for report in run_file(path, options)], jobs
     )
-    return _collected(pool, pool.map(_run_batch, batches, [options] * len(batches)))
-
-
-def _collected(pool: Any, batches: Iterable[list[rows.Report]]) -> Iterator[rows.Report]:
-    try:
-        for reports in batches:
-            yield from reports
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return (report for reports in workers.map(batches) for report in reports)
 
 
 def run_file(path: pathlib.Path, options: Options) -> list[rows.Report]:
@@ -81,19 +77,16 @@ def run_file(path: pathlib.Path, options: Options) -> list[rows.Report]:
         path: The file.
         options: How to run them.
     """
+    shown = options.shown(path)
     try:
-        documents = files.read(path, strict=True)
+        documents = files.read(path, shown, strict=True)
     except errors.InputInvalid as invalid:
-        return [_unreadable(str(path), "", invalid)]
+        return [_unreadable(shown, "", invalid)]
     return [report for document in documents if (report := _run_test(document, path, options)) is not None]
 
 
-def _run_batch(paths: Sequence[pathlib.Path], options: Options) -> list[rows.Report]:
-    return [report for path in paths for report in run_file(path, options)]
-
-
 def _run_test(document: files.Document, path: pathlib.Path, options: Options) -> rows.Report | None:
-    name = ""
+    name, shown = "", document.file
     try:
         described = manifest.load(document)
         name = described.name
@@ -101,13 +94,15 @@ def _run_test(document: files.Document, path: pathlib.Path, options: Options) ->
         if not chosen:
             return None
         loaded = case.Case(described, document, path, options.now, _images() if options.registry else None)
+        if options.warnings_as_errors:
+            loaded.refuse_deprecated()
         evaluated = case.evaluate(loaded, chosen, traced=options.trace)
-        found = list(checking.Checker(evaluated, str(path), strict=options.strict).check(chosen))
+        found = list(checking.Checker(evaluated, shown, strict=options.strict).check(chosen))
     except errors.InputInvalid as invalid:
-        return _unreadable(str(path), name, invalid)
+        return _unreadable(shown, name, invalid)
     except Exception as error:  # noqa: BLE001 - a mistake of ours in one test must not take the others with it
-        return rows.Report(str(path), name, (), (), (f"{path}: internal error: {type(error).__name__}: {error}",))
-    return rows.Report(str(path), name, tuple(loaded.notes), tuple(found), ())
+        return rows.Report(shown, name, (), (), (f"{shown}: internal error: {type(error).__name__}: {error}",))
+    return rows.Report(shown, name, tuple(loaded.notes), tuple(found), ())
 
 
 def _unreadable(file: str, name: str, invalid: errors.InputInvalid) -> rows.Report:

@@ -1,6 +1,5 @@
 """Which entries of a test are run: `-t policy=..,rule=..,resource=..`, with the wildcards `*` and `?`."""
 
-import dataclasses
 from collections.abc import Callable, Iterable
 
 from kymograph.apimachinery import wildcard
@@ -47,4 +46,4 @@ class Selection:
         if not wanted or not entry.resources:
             return entry
         kept = tuple(name for name in entry.resources if all(test(name) for test in wanted))
-        return dataclasses.replace(entry, resources=kept) if kept else None
+        return entry._replace(resources=kept) if kept else None

@@ -23,7 +23,7 @@ class Watcher:
 
     def extend(self, steps: Sequence[watching.Entry]) -> None:
         """Take over steps; see `watching.Watcher`."""
-        self.steps += steps
+        self.steps += watching.written_out(steps)
 
 
 def trace(
@@ -140,10 +140,7 @@ def _steps_of(steps: Sequence[watching.Entry], rule: policy.CompiledRule) -> lis
     found: list[watching.Entry] | None = None
     depth = 0
     for step in steps:
-        if len(step) == watching.SHORT:
-            if step[0] is rule:
-                return [(watching.Step.MATCH, rule, step[3]), (step[6], "", step[4])]
-        elif found is None:
+        if found is None:
             if step[0] is watching.Step.RULE and step[1] is rule:
                 found = []
         elif type(step[0]) is str:

@@ -33,6 +33,7 @@ WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=330)
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_DRY_RUN = {"dryRun": "All"}
 _JSON_PATCH = "application/json-patch+json"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -86,11 +87,12 @@ class KubernetesClient:
         return await self._call("GET", path, "get", resource, namespace, accept=_METADATA if metadata_only else _JSON)
 
     async def create(
-        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = ""
+        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = "", dry_run: bool = False
     ) -> dict[str, Any]:
-        """Create an object; raises Conflict where it exists."""
+        """Create an object, or only see whether that could be done; raises Conflict where it exists."""
         path = resource.path(namespace=namespace)
-        return await self._call("POST", path, "create", resource, namespace, body=document)
+        query = _DRY_RUN if dry_run else None
+        return await self._call("POST", path, "create", resource, namespace, body=document, query=query)
 
     async def update(
         self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = "", subresource: str = ""
@@ -100,9 +102,18 @@ class KubernetesClient:
         return await self._call("PUT", path, "update", resource, namespace, body=document)
 
     async def apply(
-        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = "", subresource: str = ""
+        self,
+        resource: resources.Resource,
+        document: Mapping[str, Any],
+        *,
+        namespace: str = "",
+        subresource: str = "",
+        dry_run: bool = False,
     ) -> dict[str, Any]:
-        """Apply the fields of a document as ours (server-side apply), taking them over where others set them."""
+        """Apply the fields of a document as ours (server-side apply), taking them over where others set them.
+
+        A dry run only shows what would become of the object.
+        """
         path = resource.path(namespace=namespace, name=document["metadata"]["name"], subresource=subresource)
         return await self._call(
             "PATCH",
@@ -112,7 +123,7 @@ class KubernetesClient:
             namespace,
             body=document,
             content_type=_APPLY,
-            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            query={"fieldManager": FIELD_MANAGER, "force": "true", **(_DRY_RUN if dry_run else {})},
         )
 
     async def merge(

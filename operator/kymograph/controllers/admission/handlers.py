@@ -8,14 +8,14 @@ registry once, and called directly. A path that names no handler is refused, nev
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import kopf
 import orjson
 
 from kymograph.clients.kubernetes import discovery
-from kymograph.controllers.admission import policyadvice, review, server, webhooks
+from kymograph.controllers.admission import matchconditions, policyadvice, review, server, webhooks
 from kymograph.controllers.admission import privileges as rights
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.admission.spans import server_span
@@ -34,6 +34,7 @@ _RESOURCE_HANDLERS = {
     webhooks.MUTATE_IGNORE_PATH: "mutate-ignore",
 }
 _POLICY_HANDLER = "policies"
+_REACHABILITY_HANDLER = "reachability"
 
 
 Check = Callable[[Mapping[str, Any]], Iterable[str] | Awaitable[Iterable[str]]]
@@ -49,6 +50,8 @@ def register(
     catalogues: discovery.Catalogues,
     checks: Mapping[tuple[str, str], Check],
     privileges: rights.Privileges | None = None,
+    conditions: matchconditions.ConditionCheck | None = None,
+    reachable: server.Handler | None = None,
 ) -> None:
     """Register every admission entry point.
 
@@ -58,6 +61,8 @@ def register(
         catalogues: What the API server serves, which policies are compared with.
         checks: Who looks at what goes with policies, by version and plural of the group `kyverno.io`.
         privileges: Knows what the operator may do; None to refuse no policy because of it.
+        conditions: Has match conditions of policies checked; None to take them as they are.
+        reachable: Answers when an API server shows that it reaches us; None where nobody asks for that.
     """
 
     @kopf.on.validate(kopf.EVERYTHING, id="fail", registry=registry)
@@ -76,10 +81,16 @@ def register(
     def mutate_ignore(**given: Any) -> Any:
         return reviews.mutate(given["http"], "Ignore")
 
+    if reachable is not None:
+
+        @kopf.on.mutate(kopf.EVERYTHING, id=_REACHABILITY_HANDLER, registry=registry)
+        def reached(**given: Any) -> Any:
+            return reachable(given["http"])
+
     async def check_policy(body: kopf.Body, warnings: list[str], **given: Any) -> None:
         document = dict(body)
         try:
-            compiler.compile_policy(document)
+            compiled = compiler.compile_policy(document)
         except errors.PolicyInvalid as invalid:
             raise _refusal("policy", invalid.problems) from invalid
         old = given.get("old")
@@ -87,6 +98,10 @@ def register(
         warnings += advice.warnings
         if advice.problems:
             raise _refusal("policy", advice.problems)
+        if conditions is not None:
+            refused = await conditions.problems(compiled)
+            if refused:
+                raise _refusal("policy", refused)
         if privileges is not None:
             lacking = await privileges.lacking(document, catalogues.current)
             if lacking.problems:
@@ -141,20 +156,52 @@ class Seam:
 
 def routes(
     registry: kopf.OperatorRegistry, seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics
-) -> dict[str, server.Handler]:
+) -> Mapping[str, server.Handler]:
     """The paths that are served, each with its handler from the registry."""
     table: dict[str, server.Handler] = {
         path: _direct(_registered(registry, handler)) for path, handler in _RESOURCE_HANDLERS.items()
     }
     table[webhooks.POLICIES_PATH] = _dispatched(seam, telemetry, metrics)
-    return table
+    reached = _found(registry, _REACHABILITY_HANDLER)
+    if reached is not None:
+        table[webhooks.REACHABILITY_PATH] = _direct(reached)
+    return _Routes(table)
+
+
+class _Routes(Mapping[str, server.Handler]):
+    """Handlers by path; what stands below the path of a webhook for resources is the key of a policy."""
+
+    def __init__(self, table: Mapping[str, server.Handler]) -> None:
+        self._table = table
+
+    def __getitem__(self, path: str) -> server.Handler:
+        handler = self._table.get(path)
+        if handler is not None:
+            return handler
+        shared, separator, _ = path.partition(webhooks.FINE_GRAINED)
+        if separator and shared in _RESOURCE_HANDLERS:
+            return self._table[shared]
+        raise KeyError(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
 
 
 def _registered(registry: kopf.OperatorRegistry, handler: str) -> Callable[..., Any]:
+    found = _found(registry, handler)
+    if found is None:
+        raise LookupError(f"no admission handler {handler!r} is registered")
+    return found
+
+
+def _found(registry: kopf.OperatorRegistry, handler: str) -> Callable[..., Any] | None:
     for registered in registry._webhooks.get_all_handlers():  # noqa: SLF001  # Kopf has no public look-up by id
         if registered.id == handler:
             return registered.fn
-    raise LookupError(f"no admission handler {handler!r} is registered")
+    return None
 
 
 def _direct(handler: Callable[..., Any]) -> server.Handler:

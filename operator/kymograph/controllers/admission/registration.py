@@ -4,12 +4,15 @@ Reconciled when policies, what the API server serves, or the CA change, when som
 and now and then in any case. Bursts of changes become one write.
 
 One replica writes, another may have written last: what was written counts until something else is seen.
+
+Webhooks for resources may fail closed, so they are written only while API servers reach us. What the API server refuses
+in one webhook (a match condition that is no CEL) costs that webhook alone.
 """
 
 import asyncio
 import base64
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import kopf
@@ -17,7 +20,7 @@ from opentelemetry.trace import SpanKind
 
 from kymograph.clients.kubernetes import discovery, errors, resources
 from kymograph.controllers import policies
-from kymograph.controllers.admission import webhooks
+from kymograph.controllers.admission import webhooknames, webhookrules, webhooks
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -26,6 +29,9 @@ RESYNC_EVERY = 60.0
 RETRY_AFTER = 1.0
 UNRESOLVED_EVERY = 5.0
 """Seconds: until all is compared again; until a failed write is tried again; until unknown kinds are looked up."""
+
+_INVALID = 422
+"""The status of an object that is refused for what it says."""
 
 SETTLE = 0.02
 """Seconds that a burst of changes is given to end before one write answers it."""
@@ -39,8 +45,10 @@ _KINDS = {
 class Writer(Protocol):
     """What registration asks of a Kubernetes client."""
 
-    async def apply(self, resource: resources.Resource, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Apply the fields of a document as ours."""
+    async def apply(
+        self, resource: resources.Resource, document: Mapping[str, Any], *, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Apply the fields of a document as ours, or only see whether that could be done."""
 
     async def delete(self, resource: resources.Resource, name: str) -> None:
         """Delete an object; raises NotFound where there is none."""
@@ -54,6 +62,8 @@ class Registration:
         store: The policies.
         catalogues: What the API server serves.
         telemetry: Where each write is traced.
+        wishes: Gives what the installation wants of the configurations at this moment.
+        reached: Whether API servers reach us, as far as is known at this moment.
     """
 
     def __init__(
@@ -62,8 +72,12 @@ class Registration:
         store: policies.PolicyStore,
         catalogues: discovery.Catalogues,
         telemetry: Telemetry,
+        wishes: Callable[[], webhooks.Wishes] = lambda: webhooks.NOTHING,
+        reached: Callable[[], bool] = lambda: True,
     ) -> None:
         self._client = client
+        self._wishes = wishes
+        self._reached = reached
         self._store = store
         self._telemetry = telemetry
         self._address: webhooks.Address | None = None
@@ -73,15 +87,20 @@ class Registration:
         self._written: dict[str, tuple[str | None, Mapping[str, Any]]] = {}
         self._touched: dict[str, str | None] = {}
         self._authorities: dict[str, tuple[bytes, ...]] = {}
+        self._refused: dict[str, str] = {}
         self._covered = -1
-        self._registered = False
+        self._introduced = asyncio.Event()
         self._progress = asyncio.Condition()
         store.listen(lambda _key, _held: self._dirty.set())
 
     @property
     def registered(self) -> bool:
-        """Whether this replica has written the configurations at least once."""
-        return self._registered
+        """Whether this replica has told API servers of the webhooks that prove it can be reached, at least once."""
+        return self._introduced.is_set()
+
+    async def introduced(self) -> None:
+        """Wait until API servers have been told how to reach us."""
+        await self._introduced.wait()
 
     async def covers(self, generation: int) -> None:
         """Wait until this replica has made the configurations those of a generation of the policies, or a later one."""
@@ -99,6 +118,10 @@ class Registration:
     def address(self, address: webhooks.Address) -> None:
         """The webhook server is (now) reached like this."""
         self._address = address
+        self._dirty.set()
+
+    def look_again(self) -> None:
+        """What the installation wants, or whether we are reached, has changed."""
         self._dirty.set()
 
     def kinds_changed(self) -> None:
@@ -159,17 +182,29 @@ class Registration:
             except errors.KubernetesError:
                 self._rediscover = True
                 raise
-        catalogue = self._catalogues.current
-        await self._ensure(webhooks.VALIDATING, webhooks.POLICY_CONFIGURATION, webhooks.policy_configuration(address))
-        validation = webhooks.resource_configuration(compiled, catalogue, address)
-        await self._ensure(webhooks.VALIDATING, webhooks.RESOURCE_CONFIGURATION, validation)
-        mutation = webhooks.mutation_configuration(compiled, catalogue, address)
-        await self._ensure(webhooks.MUTATING, webhooks.MUTATION_CONFIGURATION, mutation)
+        catalogue, wishes = self._catalogues.current, self._wishes()
+        names = wishes.names
+        await self._ensure(webhooks.VALIDATING, names.policies, webhooks.policy_configuration(address, wishes))
+        reachability = webhooks.reachability_configuration(address, wishes)
+        await self._ensure(webhooks.MUTATING, names.reachability, reachability)
+        self._introduced.set()
+        if not self._reached() and not self._distrusted(address, names):
+            return set()
+        validation = webhooks.resource_configuration(compiled, catalogue, address, wishes)
+        await self._ensure(webhooks.VALIDATING, names.validation, validation)
+        mutation = webhooks.mutation_configuration(compiled, catalogue, address, wishes)
+        await self._ensure(webhooks.MUTATING, names.mutation, mutation)
+        for kind, name in webhooks.superseded(names):
+            await self._ensure(kind, name, None)
         async with self._progress:
             self._covered = held.generation
-            self._registered = True
             self._progress.notify_all()
-        return webhooks.unresolved(compiled, catalogue)
+        return webhookrules.unresolved(compiled, catalogue)
+
+    def _distrusted(self, address: webhooks.Address, names: webhooknames.Names) -> bool:
+        """Whether webhooks that are there trust another authority than ours: only a write can mend that."""
+        held = (bundle for name in (names.validation, names.mutation) for bundle in self._authorities.get(name, ()))
+        return any(bundle != address.ca_pem for bundle in held)
 
     async def _ensure(self, kind: str, name: str, wanted: Mapping[str, Any] | None) -> None:
         resource = _KINDS[kind]
@@ -181,7 +216,7 @@ class Registration:
         ):
             if wanted is not None:
                 self._touched.pop(name, None)
-                document = await self._client.apply(resource, wanted)
+                document = await self._apply(resource, wanted)
                 version = document["metadata"]["resourceVersion"]
                 self._written[name] = (version, wanted)
                 self.touched(name, self._touched.get(name, version))  # while we wrote: before us or after, who knows
@@ -194,9 +229,53 @@ class Registration:
                 pass
             self._written[name] = (None, {})
 
+    async def _apply(self, resource: resources.Resource, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a configuration; one webhook that is refused is left out rather than all of them."""
+        try:
+            document = await self._client.apply(resource, wanted)
+        except errors.StatusError as error:
+            if error.code != _INVALID:
+                raise
+        else:
+            self._refused.clear()
+            return document
+        taken = [each for webhook in wanted["webhooks"] async for each in self._taken(resource, wanted, webhook)]
+        return await self._client.apply(resource, {**wanted, "webhooks": taken})
 
-def register(registry: kopf.OperatorRegistry, registration: Registration) -> None:
-    """Have Kopf tell of changes to our configurations."""
+    async def _taken(
+        self, resource: resources.Resource, wanted: Mapping[str, Any], webhook: Mapping[str, Any]
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """What the API server takes of a webhook: it, or it without conditions unless they are a policy's, or nothing.
+
+        Without the installation's conditions more is asked about; without a policy's it would be about what it is not.
+
+        Raises:
+            StatusError: One that several policies share is refused either way, and what is there stays.
+        """
+        forms = [webhook]
+        shared = webhooks.FINE_GRAINED not in str(webhook["clientConfig"])
+        if shared and "matchConditions" in webhook:
+            forms.append({key: value for key, value in webhook.items() if key != "matchConditions"})
+        for form in forms:
+            try:
+                await self._client.apply(resource, {**wanted, "webhooks": [form]}, dry_run=True)
+            except errors.StatusError as error:
+                if error.code != _INVALID or (shared and form is forms[-1]):
+                    raise
+                self._tell(str(webhook["name"]), error.message, shared=shared)
+            else:
+                yield form
+                return
+
+    def _tell(self, name: str, reason: str, *, shared: bool) -> None:
+        if self._refused.get(name) != reason:
+            self._refused[name] = reason
+            done = "without the ConfigMap's conditions" if shared else "never, so that its policy is not enforced"
+            logger.error("Webhook %s is refused and written %s: %s", name, done, reason)
+
+
+def register(registry: kopf.OperatorRegistry, registration: Registration, labels: Mapping[str, str]) -> None:
+    """Have Kopf tell of changes to our configurations, which have these labels."""
 
     async def configuration_event(event: Mapping[str, Any], **_: Any) -> None:
         document, metadata = event["object"], event["object"]["metadata"]
@@ -210,6 +289,6 @@ def register(registry: kopf.OperatorRegistry, registration: Registration) -> Non
             resource.version,
             resource.plural,
             id=f"watch-{resource.plural}",
-            labels=webhooks.MANAGED_BY,
+            labels=labels,
             registry=registry,
         )(configuration_event)

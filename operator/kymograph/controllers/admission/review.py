@@ -9,27 +9,25 @@ one sees what became of it, and only then are name and uid known, so it is the o
 
 import asyncio
 import hashlib
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import orjson
 
 from kymograph.apimachinery import duration, jsonpatch
+from kymograph.controllers import managed
 from kymograph.controllers import policies as stores
-from kymograph.controllers.admission import server, updaterequests
+from kymograph.controllers.admission import filtering, server, surroundings, updaterequests, webhooks
 from kymograph.controllers.admission.metrics import MUTATING, VALIDATING, ReviewMetrics
 from kymograph.controllers.admission.spans import server_span
+from kymograph.controllers.configuration import exclusions
 from kymograph.controllers.events import telling
 from kymograph.engine import budget, errors, evaluate, exceptions, mutate, needs, policyset, verdict
+from kymograph.engine.images import application as images
 from kymograph.engine.policy import CompiledPolicy
-from kymograph.engine.rules import outcome
 from kymograph.model import admission
 from kymograph.telemetry import current
 from kymograph.telemetry.providers import Telemetry
-from kymograph.telemetry.sampling import Decision
-
-logger = logging.getLogger(__name__)
 
 STEPS = 2_000_000
 """Steps one review may take: about two seconds of work."""
@@ -38,29 +36,6 @@ ANSWERING = 0.2
 """Seconds of a review's time that are kept for saying what was not answered."""
 
 Failure = Literal["Fail", "Ignore"]
-
-
-class Facts(Protocol):
-    """Knows the cluster: what policies need to know beyond the request."""
-
-    def at_hand(self, need: needs.Need, facts: needs.Facts) -> bool:
-        """Add what a need turns out to be where that is known without asking anybody; whether it is."""
-
-    async def fetch(self, need: needs.Need, facts: needs.Facts) -> None:
-        """Find out what a need turns out to be and add it, or the reason why it cannot be known."""
-
-
-class Decided(Protocol):
-    """Is told of reviews that were allowed, on the hot path: it returns at once, raises nothing, keeps no object."""
-
-    def __call__(
-        self,
-        request: Mapping[str, Any],
-        evaluated: Sequence[CompiledPolicy],
-        results: Sequence[evaluate.PolicyResult],
-        decision: Decision,
-    ) -> None:
-        """The policies evaluated found this in the request's object, in a request of that trace."""
 
 
 class Reviews:
@@ -76,19 +51,25 @@ class Reviews:
         excepted: Gives the PolicyExceptions of the moment.
         afterwards: Notes what requests set off; None where nothing does.
         told: Makes Events of what policies found; None for nobody.
+        protection: Says which requests touch what Kyverno manages; None where everybody may.
+        filtered: Says which requests no policy is for; None for none.
+        mutated: Is told what policies changed; None for nobody.
     """
 
     def __init__(
         self,
         store: stores.PolicyStore,
-        facts: Facts,
+        facts: surroundings.Facts,
         telemetry: Telemetry,
         metrics: ReviewMetrics,
         clock: Callable[[], int],
-        decided: Decided | None = None,
+        decided: surroundings.Decided | None = None,
         excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
         afterwards: updaterequests.UpdateRequests | None = None,
         told: telling.Telling | None = None,
+        protection: managed.Protection | None = None,
+        filtered: filtering.Filtering | None = None,
+        mutated: surroundings.Mutated | None = None,
     ) -> None:
         self._store = store
         self._facts = facts
@@ -99,6 +80,9 @@ class Reviews:
         self.excepted = excepted
         self.afterwards = afterwards
         self.told = told
+        self._protection = protection
+        self.mutated = mutated
+        self._filtering = filtered or filtering.Filtering()
 
     def validate(self, http: server.Request, failure: Failure) -> server.Answer | Awaitable[server.Answer]:
         """Judge a review by the policies with one failure policy.
@@ -124,15 +108,21 @@ class Reviews:
         except admission.MalformedReview as error:
             return self._malformed(str(error))
         policies = self._store.policies
-        held = policies.lookup(request, failure, sort.rules)
+        alone = http.path.partition(webhooks.FINE_GRAINED)[2]
+        held = policies.lookup(request, failure, sort.rules, alone)
         review = sort(self, http, request, started, held)
-        sets_off = review.sets_off(policies, failure)
+        if self._protection is not None and self._protection.refuses(request):
+            return review.refused(managed.REFUSAL)
+        sets_off = review.sets_off(policies, failure, alone)
         if not held and not sets_off:
             return review.unconcerned()
+        if self._filtering.filters(request):
+            return review.filtered()
+        review.exclusions = self._filtering.by_roles()
         facts = needs.Facts()
         while True:
             try:
-                return review.answer(facts)
+                return review.decide(facts)
             except needs.Needed as needed:
                 if not self._facts.at_hand(needed.need, facts):
                     return self._with_needs(review, facts, needed.need)
@@ -142,7 +132,7 @@ class Reviews:
             while True:
                 await self._in_time(need, facts, review.deadline)
                 try:
-                    answer = review.answer(facts)
+                    answer = review.decide(facts)
                     return answer if isinstance(answer, bytes) else await answer
                 except needs.Needed as needed:
                     need = needed.need
@@ -169,6 +159,7 @@ class _Review(Generic[_Work]):
 
     __slots__ = (
         "_evaluation",
+        "_filtered",
         "_held",
         "_http",
         "_owner",
@@ -176,6 +167,7 @@ class _Review(Generic[_Work]):
         "_started",
         "deadline",
         "exceptions",
+        "exclusions",
         "recorder",
     )
     verb: ClassVar[str]
@@ -190,6 +182,7 @@ class _Review(Generic[_Work]):
         held: tuple[CompiledPolicy, ...],
     ) -> None:
         self._evaluation: _Work | None = None
+        self._filtered = False
         self._owner = owner
         self._http = http
         self._request = request
@@ -197,12 +190,42 @@ class _Review(Generic[_Work]):
         self._held = held
         self.deadline = http.deadline
         self.exceptions = owner.excepted()
+        self.exclusions: exclusions.Exclusions | None = None
         self.recorder = owner.telemetry.begin(http.traceparent, http.tracestate, started)
 
-    def sets_off(self, policies: policyset.PolicySet, failure: Failure) -> bool:
+    def sets_off(self, policies: policyset.PolicySet, failure: Failure, alone: str) -> bool:
         """Whether something may have to be done after the request besides answering it."""
-        del policies, failure
+        del policies, failure, alone
         return False
+
+    def unconcerned(self) -> bytes:
+        """The answer where no policy may concern the request."""
+        raise NotImplementedError
+
+    def answer(self, facts: needs.Facts) -> bytes | Awaitable[bytes]:
+        """The answer by the policies; raises Needed where a fact is missing."""
+        raise NotImplementedError
+
+    def filtered(self) -> bytes:
+        """The answer where the ConfigMap says that no policy is for the request."""
+        self._filtered = True
+        return self.unconcerned()
+
+    def decide(self, facts: needs.Facts) -> bytes | Awaitable[bytes]:
+        """The answer; asked again when a missing fact is there, this goes on where it stopped.
+
+        Raises:
+            Needed: A fact is missing.
+        """
+        if self.exclusions is not None:
+            if filtering.excludes(self.exclusions, self._request, facts):
+                return self.filtered()
+            self.exclusions = None
+        return self.answer(facts)
+
+    def refused(self, message: str) -> bytes:
+        """The denial of a request that is no policy's business."""
+        return self._finish((), verdict.Verdict(blocked=True, message=message, warnings=()), dict)
 
     def _budget(self) -> budget.Budget:
         return budget.Budget(steps=STEPS, deadline=self.deadline, clock=self._owner.clock)
@@ -213,15 +236,27 @@ class _Review(Generic[_Work]):
         judged: verdict.Verdict,
         annotations: Callable[[], dict[str, str]],
         patch: bytes = b"",
+        more: tuple[evaluate.PolicyResult, ...] = (),
     ) -> bytes:
-        """The answer; what happened is recorded and counted, once it is known whether that is to be kept."""
+        """The answer; what happened is recorded and counted, once it is known whether that is to be kept.
+
+        Args:
+            results: What the verdict was made of.
+            judged: The verdict.
+            annotations: Says what the audit event is to hold.
+            patch: What is to be changed; empty for nothing.
+            more: What else was found, and did not matter for the verdict.
+        """
         request, owner, recorder = self._request, self._owner, self.recorder
-        if recorder.recording:
+        untroubled = judged is verdict.ALLOWED and not more
+        if more:
+            results = (*results, *more)
+        if recorder.decision.tentative:
             owner.telemetry.judge(
                 recorder,
                 owner.clock(),
                 denied=judged.blocked,
-                failed=lambda: _any_error(results),
+                failed=lambda: not untroubled and surroundings.any_error(results),
                 namespace=request.get("namespace") or "",
                 policies=lambda: [result.policy.key for result in results],
             )
@@ -245,6 +280,7 @@ class _Review(Generic[_Work]):
                 user=owner.telemetry.tells_users,
                 verb=self.verb,
                 patch_type=admission.PATCH_TYPE if patch else "",
+                filtered=self._filtered,
             )
             recorder.finish(name, attributes, ended, events=events)
             kept = recorder if owner.telemetry.keep(recorder) else None
@@ -255,7 +291,7 @@ class _Review(Generic[_Work]):
             for rule in result.rules:
                 if rule.exception is not None:
                     with current.serving(recorder):
-                        _log_defect(result, rule)
+                        surroundings.log_defect(result, rule)
         return answer
 
 
@@ -267,12 +303,12 @@ class _Validation(_Review[evaluate.Evaluation]):
     verb = "validate"
     webhook = VALIDATING
 
-    def sets_off(self, policies: policyset.PolicySet, failure: Failure) -> bool:
+    def sets_off(self, policies: policyset.PolicySet, failure: Failure, alone: str) -> bool:
         """Whether something may have to be done after the request besides answering it."""
         afterwards = self._owner.afterwards
         self._failure = failure
         self._consequences: updaterequests.Consequences | None = None
-        self._concerned = None if afterwards is None else afterwards.concerned(policies, self._request, failure)
+        self._concerned = None if afterwards is None else afterwards.concerned(policies, self._request, failure, alone)
         return self._concerned is not None
 
     def unconcerned(self) -> bytes:
@@ -312,7 +348,7 @@ class _Validation(_Review[evaluate.Evaluation]):
         more: tuple[evaluate.PolicyResult, ...] = (),
     ) -> bytes:
         owner = self._owner
-        answer = self._finish((*results, *more) if more else results, judged, self._annotations)
+        answer = self._finish(results, judged, self._annotations, more=more)
         if not judged.blocked and owner.decided is not None:
             owner.decided(self._request, self._held, results, self.recorder.decision)
         return answer
@@ -389,9 +425,9 @@ class _Validation(_Review[evaluate.Evaluation]):
 
 
 class _Mutation(_Review[mutate.Mutation]):
-    """A review that changes an object."""
+    """A review that changes an object: by mutate rules first, then by rules that verify its images."""
 
-    __slots__ = ()
+    __slots__ = ("_verification", "_verifying")
     rules: ClassVar[str] = "mutate"
     verb = "mutate"
     webhook = MUTATING
@@ -399,6 +435,12 @@ class _Mutation(_Review[mutate.Mutation]):
     def unconcerned(self) -> bytes:
         """The answer where no policy may concern the request."""
         return self._finish((), verdict.ALLOWED, self._annotations)
+
+    def sets_off(self, policies: policyset.PolicySet, failure: Failure, alone: str) -> bool:
+        """Whether there are rules about the images of the object."""
+        self._verification: images.Verification | None = None
+        self._verifying = policies.lookup(self._request, failure, "imageVerify", alone)
+        return bool(self._verifying)
 
     def answer(self, facts: needs.Facts) -> bytes:
         """The answer with the patch; see `_Validation.answer`."""
@@ -414,12 +456,34 @@ class _Mutation(_Review[mutate.Mutation]):
             )
         results, resource = self._evaluation.run()
         judged = verdict.of_mutations(results)
+        if self._verifying and resource is not None and not judged.blocked:
+            verified, resource = self._verified(resource, facts)
+            results = (*results, *verified)
+            found = verdict.of(verified, self._request)
+            judged = found._replace(warnings=() if found.blocked else (*judged.warnings, *found.warnings))
         before = self._request.get("object")
         patch = b""
         if not judged.blocked and resource is not None and resource is not before:
             operations = jsonpatch.make(before, resource)
             patch = orjson.dumps(operations) if operations else b""
-        return self._finish(results, judged, self._annotations, patch)
+        answer = self._finish(results, judged, self._annotations, patch)
+        if results and not judged.blocked and resource is not None and self._owner.mutated is not None:
+            self._owner.mutated(self._request, resource, self._held, results, self.recorder.decision)
+        return answer
+
+    def _verified(self, resource: dict[str, Any], facts: needs.Facts) -> mutate.Mutated:
+        """What rules about images make of what mutate rules have made of the object."""
+        if self._verification is None:
+            self._verification = images.Verification(
+                self._verifying,
+                {**self._request, "object": resource},
+                facts,
+                self._budget(),
+                self._owner.clock,
+                self.recorder if self.recorder.recording else None,
+                self.exceptions,
+            )
+        return self._verification.run()
 
     def _annotations(self) -> dict[str, str]:
         """The trace of the review, where it is the request's own.
@@ -429,16 +493,3 @@ class _Mutation(_Review[mutate.Mutation]):
         """
         parent = self.recorder.decision.parent
         return {} if parent is None else {"mutate-trace": f"{parent.trace_id:032x}"}
-
-
-def _any_error(results: Sequence[evaluate.PolicyResult]) -> bool:
-    return bool([rule for result in results for rule in result.rules if rule.status == outcome.ERROR])
-
-
-def _log_defect(result: evaluate.PolicyResult, rule: evaluate.RuleResult) -> None:
-    logger.error(
-        "Rule %s of policy %s raised what it may not raise; this is a defect of Kymograph",
-        rule.rule.name,
-        result.policy.key,
-        exc_info=rule.exception,
-    )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from kymograph.clients.kubernetes import informer, resources
 from kymograph.controllers import exceptions, policies
+from kymograph.controllers.configuration import store as configuration
 from kymograph.engine import needs
 
 PATIENCE = 8.0
@@ -118,6 +119,7 @@ class RoleBindings:
         client: Lists and watches.
         store: The policies.
         excepted: The PolicyExceptions, which may look at roles, too; None for none.
+        configured: The ConfigMap, which may exclude users by their roles; None for none.
     """
 
     def __init__(
@@ -125,10 +127,12 @@ class RoleBindings:
         client: informer.Source,
         store: policies.PolicyStore,
         excepted: exceptions.ExceptionStore | None = None,
+        configured: configuration.ConfigurationStore | None = None,
     ) -> None:
         self._client = client
         self._store = store
         self._excepted = excepted
+        self._configured = configured
         self._wanted = asyncio.Event()
         self._unwanted = asyncio.Event()
         self._since = 0.0
@@ -137,6 +141,8 @@ class RoleBindings:
         store.listen(lambda _key, _held: self._look())
         if excepted is not None:
             excepted.listen(self._look)
+        if configured is not None:
+            configured.listen(self._look)
         self._look()
 
     def at_hand(self, asked: needs.UserRoles) -> needs.Roles | None:
@@ -193,9 +199,11 @@ class RoleBindings:
                 return
 
     def _look(self) -> None:
-        """See whether a policy for admission, or an exception, looks at roles."""
+        """See whether a policy for admission, an exception or the ConfigMap looks at roles."""
         by_exception = self._excepted is not None and self._excepted.current.needs_roles
-        if by_exception or any(each.needs_roles and each.admission for each in self._store.policies.policies):
+        by_exclusion = self._configured is not None and self._configured.current.exclusions.needs_roles
+        by_policy = any(each.needs_roles and each.admission for each in self._store.policies.policies)
+        if by_exception or by_exclusion or by_policy:
             if not self._wanted.is_set():
                 self._since = asyncio.get_running_loop().time()
             self._wanted.set()

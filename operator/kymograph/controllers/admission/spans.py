@@ -44,6 +44,7 @@ def server_span(
     user: bool = False,
     verb: str = "validate",
     patch_type: str = "",
+    filtered: bool = False,
 ) -> tuple[str, Attributes, Sequence[Event]]:
     """The name, attributes and events of the span of a whole review.
 
@@ -55,6 +56,7 @@ def server_span(
         user: Whether to say who made the request.
         verb: `validate` or `mutate`.
         patch_type: `JSONPatch` where the object is changed.
+        filtered: Whether the ConfigMap said that no policy is for the request.
     """
     kind, resource = request["kind"], request["resource"]
     requested_kind = request.get("requestKind") or kind
@@ -88,6 +90,8 @@ def server_span(
         attributes[semconv.REQUEST_USER_NAME] = str(info.get("username") or "")
         attributes[semconv.REQUEST_USER_UID] = str(info.get("uid") or "")
         attributes[semconv.REQUEST_USER_GROUPS] = tuple(str(group) for group in info.get("groups") or ())
+    if filtered:
+        attributes[semconv.REQUEST_FILTERED] = True
     if patch_type:
         attributes[semconv.RESPONSE_PATCH_TYPE] = patch_type
     if warnings:

@@ -66,9 +66,12 @@ class UpdateRequests:
         self._any = False
 
     def concerned(
-        self, policies: policyset.PolicySet, request: Mapping[str, Any], failure_policy: str
+        self, policies: policyset.PolicySet, request: Mapping[str, Any], failure_policy: str, alone: str = ""
     ) -> Concerned | None:
-        """The policies that may have something to do after a request; None where there are none. For the hot path."""
+        """The policies that may have something to do after a request; None where there are none. For the hot path.
+
+        Arguments are those of `PolicySet.lookup`.
+        """
         if policies is not self._known:
             self._known = policies
             self._mutating = frozenset(
@@ -77,10 +80,10 @@ class UpdateRequests:
             self._any = bool(self._mutating) or any(each.generate.every for each in policies.policies)
         if not self._any or request.get("dryRun"):
             return None
-        generating = policies.lookup(request, failure_policy, "generate")
+        generating = policies.lookup(request, failure_policy, "generate", alone)
         mutating: tuple[CompiledPolicy, ...] = ()
         if self._mutating:
-            found = policies.lookup(request, failure_policy, "mutate")
+            found = policies.lookup(request, failure_policy, "mutate", alone)
             mutating = tuple(each for each in found if each in self._mutating)
         return Concerned(generating, mutating) if generating or mutating else None
 

@@ -1,7 +1,8 @@
-"""Which webhook configurations the policies need: exact resource rules, derived and nothing more.
+"""Which webhook configurations the policies need: derived, and nothing more.
 
-Pure: (policies, what the API server serves, how it reaches us) to documents. Fail and Ignore policies get a webhook
-each, so that an outage of the operator blocks only what its authors asked to have blocked. The operator's own
+Pure: (policies, what the API server serves, how it reaches us, what the installation wants) to documents. Fail and
+Ignore policies get a webhook each, so that an outage of the operator blocks only what its authors asked to have
+blocked; a policy with match conditions gets one of its own, since these are said per webhook. The operator's own
 namespace is always excluded: it must be able to come back.
 
 The validating webhooks cover the rules of every type, the mutating ones only what mutates the request's own object:
@@ -10,27 +11,25 @@ only a validating webhook sees the name and uid that an object ends up with, whi
 
 import base64
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from kymograph.apimachinery import gvk, wildcard
 from kymograph.clients.kubernetes import discovery
-from kymograph.engine.match import filters
+from kymograph.controllers.admission import webhooknames, webhookrules
 from kymograph.engine.policy import CompiledPolicy, CompiledRule
 from kymograph.model import cleanuppolicy, exception, globalcontext
 from kymograph.model import policy as model
-
-RESOURCE_CONFIGURATION = "kymograph-resource-validation"
-MUTATION_CONFIGURATION = "kymograph-resource-mutation"
-POLICY_CONFIGURATION = "kymograph-policy-validation"
-MANAGED_BY = {"app.kubernetes.io/managed-by": "kymograph"}
 
 FAIL_PATH = "/validate/fail"
 IGNORE_PATH = "/validate/ignore"
 MUTATE_FAIL_PATH = "/mutate/fail"
 MUTATE_IGNORE_PATH = "/mutate/ignore"
 POLICIES_PATH = "/validate/policies"
+REACHABILITY_PATH = "/mutate/reachability"
+
+FINE_GRAINED = "/finegrained/"
+"""Between the path of a webhook for resources and the key of the one policy that a request is about."""
 
 DEFAULT_TIMEOUT = 10
 MOST_TIMEOUT = 30
@@ -39,13 +38,15 @@ MOST_TIMEOUT = 30
 VALIDATING = "ValidatingWebhookConfiguration"
 MUTATING = "MutatingWebhookConfiguration"
 
-_MUTABLE = ("CREATE", "UPDATE")
-"""Operations that a mutate rule is for where it names none, as in Kyverno: the others bring no object of its kind."""
-
-_EPHEMERAL_CONTAINERS = "pods/ephemeralcontainers"
-"""A debug container is a change of its Pod: what asks about Pods asks about these, as in the engine and in Kyverno."""
-
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
+
+_BOOTSTRAP = {
+    "name": "kymograph-exclude-bootstrap-resources",
+    "expression": '!(request.resource.group == "" && request.resource.resource == "nodes") && '
+    '!(request.resource.group == "certificates.k8s.io" && '
+    'request.resource.resource == "certificatesigningrequests")',
+}
+"""Says that a webhook is not for what a node needs to join. API servers evaluate it, with or without an operator."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,80 +78,58 @@ class Address:
         }
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
-class _Target:
-    group: str
-    version: str
-    resource: str
-    scope: str
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wishes:
+    """What an installation wants of its webhook configurations.
+
+    Attributes:
+        names: What they are called.
+        namespace_selector: Objects of which namespaces are asked about, besides never the operator's own.
+        object_selector: Which objects are asked about.
+        match_conditions: What the API server evaluates before it asks, but for policies with conditions of their own.
+        annotations: Annotations of the configurations.
+        labels: Labels of them, beside the one that says whose they are.
+        spares_bootstrap: Fail webhooks ask about no Node and no CertificateSigningRequest.
+    """
+
+    names: webhooknames.Names = webhooknames.KYMOGRAPH
+    namespace_selector: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    object_selector: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    match_conditions: tuple[Mapping[str, str], ...] = ()
+    annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    spares_bootstrap: bool = False
+
+
+NOTHING = Wishes()
+"""No wishes: our names, and everything that policies are about."""
 
 
 def resource_configuration(
-    policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue, address: Address
+    policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue, address: Address, wishes: Wishes = NOTHING
 ) -> dict[str, Any] | None:
-    """The ValidatingWebhookConfiguration for the resources that policies match; None where nothing is needed.
-
-    Kinds that the API server does not serve yet are left out; they enter when they are served.
-    """
-    paths = {"Fail": FAIL_PATH, "Ignore": IGNORE_PATH}
-    webhooks = _resource_webhooks(policies, catalogue, address, "validate", paths, lambda _rule: True)
-    return _configuration(VALIDATING, RESOURCE_CONFIGURATION, webhooks, address) if webhooks else None
+    """The ValidatingWebhookConfiguration for the resources that policies match; None where nothing is needed."""
+    webhooks = _Derivation(catalogue, address, wishes, "validate", lambda _rule: True, None).webhooks(policies)
+    return _configuration(VALIDATING, wishes.names.validation, webhooks, address, wishes) if webhooks else None
 
 
 def mutation_configuration(
-    policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue, address: Address
+    policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue, address: Address, wishes: Wishes = NOTHING
 ) -> dict[str, Any] | None:
-    """The MutatingWebhookConfiguration for the resources that policies mutate; None where nothing is needed.
+    """The MutatingWebhookConfiguration for resources that policies mutate or verify images of; None for none.
 
     Called again where another webhook changed the object after us, as Kyverno's is.
     """
-    paths = {"Fail": MUTATE_FAIL_PATH, "Ignore": MUTATE_IGNORE_PATH}
-    webhooks = _resource_webhooks(policies, catalogue, address, "mutate", paths, _mutates_its_object)
-    for webhook in webhooks:
-        webhook["reinvocationPolicy"] = "IfNeeded"
-    return _configuration(MUTATING, MUTATION_CONFIGURATION, webhooks, address) if webhooks else None
+    derivation = _Derivation(catalogue, address, wishes, "mutate", _mutates_its_object, webhookrules.MUTABLE)
+    webhooks = [{**webhook, "reinvocationPolicy": "IfNeeded"} for webhook in derivation.webhooks(policies)]
+    return _configuration(MUTATING, wishes.names.mutation, webhooks, address, wishes) if webhooks else None
 
 
-def _mutates_its_object(rule: CompiledRule) -> bool:
-    return rule.type == "mutate" and not rule.body.targets
-
-
-def _resource_webhooks(
-    policies: Iterable[CompiledPolicy],
-    catalogue: discovery.Catalogue,
-    address: Address,
-    verb: str,
-    paths: Mapping[str, str],
-    chosen: Callable[[CompiledRule], bool],
-) -> list[dict[str, Any]]:
-    """A webhook for each failure policy whose policies have rules of the chosen sort."""
-    webhooks = []
-    held = [policy for policy in policies if any(map(chosen, policy.rules))]
-    for failure_policy, path in paths.items():
-        selected = [policy for policy in held if policy.failure_policy == failure_policy]
-        operations = _MUTABLE if verb == "mutate" else None
-        rules = _rules((rule for policy in selected for rule in policy.rules if chosen(rule)), catalogue, operations)
-        if rules:
-            name = f"{failure_policy.lower()}.{verb}.kymograph.dev"
-            timeout = _timeout(selected)
-            webhooks.append(
-                _webhook(
-                    name,
-                    address,
-                    path,
-                    rules,
-                    failure_policy=failure_policy,
-                    timeout=timeout,
-                    side_effects="NoneOnDryRun" if verb == "validate" else "None",  # UpdateRequests are written
-                )
-            )
-    return webhooks
-
-
-def policy_configuration(address: Address) -> dict[str, Any]:
+def policy_configuration(address: Address, wishes: Wishes = NOTHING) -> dict[str, Any]:
     """The ValidatingWebhookConfiguration that has policies, and what goes with them, checked when they are written.
 
-    It fails closed: a policy that nobody checked could use what is not enforced, and nobody would notice.
+    It fails closed: a policy that nobody checked could use what is not enforced, and nobody would notice. Those of the
+    operator's own namespace are checked too: nothing that the operator needs to come back is among them.
     """
     beside = (exception.PLURAL, globalcontext.PLURAL, *cleanuppolicy.PLURALS.values())
     checked = {model.VERSION: model.PLURALS.values(), exception.VERSION: beside}
@@ -164,23 +143,144 @@ def policy_configuration(address: Address) -> dict[str, Any]:
         }
         for version, plurals in checked.items()
     ]
-    webhook = _webhook("policies.validate.kymograph.dev", address, POLICIES_PATH, rules, failure_policy="Fail")
-    return _configuration(VALIDATING, POLICY_CONFIGURATION, [webhook], address)
+    webhook = _webhook(wishes.names.policy_webhook, address.client_config(POLICIES_PATH), rules, "Fail")
+    return _configuration(VALIDATING, wishes.names.policies, [webhook], address, wishes)
 
 
-def unresolved(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue) -> set[str]:
-    """Kinds that policies name and the API server does not serve (yet)."""
-    missing = set()
-    for policy in policies:
-        for rule in policy.rules:
-            for kind in (kind for scope in rule.match.scopes for kind in scope.kinds):
-                if next(catalogue.find(kind.group, kind.version, kind.kind, kind.subresource), None) is None:
-                    missing.add(str(kind))
-    return missing
+def reachability_configuration(address: Address, wishes: Wishes = NOTHING) -> dict[str, Any]:
+    """The MutatingWebhookConfiguration by which an API server shows that it reaches us: it asks about one Lease.
+
+    It never fails: the Lease says whether it was asked, and is no reason to refuse a write.
+    """
+    rule = {
+        "apiGroups": ["coordination.k8s.io"],
+        "apiVersions": ["v1"],
+        "operations": ["UPDATE"],
+        "resources": ["leases"],
+        "scope": "Namespaced",
+    }
+    webhook = {
+        **_webhook(wishes.names.reachability_webhook, address.client_config(REACHABILITY_PATH), [rule], "Ignore"),
+        "namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: address.namespace}},
+        "objectSelector": {"matchLabels": dict(wishes.names.labels)},
+        "timeoutSeconds": _REACHED_WITHIN,
+    }
+    return _configuration(MUTATING, wishes.names.reachability, [webhook], address, wishes)
 
 
-def _configuration(kind: str, name: str, webhooks: list[dict[str, Any]], address: Address) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"name": name, "labels": dict(MANAGED_BY)}
+def configurations(names: webhooknames.Names) -> tuple[tuple[str, str], ...]:
+    """The kind and the name of every configuration that there may be; those that can block a request come first."""
+    return (
+        (VALIDATING, names.validation),
+        (MUTATING, names.mutation),
+        (VALIDATING, names.policies),
+        (MUTATING, names.reachability),
+    )
+
+
+def superseded(names: webhooknames.Names) -> tuple[tuple[str, str], ...]:
+    """Configurations that were ours under names that are used no more. Those with Kyverno's may be Kyverno's."""
+    return () if names is webhooknames.KYMOGRAPH else configurations(webhooknames.KYMOGRAPH)
+
+
+def is_ours(document: Mapping[str, Any]) -> bool:
+    """Whether the configuration that has policies checked leads to this operator, whatever it is called."""
+    return any(_path(webhook) == POLICIES_PATH for webhook in document.get("webhooks") or ())
+
+
+def _path(webhook: Mapping[str, Any]) -> str:
+    config = webhook.get("clientConfig") or {}
+    service = config.get("service") or {}
+    return str(service.get("path") or urllib.parse.urlsplit(str(config.get("url") or "")).path)
+
+
+_REACHED_WITHIN = 5
+"""Seconds that an API server tries to reach us, to see whether it can."""
+
+
+def _mutates_its_object(rule: CompiledRule) -> bool:
+    return rule.type == "imageVerify" or (rule.type == "mutate" and not rule.body.targets)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Derivation:
+    """The webhooks of one configuration for resources.
+
+    Attributes:
+        catalogue: What the API server serves.
+        address: How it reaches us.
+        wishes: What the installation wants.
+        verb: `validate` or `mutate`.
+        chosen: Which rules count.
+        operations: What a rule is for that names no operations; None for all.
+    """
+
+    catalogue: discovery.Catalogue
+    address: Address
+    wishes: Wishes
+    verb: str
+    chosen: Callable[[CompiledRule], bool]
+    operations: tuple[str, ...] | None
+
+    def webhooks(self, policies: Iterable[CompiledPolicy]) -> list[dict[str, Any]]:
+        """A webhook for each failure policy, and one for each policy with conditions of its own, sorted by name."""
+        found = []
+        held = [policy for policy in policies if policy.admission and any(map(self.chosen, policy.rules))]
+        for failure_policy in ("Fail", "Ignore"):
+            selected = [policy for policy in held if policy.failure_policy == failure_policy]
+            shared = [policy for policy in selected if not policy.match_conditions]
+            own = [policy for policy in selected if policy.match_conditions]
+            name, path = self.wishes.names.shared(self.verb, failure_policy), f"/{self.verb}/{failure_policy.lower()}"
+            found += self._webhook(name, path, failure_policy, shared, self.wishes.match_conditions)
+            names = self.wishes.names.of_policies(self.verb, failure_policy, [policy.key for policy in own])
+            for policy in own:
+                found += self._webhook(
+                    names[policy.key],
+                    f"{path}{FINE_GRAINED}{policy.key}",
+                    failure_policy,
+                    (policy,),
+                    policy.match_conditions,
+                )
+        return sorted(found, key=lambda webhook: str(webhook["name"]))
+
+    def _webhook(
+        self,
+        name: str,
+        path: str,
+        failure_policy: str,
+        policies: Sequence[CompiledPolicy],
+        conditions: Sequence[Mapping[str, str]],
+    ) -> list[dict[str, Any]]:
+        """The webhook for some policies, or none where their kinds are not served."""
+        rules = webhookrules.derive(
+            (rule for policy in policies for rule in policy.rules if self.chosen(rule)), self.catalogue, self.operations
+        )
+        if not rules:
+            return []
+        webhook = {
+            **_webhook(name, self.address.client_config(path), rules, failure_policy),
+            "namespaceSelector": self._namespaces(),
+            "objectSelector": dict(self.wishes.object_selector),
+            "sideEffects": "NoneOnDryRun",  # UpdateRequests are written
+            "timeoutSeconds": _timeout(policies),
+        }
+        spared = (_BOOTSTRAP,) if self.wishes.spares_bootstrap and failure_policy == "Fail" else ()
+        if conditions or spared:
+            webhook["matchConditions"] = [dict(each) for each in (*conditions, *spared)]
+        return [webhook]
+
+    def _namespaces(self) -> dict[str, Any]:
+        selector = self.wishes.namespace_selector
+        own = {"key": _NAMESPACE_NAME, "operator": "NotIn", "values": [self.address.namespace]}
+        return {**selector, "matchExpressions": [*(selector.get("matchExpressions") or ()), own]}
+
+
+def _configuration(
+    kind: str, name: str, webhooks: list[dict[str, Any]], address: Address, wishes: Wishes
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, "labels": {**wishes.labels, **wishes.names.labels}}
+    if wishes.annotations:
+        metadata["annotations"] = dict(wishes.annotations)
     if address.owner is not None:
         metadata["ownerReferences"] = [dict(address.owner)]
     return {
@@ -192,111 +292,25 @@ def _configuration(kind: str, name: str, webhooks: list[dict[str, Any]], address
 
 
 def _webhook(
-    name: str,
-    address: Address,
-    path: str,
-    rules: list[dict[str, Any]],
-    *,
-    failure_policy: str,
-    timeout: int = DEFAULT_TIMEOUT,
-    side_effects: str = "None",
+    name: str, client_config: Mapping[str, Any], rules: list[dict[str, Any]], failure_policy: str
 ) -> dict[str, Any]:
     return {
         "name": name,
         "admissionReviewVersions": ["v1"],
-        "clientConfig": address.client_config(path),
+        "clientConfig": dict(client_config),
         "failurePolicy": failure_policy,
         "matchPolicy": "Equivalent",
-        "namespaceSelector": {
-            "matchExpressions": [{"key": _NAMESPACE_NAME, "operator": "NotIn", "values": [address.namespace]}]
-        },
+        "namespaceSelector": {},
         "objectSelector": {},
         "rules": rules,
-        "sideEffects": side_effects,
-        "timeoutSeconds": timeout,
+        "sideEffects": "None",
+        "timeoutSeconds": DEFAULT_TIMEOUT,
     }
 
 
 def _timeout(policies: Iterable[CompiledPolicy]) -> int:
-    """The time that satisfies every policy: what the most patient one asks for, the default where one asks nothing."""
-    return min(max(policy.timeout_seconds or DEFAULT_TIMEOUT for policy in policies), MOST_TIMEOUT)
+    """The time that satisfies every policy: what the most patient one asks for, and never less than the default.
 
-
-def _rules(
-    rules: Iterable[CompiledRule], catalogue: discovery.Catalogue, default: tuple[str, ...] | None
-) -> list[dict[str, Any]]:
-    """The rules, grouped by (group, version, scope, operations), sorted, so that equal policies give equal rules.
-
-    What another rule asks about already is left out.
-
-    Args:
-        rules: The policies' rules.
-        catalogue: What the API server serves.
-        default: The operations where a filter names none; None for all.
+    So it is in Kyverno: a policy can ask for more time than others have, not for less.
     """
-    operations: dict[_Target, set[str]] = {}
-    for rule in rules:
-        for kind, named in _wanted(rule, default or filters.OPERATIONS):
-            if named:
-                for target in _targets(kind.group, kind.version, kind.kind, kind.subresource, catalogue):
-                    inside = dataclasses.replace(target, scope="Namespaced") if _is_namespaced(rule) else target
-                    operations.setdefault(inside, set()).update(named)
-    grouped: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
-    for target, wanted in operations.items():
-        own = wanted.difference(*(operations.get(broader, ()) for broader in _broader(target)))
-        if own:
-            key = (target.group, target.version, target.scope, tuple(sorted(own)))
-            grouped.setdefault(key, []).append(target.resource)
-    for (group, version, _, _), resources in grouped.items():
-        if group in ("", "*") and version in ("v1", "*") and not {"pods", "*"}.isdisjoint(resources):
-            resources.append(_EPHEMERAL_CONTAINERS)
-    return [
-        {
-            "apiGroups": [group],
-            "apiVersions": [version],
-            "operations": list(wanted),
-            "resources": sorted(set(resources)),
-            "scope": scope,
-        }
-        for (group, version, scope, wanted), resources in sorted(grouped.items())
-    ]
-
-
-def _wanted(rule: CompiledRule, default: tuple[str, ...]) -> Iterator[tuple[gvk.KindSelector, set[str]]]:
-    """The kinds that a rule matches, each with its operations but for those that `exclude` takes away for certain."""
-    for scope in rule.match.scopes:
-        operations = default if scope.operations == filters.OPERATIONS else scope.operations
-        for kind in scope.kinds:
-            taken = (each.operations for each in rule.match.exclusions if not each.kinds or kind in each.kinds)
-            yield kind, set(operations).difference(*taken)
-
-
-def _is_namespaced(rule: CompiledRule) -> bool:
-    """Whether a rule is of a namespaced policy, which no cluster-wide object is for, whatever its wildcards select."""
-    return "/" in rule.policy
-
-
-def _broader(target: _Target) -> Iterator[_Target]:
-    """What makes the API server ask about all that a target is about, and more."""
-    name, _, subresource = target.resource.partition("/")
-    resources = {target.resource, "*/*", *((f"{name}/*", f"*/{subresource}") if subresource else "*")}
-    for group, version, resource, scope in itertools.product(
-        {target.group, "*"}, {target.version, "*"}, resources, {target.scope, "*"}
-    ):
-        other = _Target(group, version, resource, scope)
-        if other != target:
-            yield other
-
-
-def _targets(
-    group: str, version: str, kind: str, subresource: str, catalogue: discovery.Catalogue
-) -> Iterator[_Target]:
-    """What one kind selector is to the API server, which knows no wildcard but a whole `*`: others are looked up."""
-    if kind == "*" and not any(part != "*" and wildcard.has(part) for part in (group, version, subresource)):
-        yield _Target(group, version, f"*/{subresource}" if subresource else "*", "*")
-        return
-    for served in catalogue.find(group, version, kind, subresource):
-        if served.subresource and not wildcard.match(subresource, served.subresource):
-            continue  # containers added to Pods, which come with what asks about Pods
-        resource = f"{served.plural}/{served.subresource}" if served.subresource else served.plural
-        yield _Target(served.group, served.version, resource, "Namespaced" if served.namespaced else "*")
+    return min(max((DEFAULT_TIMEOUT, *(policy.timeout_seconds or 0 for policy in policies))), MOST_TIMEOUT)

@@ -2,19 +2,24 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
+from kymograph.clients.kubernetes import resources
 from kymograph.controllers import policies
 from kymograph.controllers.background import (
+    applying,
     downstream,
     facts,
     generating,
     kinds,
+    leftovers,
     loops,
     mutating,
     notes,
     policychanges,
+    queue,
+    telling,
     triggers,
     watches,
     worker,
@@ -40,6 +45,8 @@ class Background:
         namespace: The operator's own namespace.
         account: Gives the operator's own user name.
         excepted: Gives the PolicyExceptions of the moment.
+        told: Tells users what came of work.
+        deletable: Gives the resources of which the operator may list and delete objects in every namespace.
         clock: Monotonic nanoseconds.
         now: The time, by the API server's clock.
     """
@@ -54,6 +61,8 @@ class Background:
         namespace: str,
         account: Callable[[], str],
         excepted: Callable[[], exceptions.Exceptions],
+        told: telling.Telling,
+        deletable: Callable[[], Awaitable[Iterable[resources.Resource]]],
         clock: Callable[[], int],
         now: Callable[[], dt.datetime],
     ) -> None:
@@ -65,6 +74,8 @@ class Background:
         self._namespace = namespace
         self._account = account
         self._excepted = excepted
+        self._told = told
+        self._deletable = deletable
         self._clock = clock
         self._now = now
         self._changes = policychanges.PolicyChanges(store)
@@ -73,9 +84,9 @@ class Background:
         store.listen(lambda _key, _held: self.look_again())
 
     @property
-    def depth(self) -> int:
-        """How many UpdateRequests wait or are worked on here."""
-        return self._worker.queue.depth if self._worker is not None else 0
+    def waiting(self) -> dict[str, int]:
+        """How many UpdateRequests wait or are worked on here, by `queue.State`."""
+        return self._worker.queue.states if self._worker is not None else dict.fromkeys(map(str, queue.State), 0)
 
     @property
     def age(self) -> float:
@@ -94,16 +105,28 @@ class Background:
         client, catalogues, store = self._client, self._catalogues, self._store
         written = downstream.Downstream(client)
         noted = notes.Notes(client, self._namespace)
-        ended = self._telemetry.instruments.update_requests
-        working = worker.Worker(
-            client,
-            self._namespace,
+        session = self._now().isoformat()
+        left = leftovers.Leftovers(self._deletable, catalogues, store, written, noted, session)
+        ended, stopped = (
+            self._telemetry.instruments.update_requests,
+            self._telemetry.instruments.update_requests_stopped,
+        )
+        tracer = self._telemetry.tracer_for("background")
+        applies = applying.Applying(
             store,
             triggers.Triggers(client, catalogues),
             generating.Generating(written, self._answers, catalogues, self._clock, self._excepted),
             mutating.Mutating(client, self._answers, catalogues, self._clock, self._excepted),
             loops.Chains(self._account, lambda: self._clock() / 1e9),
-            self._telemetry.tracer_for("background"),
+            self._told,
+            tracer,
+            lambda type_: stopped.bind((type_,)).add(),
+        )
+        working = worker.Worker(
+            client,
+            self._namespace,
+            applies,
+            tracer,
             lambda type_, state: ended.bind(labels.Ended(type_, state)).add(),
             self._now,
         )
@@ -114,10 +137,12 @@ class Background:
             catalogues,
             written,
             noted,
+            left,
+            working.pending,
             self._answers,
             self._clock,
             self._excepted,
-            self._now().isoformat(),
+            session,
         )
         watching = watches.Watches(client, catalogues, store, written, noted)
         self._worker, self._watches = working, watching

@@ -21,8 +21,20 @@ logger = logging.getLogger(__name__)
 TRIGGER_NAME = "kymograph.dev/trigger-name"
 """Annotation on a generated object: the name of its trigger, which a label could not always hold."""
 
+WITH_RULE = "kymograph.dev/goes-with-rule"
+"""Annotation on a generated object: it is to be deleted with the rule. A rule that is gone cannot be asked."""
+
+_TRIGGER_NAME_LABEL = "generate.kyverno.io/trigger-name"
+"""By which versions of Kyverno before 1.12 named the trigger; they wrote no uid."""
+
 _UNDECLARED = "failed to create typed patch object"
 """Part of the answer to an application with a field that the kind does not have; a creation just loses the field."""
+
+_ENDING = "because it is being terminated"
+"""Part of the answer to a creation in a namespace that is being deleted."""
+
+_LONGEST_LABEL = 63
+"""Characters of a label's value."""
 
 MOST_REMEMBERED = 10_000
 """Own writes that are remembered, so that what a watch tells of them is no news."""
@@ -93,13 +105,24 @@ class Downstream:
         return (uid, version) in self._written
 
     async def ensure(
-        self, resource: resources.Resource, each: wanted.Wanted, trigger: str, *, synchronize: bool
-    ) -> None:
+        self, resource: resources.Resource, each: wanted.Wanted, trigger: str, *, synchronize: bool, with_rule: bool
+    ) -> dict[str, Any] | None:
         """Have a wanted object exist; if it exists, it is brought in line only where it is to be kept in step.
 
+        Args:
+            resource: What serves it.
+            each: The object.
+            trigger: Name of its trigger.
+            synchronize: It is to be kept in step.
+            with_rule: It is to be deleted with its rule.
+
+        Returns:
+            The object as it was before; None where it did not exist.
+
         Raises:
+            Needless: Its namespace is being deleted.
             Forbidden: The operator's roles do not grant it.
-            Failing: It cannot be written as it is wanted.
+            Failing: It cannot be written as it is wanted, or one of its name is being deleted.
             KubernetesError: The API server did not answer.
         """
         target = each.target
@@ -107,7 +130,7 @@ class Downstream:
             raise errors.Failing(f"the rule names no namespace for the {target.kind} {target.name}")
         if not target.name:
             raise errors.Failing(f"the rule names no {target.kind}")
-        manifest = _manifest(each, trigger)
+        manifest = _manifest(each, trigger, with_rule=with_rule)
         namespace = target.namespace if resource.namespaced else ""
         try:
             existing: dict[str, Any] | None = await self._client.get(resource, target.name, namespace=namespace)
@@ -115,14 +138,21 @@ class Downstream:
             existing = None
         except kubernetes_errors.Forbidden as error:
             raise errors.Forbidden(str(error)) from error
-        if existing is not None and not synchronize:
-            return
+        if existing is not None:
+            if existing["metadata"].get("deletionTimestamp"):
+                waits = ", ".join(existing["metadata"].get("finalizers") or ()) or "none"
+                raise errors.Failing(f"{target.kind} {target.name} is being deleted, finalizers left: {waits}")
+            if not synchronize:
+                return existing
         try:
             stored = await self._write(resource, manifest, existing, namespace)
         except kubernetes_errors.Forbidden as error:
+            if _ENDING in error.message:
+                raise errors.Needless(f"namespace {namespace} is being deleted") from error
             raise errors.Forbidden(str(error)) from error
         if stored is not None:
             self._remember(stored["metadata"]["uid"], stored["metadata"]["resourceVersion"])
+        return existing
 
     async def _write(
         self,
@@ -184,9 +214,15 @@ class Downstream:
         return await self._client.update(resource, {**document, "metadata": marked}, namespace=namespace)
 
     async def of(
-        self, resource: resources.Resource, policy: str, rule: str, trigger: str | None = None
+        self,
+        resource: resources.Resource,
+        policy: str,
+        rule: str,
+        trigger: updaterequests.Reference | None = None,
     ) -> list[dict[str, Any]]:
-        """The metadata of what a rule generated, because of the trigger of a uid or (None) of any.
+        """The metadata of what a rule generated, because of a trigger or (None) of any.
+
+        What an old Kyverno has made is found by the name of its trigger, where nothing is found by the uid.
 
         Raises:
             Forbidden: The operator's roles do not grant listing them.
@@ -194,16 +230,32 @@ class Downstream:
         """
         namespace, _, name = policy.rpartition("/")
         sought = labels.of_rule(name, namespace, rule)
-        if trigger is not None:
-            sought[labels.TRIGGER_UID] = trigger
-        query = ",".join(f"{key}={value}" for key, value in sought.items())
-        found: list[dict[str, Any]] = []
+        if trigger is None:
+            return await self.labelled(resource, _query(sought))
+        found = await self.labelled(resource, _query({**sought, labels.TRIGGER_UID: trigger.uid}))
+        if found or not trigger.name or len(trigger.name) > _LONGEST_LABEL:
+            return found
+        named = {labels.TRIGGER_NAMESPACE: trigger.namespace, labels.TRIGGER_KIND: trigger.kind}
+        found = await self.labelled(resource, _query({**sought, **named, _TRIGGER_NAME_LABEL: trigger.name}))
+        return [each for each in found if not each["metadata"]["labels"].get(labels.TRIGGER_UID)]
+
+    async def labelled(self, resource: resources.Resource, query: str) -> list[dict[str, Any]]:
+        """The metadata of the objects that a label selector means; raises as `walk`."""
+        return [each async for each in self.walk(resource, query)]
+
+    async def walk(self, resource: resources.Resource, query: str) -> AsyncIterator[dict[str, Any]]:
+        """The metadata of the objects that a label selector means, page by page.
+
+        Raises:
+            Forbidden: The operator's roles do not grant listing them.
+            KubernetesError: The API server did not answer.
+        """
         try:
             async for page in self._client.pages(resource, label_selector=query, metadata_only=True):
-                found += page.get("items") or []
+                for each in page.get("items") or ():
+                    yield each
         except kubernetes_errors.Forbidden as error:
             raise errors.Forbidden(str(error)) from error
-        return found
 
     async def delete(self, resource: resources.Resource, document: Mapping[str, Any]) -> updaterequests.Reference:
         """Delete a generated object as it was seen; one that is gone is as good.
@@ -249,9 +301,29 @@ def trigger_of(metadata: Mapping[str, Any]) -> updaterequests.Reference:
         f"{group}/{version}" if group else version,
         told.get(labels.TRIGGER_KIND) or "",
         told.get(labels.TRIGGER_NAMESPACE) or "",
-        (metadata.get("annotations") or {}).get(TRIGGER_NAME) or "",
+        (metadata.get("annotations") or {}).get(TRIGGER_NAME) or told.get(_TRIGGER_NAME_LABEL) or "",
         told.get(labels.TRIGGER_UID) or "",
     )
+
+
+def owner_of(document: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The policy (`name` or `namespace/name`) and the rule that generated an object; None for any other object."""
+    told = document["metadata"].get("labels") or {}
+    name, namespace = told.get(labels.POLICY_NAME), told.get(labels.POLICY_NAMESPACE)
+    if not name or told.get(labels.MANAGED_BY) != labels.KYVERNO:
+        return None
+    return f"{namespace}/{name}" if namespace else name, told.get(labels.RULE_NAME) or ""
+
+
+def goes_with_rule(metadata: Mapping[str, Any]) -> bool:
+    """Whether a generated object is to be deleted with its rule, as was written onto it."""
+    return bool((metadata.get("annotations") or {}).get(WITH_RULE) == "true")
+
+
+def outlives(generate: Mapping[str, Any]) -> bool:
+    """Whether what a rule generated stays without it; clones do unless it says otherwise, as in Kyverno."""
+    said = generate.get("orphanDownstreamOnPolicyDelete")
+    return clones(generate) if said is None else bool(said)
 
 
 def kinds_of(generate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -273,9 +345,16 @@ def clones(generate: Mapping[str, Any]) -> bool:
     return any("clone" in each or "cloneList" in each for each in patterns)
 
 
-def _manifest(each: wanted.Wanted, trigger: str) -> dict[str, Any]:
+def _query(sought: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in sought.items())
+
+
+def _manifest(each: wanted.Wanted, trigger: str, *, with_rule: bool) -> dict[str, Any]:
     metadata = each.manifest["metadata"]
     annotations = {**(metadata.get("annotations") or {}), TRIGGER_NAME: trigger}
+    annotations.pop(WITH_RULE, None)  # of a source that was generated itself
+    if with_rule:
+        annotations[WITH_RULE] = "true"
     return {**each.manifest, "metadata": {**metadata, "annotations": annotations}}
 
 

@@ -8,16 +8,21 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from kymograph.clients.kubernetes import resources
 from kymograph.controllers import updaterequests
-from kymograph.controllers.background import downstream, errors, facts, kinds, triggers
+from kymograph.controllers.background import downstream, effects, errors, facts, kinds, triggers
 from kymograph.engine import budget as budgets
-from kymograph.engine import exceptions, needs
+from kymograph.engine import exceptions, needs, results
 from kymograph.engine import policy as policies
 from kymograph.engine.generate import planning, wanted
 from kymograph.engine.rules import outcome
 
 STEPS = 2_000_000
 """Steps that one rule may take: as many as a review."""
+
+
+MOST_TOLD = 100
+"""Objects that the report on a trigger names."""
 
 
 class Plan(NamedTuple):
@@ -63,11 +68,18 @@ class Generating:
         rule: policies.CompiledRule,
         part: updaterequests.Part,
         trigger: triggers.Trigger,
-    ) -> list[updaterequests.Reference]:
+        seed: bytes,
+        done: effects.Effects,
+    ) -> None:
         """Apply a rule because of a trigger.
 
-        Returns:
-            The objects that it made, or deleted.
+        Args:
+            policy: The policy.
+            rule: Its rule.
+            part: What of the UpdateRequest is about the rule.
+            trigger: The trigger as it is.
+            seed: 32 bytes that decide all that is random in the rule: the same each time that this is tried again.
+            done: Is told what is made and deleted.
 
         Raises:
             Needless: The rule has nothing to do for the trigger.
@@ -75,61 +87,93 @@ class Generating:
             KubernetesError: The API server did not do as asked.
         """
         if trigger.request is None:
-            return await self._lost(policy, rule, part, "the trigger is gone")
-        plan = await self._planned(policy, rule, trigger.request)
+            await self._lost(policy, rule, part, "the trigger is gone", done)
+            return
+        plan = await self._planned(policy, rule, trigger.request, seed)
         if plan.planned is None:
             raise errors.Needless("the policy does not apply to the trigger")
         (result,) = plan.planned.result.rules
         (described,) = plan.planned.wanted
+        done.results = [result]
         match result.status:
+            case outcome.PASS if trigger.ending:
+                done.results = []
+                await self._lost(policy, rule, part, "the trigger is being deleted", done)
+                return
             case outcome.PASS:
-                made = await self._make(rule, part, described)
+                await self._make(policy, rule, part, described, done)
+                done.results = [_telling(result, done.objects)]
                 if rule.body.synchronize and trigger.request.get("operation") != "CREATE":  # a new one has left nothing
-                    await self._prune(policy, rule, part, described)
-                return made
+                    await self._prune(policy, rule, part, described, effects.Effects())
+                return
             case outcome.FAIL:
-                return await self._lost(policy, rule, part, "the object is no trigger any more")
+                done.results = []
+                await self._lost(policy, rule, part, "the object is no trigger any more", done)
+                return
             case outcome.SKIP:
                 raise errors.Needless(result.message)
         if plan.source_gone and rule.body.synchronize:
-            gone = await self._prune(policy, rule, part, described)
-            if gone:
-                return gone
+            await self._prune(policy, rule, part, described, done)
+            if done.objects:
+                return
         raise errors.Failing(result.message)
 
     async def delete_all(
-        self, policy: str, rule: str, listed: tuple[tuple[str, str], ...]
-    ) -> list[updaterequests.Reference]:
-        """Delete everything of some kinds that a rule generated, because the rule is gone."""
-        return [
-            each
-            for api_version, kind in listed
-            for each in await self._delete(policy, rule, None, api_version, kind, frozenset())
-        ]
+        self, policy: str, rule: str, listed: tuple[tuple[str, str], ...], done: effects.Effects, *, marked: bool
+    ) -> None:
+        """Delete what a rule of some kinds generated, because the rule is gone.
+
+        Args:
+            policy: Key of the policy.
+            rule: Name of the rule.
+            listed: API version and kind of what it generated.
+            done: Is told what is deleted.
+            marked: Only what says that it goes with its rule: nobody knows any more what the rule said.
+        """
+        for api_version, kind in listed:
+            resource = await kinds.resource_of(self._catalogues, api_version, kind)
+            for document in await self._written.of(resource, policy, rule):
+                if not marked or downstream.goes_with_rule(document["metadata"]):
+                    await self._delete(resource, document, done)
 
     async def _planned(
-        self, policy: policies.CompiledPolicy, rule: policies.CompiledRule, request: Mapping[str, Any]
+        self, policy: policies.CompiledPolicy, rule: policies.CompiledRule, request: Mapping[str, Any], seed: bytes
     ) -> Plan:
         only = dataclasses.replace(policy, generate=policies.RuleTable(written=(rule,), every=(rule,)))
         watched = _Sources()
+        watched.add(needs.Seed(), seed)
         budget = budgets.Budget(steps=STEPS)
         work = planning.Planning((only,), request, watched, budget, self._clock, None, self._excepted())
         found = await self._answers.complete(work.run, watched)
         return Plan(found[0] if found else None, watched.missing)
 
     async def _make(
-        self, rule: policies.CompiledRule, part: updaterequests.Part, objects: tuple[wanted.Wanted, ...]
-    ) -> list[updaterequests.Reference]:
-        synchronize, made = rule.body.synchronize, []
+        self,
+        policy: policies.CompiledPolicy,
+        rule: policies.CompiledRule,
+        part: updaterequests.Part,
+        objects: tuple[wanted.Wanted, ...],
+        done: effects.Effects,
+    ) -> None:
+        synchronize = rule.body.synchronize
+        with_rule = synchronize and not downstream.outlives(written(policy, rule))
         for each in objects:
             target = each.target
             if each.source is not None and synchronize:  # first, or its end could go unseen
                 origin = await kinds.resource_of(self._catalogues, each.source.api_version, each.source.kind)
                 await self._written.mark_source(origin, each.source)
             resource = await kinds.resource_of(self._catalogues, target.api_version, target.kind)
-            await self._written.ensure(resource, each, part.trigger.name, synchronize=synchronize)
-            made.append(updaterequests.Reference(resource.api_version, resource.kind, target.namespace, target.name))
-        return made
+            before = await self._written.ensure(
+                resource, each, part.trigger.name, synchronize=synchronize, with_rule=with_rule
+            )
+            made = updaterequests.Reference(resource.api_version, resource.kind, target.namespace, target.name)
+            done.objects.append(made)
+            if before is None:
+                done.created.append(made)
+            elif synchronize:
+                owner = downstream.owner_of(before)
+                if owner is not None and owner != (policy.key, rule.name):
+                    done.contested.append((made, *owner))
 
     async def _prune(
         self,
@@ -137,14 +181,16 @@ class Generating:
         rule: policies.CompiledRule,
         part: updaterequests.Part,
         objects: tuple[wanted.Wanted, ...],
-    ) -> list[updaterequests.Reference]:
+        done: effects.Effects,
+    ) -> None:
         """Delete what a rule generated because of a trigger and does not want any more."""
         kept = frozenset((each.target.kind, each.target.namespace, each.target.name) for each in objects)
-        return [
-            each
-            for api_version, kind in downstream.kinds_of(written(policy, rule))
-            for each in await self._delete(policy.key, rule.name, part.trigger.uid, api_version, kind, kept)
-        ]
+        for api_version, kind in downstream.kinds_of(written(policy, rule)):
+            resource = await kinds.resource_of(self._catalogues, api_version, kind)
+            for document in await self._written.of(resource, policy.key, rule.name, part.trigger):
+                metadata = document["metadata"]
+                if (resource.kind, metadata.get("namespace") or "", metadata["name"]) not in kept:
+                    await self._delete(resource, document, done)
 
     async def _lost(
         self,
@@ -152,28 +198,15 @@ class Generating:
         rule: policies.CompiledRule,
         part: updaterequests.Part,
         reason: str,
-    ) -> list[updaterequests.Reference]:
+        done: effects.Effects,
+    ) -> None:
         if not rule.body.synchronize:
             raise errors.Needless(f"{reason}, and the rule does not synchronize")
-        return await self._prune(policy, rule, part, ())
+        await self._prune(policy, rule, part, (), done)
 
-    async def _delete(
-        self,
-        policy: str,
-        rule: str,
-        trigger: str | None,
-        api_version: str,
-        kind: str,
-        kept: frozenset[tuple[str, str, str]],
-    ) -> list[updaterequests.Reference]:
-        resource = await kinds.resource_of(self._catalogues, api_version, kind)
-        gone = []
-        for document in await self._written.of(resource, policy, rule, trigger):
-            metadata = document["metadata"]
-            place = (resource.kind, metadata.get("namespace") or "", metadata["name"])
-            if place not in kept and not metadata.get("deletionTimestamp"):
-                gone.append(await self._written.delete(resource, document))
-        return gone
+    async def _delete(self, resource: resources.Resource, document: Mapping[str, Any], done: effects.Effects) -> None:
+        if not document["metadata"].get("deletionTimestamp"):
+            done.objects.append(await self._written.delete(resource, document))
 
 
 def written(policy: policies.CompiledPolicy, rule: policies.CompiledRule) -> Mapping[str, Any]:
@@ -183,6 +216,14 @@ def written(policy: policies.CompiledPolicy, rule: policies.CompiledRule) -> Map
         (each.get("generate") or {} for each in rules if each["name"] == rule.base_name), {}
     )
     return found
+
+
+def _telling(result: results.RuleResult, objects: list[updaterequests.Reference]) -> results.RuleResult:
+    """A result with what Kyverno's reports say of generated objects."""
+    if not objects:
+        return result
+    listed = "; ".join(map(effects.described, objects[:MOST_TOLD]))
+    return result._replace(properties={**result.properties, "generated-resources": listed})
 
 
 class _Sources(needs.Facts):

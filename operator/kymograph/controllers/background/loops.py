@@ -41,12 +41,21 @@ class Chains:
         recent = [length for length, when in lengths if when + REMEMBERED > self._clock()]
         return 1 + max(recent, default=0)
 
-    def wrote(self, length: int, objects: Iterable[updaterequests.Reference]) -> None:
-        """A chain of that length has written some objects."""
+    def wrote(
+        self, asked: updaterequests.UpdateRequest, length: int, objects: Iterable[updaterequests.Reference]
+    ) -> None:
+        """A request whose chain has that length has written some objects.
+
+        What nobody asked for (an object put back as its rule has it) ends no chain: it goes on from where it was.
+        """
         now = self._clock()
         for each in objects:
-            self._links[_place(each)] = length, now
-            self._links.move_to_end(_place(each))
+            place = _place(each)
+            if asked.request is None:
+                before, when = self._links.get(place, (0, 0.0))
+                length = before if when + REMEMBERED > now else 0
+            self._links[place] = length, now
+            self._links.move_to_end(place)
         while len(self._links) > MOST_OBJECTS:
             self._links.popitem(last=False)
 

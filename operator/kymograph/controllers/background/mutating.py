@@ -2,22 +2,23 @@
 
 Each target is read, changed by the engine and patched in the version that was read (a JSON patch that tests the
 resourceVersion); who has changed it meanwhile makes us read it again. What does not change is not written, which is
-also what ends rules that set each other off.
+also what ends rules that set each other off. A change that would change its own result again (a counter, an element
+that is appended) leaves a mark in the same write, so that a try after a crash sees that it is done.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kymograph.apimachinery import gvk, jsonpatch, wildcard
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers import updaterequests
-from kymograph.controllers.background import errors, facts, kinds, triggers
+from kymograph.controllers.background import effects, errors, facts, kinds, triggers
 from kymograph.engine import budget as budgets
 from kymograph.engine import errors as engine_errors
-from kymograph.engine import exceptions, needs
+from kymograph.engine import exceptions, needs, results
 from kymograph.engine import policy as policies
-from kymograph.engine.mutate import existing, targets
+from kymograph.engine.mutate import body, existing, targets
 from kymograph.engine.rules import outcome
 
 STEPS = 2_000_000
@@ -25,6 +26,17 @@ STEPS = 2_000_000
 
 MOST_CONFLICTS = 5
 """How often a target is read again because somebody changed it."""
+
+
+MOST_TOLD = 100
+"""Targets that the report on a trigger tells of."""
+
+APPLIED = "kymograph.dev/applied"
+"""Annotation on a target: which UpdateRequests have changed it, where doing so again would change it again."""
+
+_MOST_MARKS = 16
+_MARK = 16
+"""Marks on one object, oldest forgotten first, and their hexadecimal digits."""
 
 
 class Cluster(Protocol):
@@ -80,12 +92,21 @@ class Mutating:
         self._unpatchable: set[tuple[str, str]] = set()
 
     async def apply(
-        self, policy: policies.CompiledPolicy, rule: policies.CompiledRule, trigger: triggers.Trigger
-    ) -> list[updaterequests.Reference]:
+        self,
+        policy: policies.CompiledPolicy,
+        rule: policies.CompiledRule,
+        trigger: triggers.Trigger,
+        seed: bytes,
+        done: effects.Effects,
+    ) -> None:
         """Apply a rule because of a trigger.
 
-        Returns:
-            The objects that were changed.
+        Args:
+            policy: The policy.
+            rule: Its rule.
+            trigger: The trigger as it is.
+            seed: 32 bytes that stand for the UpdateRequest: they decide all that is random, and tell what it has done.
+            done: Is told what is changed.
 
         Raises:
             Needless: The rule has nothing to do for the trigger.
@@ -95,6 +116,7 @@ class Mutating:
         if trigger.request is None:
             raise errors.Needless("the trigger is gone")
         known, request = needs.Facts(), trigger.request
+        known.add(needs.Seed(), seed)
         budget = budgets.Budget(steps=STEPS)
         found = await self._answers.complete(
             lambda: existing.triggered((policy,), request, known, budget, self._clock, None, self._excepted()), known
@@ -103,53 +125,49 @@ class Mutating:
         if of is None:
             raise errors.Needless("the policy does not apply to the trigger")
         if of.result is not None:
+            done.results = [of.result]
             if of.result.status == outcome.SKIP:
                 raise errors.Needless(of.result.message)
             raise errors.Failing(of.result.message)
-        changed: list[updaterequests.Reference] = []
+        work = _Work(of, known, seed.hex()[:_MARK], done, [])
         failures: list[str] = []
-        for meant in of.meant:
+        for position, meant in enumerate(of.meant):
             if meant.wanted is None:
                 failures.append(meant.reason)
                 continue
             try:
-                await self._change_all(of, meant.target, meant.wanted, known, changed, failures)
-            except engine_errors.EvaluationError as error:
+                await self._change_all(work, position, meant.target, meant.wanted)
+            except (engine_errors.EvaluationError, errors.Failing, kubernetes_errors.StatusError) as error:
                 failures.append(str(error))
-            except kubernetes_errors.StatusError as error:
-                failures.append(str(error))
+        done.results = work.results[:MOST_TOLD]
+        failures += [f"{each.kind} {each.name}: {reason}" for each, reason in done.failures]
         if failures:
             raise errors.Failing(f"failed to mutate existing resource, rule {rule.name}: {'; '.join(failures)}")
-        return changed
 
-    async def _change_all(
-        self,
-        of: existing.Triggered,
-        target: targets.Target,
-        wanted: targets.Wanted,
-        known: needs.Facts,
-        changed: list[updaterequests.Reference],
-        failures: list[str],
-    ) -> None:
+    async def _change_all(self, work: "_Work", position: int, target: targets.Target, wanted: targets.Wanted) -> None:
         is_meant = wanted.matcher()
         for resource in await self._resources(wanted.kind):
             async for document in self._candidates(resource, wanted):
                 if not is_meant(document):
                     continue
                 metadata = document["metadata"]
+                where = metadata.get("namespace") or ""
+                about = updaterequests.Reference(
+                    resource.api_version, resource.kind, where, metadata["name"], metadata["uid"]
+                )
+                mark = f"{work.mark}.{position}"
                 try:
-                    if await self._change(of, target, resource, document, wanted.kind.subresource, known):
-                        changed.append(
-                            updaterequests.Reference(
-                                resource.api_version,
-                                resource.kind,
-                                metadata.get("namespace") or "",
-                                metadata["name"],
-                                metadata["uid"],
-                            )
-                        )
+                    after = await self._change(work, target, resource, document, wanted.kind.subresource, mark)
                 except (errors.Failing, kubernetes_errors.StatusError) as error:
-                    failures.append(f"{resource.kind} {metadata['name']}: {error}")
+                    work.done.failures.append((about, str(error)))
+                    work.tell(about, outcome.Outcome(outcome.ERROR, str(error)))
+                    continue
+                if after is None:
+                    continue
+                work.tell(about, after)
+                if after.status == outcome.PASS:
+                    work.done.objects.append(about)
+                    work.done.changed.append(about)
 
     async def _resources(self, kind: gvk.KindSelector) -> list[resources.Resource]:
         found = _served(self._catalogues, kind)
@@ -175,28 +193,36 @@ class Mutating:
 
     async def _change(
         self,
-        of: existing.Triggered,
+        work: "_Work",
         target: targets.Target,
         resource: resources.Resource,
         document: dict[str, Any],
         subresource: str,
-        known: needs.Facts,
-    ) -> bool:
-        """Change one object; whether anything was to be changed."""
+        mark: str,
+    ) -> outcome.Outcome | None:
+        """Change one object; what came of it, None where it is gone.
+
+        Raises:
+            Failing: It could not be changed.
+            StatusError: The API server refused.
+        """
         conflict: kubernetes_errors.Conflict | None = None
         for _ in range(MOST_CONFLICTS):
-            metadata, current = document["metadata"], document
-            budget = budgets.Budget(steps=STEPS, facts=known, clock=self._clock)
-            after = await self._answers.complete(lambda: existing.change(of, target, current, budget), known)  # noqa: B023 - called before the loop goes on
+            metadata = document["metadata"]
+            if mark in _marks(document):
+                return outcome.Outcome(outcome.PASS, _message(document))  # by a try of which nobody has heard
+            after = await self._changed(work, target, document)
             if after.outcome.status == outcome.SKIP:
-                return False
+                return after.outcome
             if after.outcome.status != outcome.PASS:
                 raise errors.Failing(after.outcome.message)
-            operations = jsonpatch.make(document, after.resource)
-            if not operations:
-                return False
+            wanted = after.resource
+            if not jsonpatch.make(document, wanted):
+                return outcome.Outcome(outcome.SKIP, "no patches applied")
+            if not subresource and (await self._changed(work, target, wanted)).outcome.status != outcome.SKIP:
+                wanted = _marked(wanted, mark)
             try:
-                await self._write(resource, document, after.resource, operations, subresource)
+                await self._write(resource, document, wanted, jsonpatch.make(document, wanted), subresource)
             except kubernetes_errors.Conflict as error:
                 conflict = error
             except kubernetes_errors.StatusError as error:
@@ -204,13 +230,18 @@ class Mutating:
                     raise
                 conflict = kubernetes_errors.Conflict(409, "Conflict", error.message)
             else:
-                return True
+                return after.outcome
             namespace = metadata.get("namespace") or ""
             try:
                 document = await self._client.get(resource, metadata["name"], namespace=namespace)
             except kubernetes_errors.NotFound:
-                return False
+                return None
         raise errors.Failing(f"it is changed all the time: {conflict}")
+
+    async def _changed(self, work: "_Work", target: targets.Target, document: dict[str, Any]) -> body.Changed:
+        """What becomes of an object."""
+        budget = budgets.Budget(steps=STEPS, facts=work.known, clock=self._clock)
+        return await self._answers.complete(lambda: existing.change(work.of, target, document, budget), work.known)
 
     async def _write(
         self,
@@ -237,6 +268,50 @@ class Mutating:
         version = {"resourceVersion": metadata["resourceVersion"]}
         document = {**after, "metadata": {**after["metadata"], **version}}
         await self._client.update(resource, document, namespace=namespace, subresource=subresource)
+
+
+class _Work(NamedTuple):
+    """One rule at work.
+
+    Attributes:
+        of: What the trigger set off.
+        known: The facts so far.
+        mark: Stands for the UpdateRequest.
+        done: Is told what is changed.
+        results: What became of the targets so far.
+    """
+
+    of: existing.Triggered
+    known: needs.Facts
+    mark: str
+    done: effects.Effects
+    results: list[results.RuleResult]
+
+    def tell(self, target: updaterequests.Reference, after: outcome.Outcome) -> None:
+        """Note what became of a target, as Kyverno's reports say it."""
+        rule = self.of.rule
+        properties = {**rule.plain_properties, "patched-target": effects.described(target)}
+        self.results.append(
+            results.RuleResult(rule, after.status, after.message, rule.fixed_action, 0, 0, properties, None)
+        )
+
+
+def _marks(document: Mapping[str, Any]) -> list[str]:
+    annotations = document["metadata"].get("annotations") or {}
+    return [each for each in (annotations.get(APPLIED) or "").split(",") if each]
+
+
+def _marked(document: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    metadata = document["metadata"]
+    marks = ",".join([*_marks(document)[1 - _MOST_MARKS :], mark])
+    annotations = {**(metadata.get("annotations") or {}), APPLIED: marks}
+    return {**document, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _message(document: Mapping[str, Any]) -> str:
+    metadata = document["metadata"]
+    where = f" in namespace {metadata['namespace']}" if metadata.get("namespace") else ""
+    return f"mutated {document.get('kind') or ''}/{metadata['name']}{where}"
 
 
 def _served(catalogues: kinds.Catalogues, kind: gvk.KindSelector) -> list[resources.Resource]:

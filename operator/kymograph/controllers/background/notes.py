@@ -37,6 +37,8 @@ class Notes:
         rule: str,
         trigger: updaterequests.Reference,
         kinds: Iterable[tuple[str, str]] = (),
+        *,
+        marked: bool = False,
     ) -> None:
         """Note that a rule is to be applied, once for what it is about.
 
@@ -47,13 +49,14 @@ class Notes:
             rule: Name of the rule.
             trigger: Because of what.
             kinds: See `updaterequests.UpdateRequest.kinds`.
+            marked: See `updaterequests.UpdateRequest.marked`.
 
         Raises:
             KubernetesError: It could not be created.
         """
         part = updaterequests.Part(rule, trigger, deletes=bool(kinds))
         name = updaterequests.named(*about, policy, rule, trigger.uid)
-        document = updaterequests.document(name, type_, policy, part, kinds=kinds)
+        document = updaterequests.document(name, type_, policy, part, kinds=kinds, marked=marked)
         try:
             await self._client.create(resources.UPDATE_REQUESTS, document, namespace=self._namespace)
         except kubernetes_errors.Conflict:

@@ -4,21 +4,30 @@ A policy may want existing objects to count as triggers (`generateExisting`, `mu
 rule that synchronizes has generated follows its text, and goes with it unless `orphanDownstreamOnPolicyDelete` says
 otherwise. Every replica remembers what went while it was running, so that whoever leads next knows it too.
 
-A new leader looks for what nobody may have seen: triggers without result, and generated objects that others have
-changed since we wrote them.
+A new leader looks for what nobody may have seen: triggers without result, and generated objects that are out of date
+(see `leftovers`).
 """
 
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers import policies, updaterequests
-from kymograph.controllers.background import downstream, errors, facts, generating, kinds, notes, triggers
+from kymograph.controllers.background import (
+    downstream,
+    errors,
+    facts,
+    generating,
+    kinds,
+    leftovers,
+    notes,
+    triggers,
+    worker,
+)
 from kymograph.engine import budget as budgets
 from kymograph.engine import errors as engine_errors
 from kymograph.engine import exceptions, needs
@@ -91,6 +100,8 @@ class PolicyWork:
         catalogues: What the API server serves.
         written: Finds what was generated.
         noted: Notes what is to be done.
+        left: Finds what went unseen.
+        pending: Gives what is noted already, by `worker.lane`.
         answers: Answers what rules ask for.
         clock: Monotonic nanoseconds.
         excepted: Gives the PolicyExceptions of the moment.
@@ -105,6 +116,8 @@ class PolicyWork:
         catalogues: kinds.Catalogues,
         written: downstream.Downstream,
         noted: notes.Notes,
+        left: leftovers.Leftovers,
+        pending: Callable[[], Awaitable[frozenset[str]]],
         answers: facts.Facts,
         clock: Callable[[], int],
         excepted: Callable[[], exceptions.Exceptions],
@@ -116,6 +129,9 @@ class PolicyWork:
         self._catalogues = catalogues
         self._written = written
         self._noted = noted
+        self._left = left
+        self._pending = pending
+        self._noted_before: frozenset[str] = frozenset()
         self._answers = answers
         self._clock = clock
         self._excepted = excepted
@@ -124,8 +140,10 @@ class PolicyWork:
     async def run(self) -> None:
         """Work until cancelled, beginning with every policy there is."""
         await self._store.complete.wait()
+        self._noted_before = await self._pending()
         pending = {held.key: (held, True) for held in self._store.held}
         self._changes.changed.clear()
+        looked = False
         while True:
             try:
                 await self._undo()
@@ -137,6 +155,9 @@ class PolicyWork:
                     except (errors.Forbidden, kubernetes_errors.Forbidden) as error:
                         logger.warning("What follows from policy %s may not be done: %s", key.name, error)
                     del pending[key]
+                if not looked:
+                    await self._left.of_rules()
+                    looked = True
             except (kubernetes_errors.KubernetesError, errors.Failing) as error:
                 logger.warning("What follows from a change of policies cannot be done, trying again: %s", error)
                 await asyncio.sleep(RETRY_AFTER)
@@ -164,14 +185,15 @@ class PolicyWork:
         for rule in policy.generate.every:
             served: set[str] = set()
             if rule.body.synchronize:
-                served = await self._follow_downstream(about, policy, rule, resync=resync)
+                served = await self._follow_downstream(about, held, policy, rule, resync=resync)
             wants = rule.body.generates_existing
             since = "" if (policy.generates_existing if wants is None else wants) else None
             if since is None and rule.body.synchronize and resync:
                 since = (held.document["metadata"].get("creationTimestamp") or "") or None
             if since is not None:
                 async for trigger in self._triggers(policy, rule, since):
-                    if trigger.uid not in served or not resync:
+                    about_it = worker.lane(policy.key, rule.name, trigger)
+                    if not resync or (trigger.uid not in served and about_it not in self._noted_before):
                         await self._noted.note(about, updaterequests.GENERATE, policy.key, rule.name, trigger)
         for rule in policy.mutate.every:
             wants = rule.body.on_policy_update
@@ -180,9 +202,15 @@ class PolicyWork:
                     await self._noted.note(about, updaterequests.MUTATE, policy.key, rule.name, trigger)
 
     async def _follow_downstream(
-        self, about: tuple[str, ...], policy: compiled.CompiledPolicy, rule: compiled.CompiledRule, *, resync: bool
+        self,
+        about: tuple[str, ...],
+        held: policies.Held,
+        policy: compiled.CompiledPolicy,
+        rule: compiled.CompiledRule,
+        *,
+        resync: bool,
     ) -> set[str]:
-        """Note the triggers of what a rule has generated; of a resync only where somebody else wrote last.
+        """Note the triggers of what a rule has generated; in a resync only of what is out of date.
 
         Returns:
             The uids of the triggers that have some result.
@@ -196,14 +224,22 @@ class PolicyWork:
                 metadata = document["metadata"]
                 trigger = downstream.trigger_of(metadata)
                 served.add(trigger.uid)
-                if not resync or _changed_by_others(metadata):
+                if not resync or await self._left.is_outdated(
+                    held.document["metadata"], metadata, needs_trigger=not planning.is_about_deletion(rule)
+                ):
                     await self._noted.note(about, updaterequests.GENERATE, policy.key, rule.name, trigger)
         return served
 
     async def _triggers(
         self, policy: compiled.CompiledPolicy, rule: compiled.CompiledRule, since: str
     ) -> AsyncIterator[updaterequests.Reference]:
-        """The existing objects that a rule is about, created at a time or later."""
+        """The existing objects that a rule is about, created at a time or later.
+
+        None where the policy has match conditions: only API servers can say what it is about, and only of requests.
+        """
+        if policy.match_conditions:
+            logger.warning("Policy %s has matchConditions, so it is applied to no existing trigger", policy.key)
+            return
         for resource in self._resources(rule):
             async for page in self._client.pages(resource, namespace=policy.namespace):
                 for each in page.get("items") or ():
@@ -261,23 +297,7 @@ def _lost(
     left = {rule.name for rule in after.generate.every} if after is not None else set()
     for rule in before.generate.every:
         generate = generating.written(before, rule)
-        if rule.name in left or not rule.body.synchronize or _outlives(generate):
+        if rule.name in left or not rule.body.synchronize or downstream.outlives(generate):
             continue
         about = (held.uid, str(held.generation))
         yield Gone(before.key, rule.name, about, tuple(downstream.kinds_of(generate)))
-
-
-def _outlives(generate: Mapping[str, Any]) -> bool:
-    """Whether what a rule generated stays without it; clones do unless it says otherwise, as in Kyverno."""
-    said = generate.get("orphanDownstreamOnPolicyDelete")
-    return downstream.clones(generate) if said is None else bool(said)
-
-
-def _changed_by_others(metadata: Mapping[str, Any]) -> bool:
-    """Whether somebody else wrote an object at the time of our last write or later, as far as it tells."""
-    times: dict[bool, str] = {}
-    for each in metadata.get("managedFields") or ():
-        if not each.get("subresource"):
-            ours = each.get("manager") == clients.FIELD_MANAGER
-            times[ours] = max(times.get(ours, ""), each.get("time") or "")
-    return False in times and times[False] >= times.get(True, "")

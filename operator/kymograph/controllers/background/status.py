@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER = 2.0
 """Seconds until a status that could not be written is tried again."""
 
+_COUNTED_AS = {"imageVerify": "verifyimages"}
+
 MOST_MESSAGE = 32_768
 """Characters of a condition's message that the CRD takes."""
 
@@ -158,7 +160,7 @@ def render(held: policies.Held, now: dt.datetime) -> dict[str, Any]:
     if held.compiled is not None:
         rewritten += held.compiled.rewritten
         for rule in held.compiled.rules[: len(held.compiled.rules) - len(rewritten)]:
-            counts[rule.type] += 1
+            counts[_COUNTED_AS.get(rule.type, rule.type)] += 1
     # A merge patch takes away what is null: the API server stores `autogen: {}` where there are none, as Kyverno does.
     autogen = {"rules": rewritten or None}
     return {"ready": ready, "conditions": [condition], "autogen": autogen, "rulecount": counts}

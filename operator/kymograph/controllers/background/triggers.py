@@ -34,11 +34,11 @@ class Trigger(NamedTuple):
     Attributes:
         request: The request to evaluate rules with, about the object as it is; None where there is nothing to
             evaluate any more.
-        gone: The object does not exist any more, or is going.
+        ending: It is being deleted, and the request is not about that: nothing is made for it any more.
     """
 
     request: dict[str, Any] | None
-    gone: bool
+    ending: bool = False
 
 
 class Triggers:
@@ -69,15 +69,15 @@ class Triggers:
         live = await self._live(resource, trigger)
         going = live is None or bool(live["metadata"].get("deletionTimestamp"))
         if request is None:
-            return Trigger(None, gone=True) if live is None else Trigger(about(resource, live), gone=False)
+            return Trigger(None) if live is None else Trigger(about(resource, live), ending=going)
         match request.get("operation"):
             case "DELETE":
                 if not going:
                     raise errors.NotYet(f"{trigger} still exists: its deletion may have been denied")
-                return Trigger({**request, "object": None}, gone=True)
+                return Trigger({**request, "object": None})
             case "UPDATE":
                 if live is None:
-                    return Trigger(None, gone=True)
+                    return Trigger(None)
                 before = ((request.get("oldObject") or {}).get("metadata") or {}).get("resourceVersion")
                 if not asked.unchanged and live["metadata"].get("resourceVersion") == before:
                     raise errors.NotYet(f"{trigger} has not changed: its update may have been denied")
@@ -85,7 +85,7 @@ class Triggers:
                 raise errors.NotYet(
                     f"{trigger} with uid {trigger.uid} does not exist: its creation may have been denied"
                 )
-        return Trigger({**request, "object": live}, gone=False)
+        return Trigger({**request, "object": live}, ending=going)
 
     async def _live(self, resource: resources.Resource, trigger: updaterequests.Reference) -> dict[str, Any] | None:
         if not trigger.name:
@@ -123,7 +123,7 @@ class Triggers:
         except kubernetes_errors.NotFound:
             if request.get("subResource") != "eviction":  # which may have succeeded by now
                 raise errors.NotYet(f"{found} {request['name']} does not exist") from None
-        return Trigger(dict(request), gone=False)
+        return Trigger(dict(request))
 
 
 def about(resource: resources.Resource, document: Mapping[str, Any]) -> dict[str, Any]:

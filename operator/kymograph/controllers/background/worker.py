@@ -15,9 +15,8 @@ from opentelemetry import context, trace
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import informer, resources
-from kymograph.controllers import policies, updaterequests
-from kymograph.controllers.background import errors, generating, loops, mutating, queue, triggers
-from kymograph.engine.policy import CompiledPolicy, CompiledRule
+from kymograph.controllers import updaterequests
+from kymograph.controllers.background import applying, errors, queue
 from kymograph.telemetry import current, propagation, semconv
 
 logger = logging.getLogger(__name__)
@@ -73,20 +72,22 @@ class Cluster(informer.Source, Protocol):
 
 
 class _Seen(NamedTuple):
-    """What the worker keeps of an UpdateRequest: which work excludes which, and its state."""
+    """What the worker keeps of an UpdateRequest: which work excludes which, in which order, and its state."""
 
     uid: str
     lane: str
+    order: tuple[int, int]
     state: str
 
 
-class _Task(NamedTuple):
-    """One rule to be applied."""
+class _Again(NamedTuple):
+    """When a request is to be worked on again: seconds, None for never; and whether those after it wait until then."""
 
-    policy: CompiledPolicy
-    rule: CompiledRule
-    part: updaterequests.Part
-    trigger: triggers.Trigger
+    seconds: float | None
+    holds: bool = False
+
+
+_NEVER = _Again(None)
 
 
 class Worker:
@@ -95,11 +96,7 @@ class Worker:
     Args:
         client: Reads and writes UpdateRequests.
         namespace: Where they are.
-        store: The policies.
-        triggers: Reads triggers.
-        generates: Applies generate rules.
-        mutates: Applies mutate rules.
-        chains: Knows what sets off what.
+        applying: Applies their rules.
         tracer: For a root span per request.
         ended: Is told the type and the state of each request that ended.
         now: The time, by the API server's clock.
@@ -109,28 +106,21 @@ class Worker:
         self,
         client: Cluster,
         namespace: str,
-        store: policies.PolicyStore,
-        triggers: triggers.Triggers,
-        generates: generating.Generating,
-        mutates: mutating.Mutating,
-        chains: loops.Chains,
+        applying: applying.Applying,
         tracer: trace.Tracer,
         ended: Callable[[str, str], None],
         now: Callable[[], dt.datetime],
     ) -> None:
         self._client = client
         self._namespace = namespace
-        self._store = store
-        self._triggers = triggers
-        self._generates = generates
-        self._mutates = mutates
-        self._chains = chains
+        self._applying = applying
         self._tracer = tracer
         self._ended = ended
         self._now = now
         self.queue = queue.Queue()
         self._polls: dict[str, int] = {}
         self._removals: dict[str, float] = {}
+        self._waits_outside = False
         self._requests = informer.Informer(
             client, resources.UPDATE_REQUESTS, namespace=namespace, project=_seen, changed=self._changed
         )
@@ -143,6 +133,13 @@ class Worker:
             for _ in range(WORKERS):
                 tasks.create_task(self._work())
 
+    async def pending(self) -> frozenset[str]:
+        """What requests that have not ended are about, by `lane`; once all requests are known."""
+        await self._requests.synced.wait()
+        return frozenset(
+            seen.lane for seen in self._requests.objects.values() if seen.state not in updaterequests.FINAL
+        )
+
     def _changed(self, key: informer.Key, seen: _Seen | None) -> None:
         name = key[1]
         if seen is None:
@@ -152,12 +149,21 @@ class Worker:
             kept = FAILED_KEPT if seen.state == updaterequests.FAILED else KEPT
             self._removals.setdefault(name, asyncio.get_running_loop().time() + kept)
         else:
-            self.queue.put(name, seen.lane)
+            self._put(name, seen)
+
+    def _put(self, name: str, seen: _Seen) -> None:
+        self._waits_outside = self._waits_outside or self.queue.full
+        self.queue.put(name, seen.lane, self._now().timestamp() - seen.order[0], seen.order)
 
     async def _sweep(self) -> None:
-        """Remove what ended a while ago."""
+        """Remove what ended a while ago, and take up what there was no room for."""
         while True:
             await asyncio.sleep(SWEEP_EVERY)
+            if self._waits_outside and not self.queue.full:
+                self._waits_outside = False
+                for (_, name), seen in self._requests.objects.items():
+                    if seen.state not in updaterequests.FINAL:
+                        self._put(name, seen)
             now = asyncio.get_running_loop().time()
             for name in [name for name, due in self._removals.items() if due <= now]:
                 seen = self._requests.objects.get((self._namespace, name))
@@ -177,7 +183,7 @@ class Worker:
     async def _work(self) -> None:
         while True:
             name = await self.queue.take()
-            again: float | None = RETRY_MOST
+            again = _Again(RETRY_MOST)
             try:
                 again = await self._attempt(name)
             except kubernetes_errors.KubernetesError as error:
@@ -186,12 +192,12 @@ class Worker:
             except Exception:
                 logger.exception("UpdateRequest %s raised what it may not raise; this is a defect of Kymograph", name)
             finally:
-                if again is None:
+                if again.seconds is None:
                     self._polls.pop(name, None)
-                self.queue.done(name, again)
+                self.queue.done(name, again.seconds, holds=again.holds)
 
-    async def _attempt(self, name: str) -> float | None:
-        """Work on a request once; seconds until it is to be worked on again, None for never.
+    async def _attempt(self, name: str) -> _Again:
+        """Work on a request once; when it is to be worked on again.
 
         Raises:
             KubernetesError: The request could not be read or written.
@@ -200,17 +206,17 @@ class Worker:
             try:
                 stored = await self._client.get(resources.UPDATE_REQUESTS, name, namespace=self._namespace)
             except kubernetes_errors.NotFound:
-                return None
+                return _NEVER
             asked = updaterequests.read(stored)
             if asked.state in updaterequests.FINAL:
-                return None
-            tasks: list[_Task] = []
+                return _NEVER
+            tasks: list[applying.Task] = []
             problem: errors.BackgroundError | None = None
             try:
                 if asked.kinds:
-                    self._check_orphans(asked)
+                    self._applying.check_orphans(asked)
                 else:
-                    tasks = [await self._prepared(asked, part) for part in asked.parts]
+                    tasks = [await self._applying.prepared(asked, part) for part in asked.parts]
             except errors.NotYet as waiting:
                 if self._age(asked) < GRACE:
                     return self._poll(name)
@@ -220,12 +226,16 @@ class Worker:
         with self._span(asked) as span:
             version = await self._claim(asked)
             if version is None:
-                return POLL_FIRST
+                return _Again(POLL_FIRST)
             done: list[updaterequests.Reference] = []
             try:
                 if problem is not None:
                     raise problem
-                done = await self._delete_orphans(asked) if asked.kinds else await self._apply(asked, tasks)
+                done = (
+                    await self._applying.delete_orphans(asked)
+                    if asked.kinds
+                    else await self._applying.apply(asked, tasks)
+                )
             except errors.Needless as needless:
                 return await self._end(asked, version, span, updaterequests.SKIP, str(needless), done)
             except (errors.Failing, kubernetes_errors.KubernetesError) as error:
@@ -234,88 +244,6 @@ class Worker:
                 return await self._fail(asked, version, span, error)
             return await self._end(asked, version, span, updaterequests.COMPLETED, "", done)
 
-    async def _prepared(self, asked: updaterequests.UpdateRequest, part: updaterequests.Part) -> _Task:
-        """Everything that one rule is to be applied with."""
-        policy = next((each for each in self._store.policies.policies if each.key == asked.policy), None)
-        if policy is None:
-            raise errors.NotYet(f"there is no policy {asked.policy}, or it cannot be enforced")
-        if asked.type not in (updaterequests.GENERATE, updaterequests.MUTATE):
-            raise errors.Needless(f"requests of type {asked.type} are not for this operator")
-        rule = next((each for each in policy.table(asked.type).every if each.name == part.rule), None)
-        if rule is None or (asked.type == updaterequests.MUTATE and not rule.body.targets):
-            raise errors.NotYet(f"policy {asked.policy} has no such rule {part.rule}")
-        return _Task(policy, rule, part, await self._triggers.of(asked, part))
-
-    async def _apply(self, asked: updaterequests.UpdateRequest, tasks: list[_Task]) -> list[updaterequests.Reference]:
-        chain = self._chains.length(asked)
-        if chain > loops.MOST_LINKS:
-            raise errors.Needless(
-                f"stopped: {chain} rules have set each other off, this one by the operator's own request"
-            )
-        done: list[updaterequests.Reference] = []
-        needless: errors.Needless | None = None
-        for task in tasks:
-            try:
-                done += await self._apply_rule(task, chain)
-            except errors.Needless as error:
-                needless = error
-        if needless is not None and not done:
-            raise needless
-        return done
-
-    async def _apply_rule(self, task: _Task, chain: int) -> list[updaterequests.Reference]:
-        policy, rule = task.policy, task.rule
-        about = {
-            semconv.POLICY_KIND: policy.kind,
-            semconv.POLICY_NAME: policy.name,
-            semconv.POLICY_NAMESPACE: policy.namespace,
-        }
-        with (
-            self._tracer.start_as_current_span(
-                f"POLICY {policy.namespace}/{policy.name}",
-                attributes=about,
-                record_exception=False,
-                set_status_on_exception=False,
-            ),
-            self._tracer.start_as_current_span(
-                f"RULE {rule.name}",
-                attributes={semconv.RULE_NAME: rule.name, semconv.RULE_TYPE: rule.type},
-                record_exception=False,
-                set_status_on_exception=False,
-            ) as span,
-        ):
-            try:
-                if rule.type == updaterequests.GENERATE:
-                    done = await self._generates.apply(policy, rule, task.part, task.trigger)
-                else:
-                    done = await self._mutates.apply(policy, rule, task.trigger)
-            except errors.Needless:
-                span.set_attribute(semconv.RULE_RESULT, "skip")
-                raise
-            except (errors.Failing, kubernetes_errors.KubernetesError) as error:
-                span.set_attribute(semconv.RULE_RESULT, "error")
-                span.set_status(trace.Status(trace.StatusCode.ERROR, str(error)))
-                raise
-            span.set_attribute(semconv.RULE_RESULT, "pass")
-        self._chains.wrote(chain, done)
-        return done
-
-    def _check_orphans(self, asked: updaterequests.UpdateRequest) -> None:
-        """See that rules are gone whose work is to be undone: we may hear of it a moment later than others."""
-        policy = next((each for each in self._store.policies.policies if each.key == asked.policy), None)
-        existing = {each.name for each in policy.generate.every} if policy is not None else set()
-        for part in asked.parts:
-            if part.rule in existing:
-                raise errors.NotYet(f"rule {part.rule} of policy {asked.policy} exists")
-
-    async def _delete_orphans(self, asked: updaterequests.UpdateRequest) -> list[updaterequests.Reference]:
-        """Delete what rules generated that are gone."""
-        return [
-            each
-            for part in asked.parts
-            for each in await self._generates.delete_all(asked.policy, part.rule, asked.kinds)
-        ]
-
     async def _claim(self, asked: updaterequests.UpdateRequest) -> str | None:
         """Say that we work on a request; its version then, None where somebody else was faster."""
         status = {"state": updaterequests.PENDING, "message": "it is being worked on"}
@@ -323,7 +251,7 @@ class Worker:
 
     async def _fail(
         self, asked: updaterequests.UpdateRequest, version: str, span: trace.Span, error: Exception
-    ) -> float | None:
+    ) -> _Again:
         retries, message = asked.retries + 1, str(error)
         if retries > MOST_RETRIES:
             logger.warning("UpdateRequest %s for policy %s is given up: %s", asked.name, asked.policy, message)
@@ -332,7 +260,7 @@ class Worker:
         span.set_attribute(semconv.UPDATE_REQUEST_STATE, updaterequests.PENDING)
         span.set_status(trace.Status(trace.StatusCode.ERROR, message))
         await self._write(asked, version, updaterequests.status(updaterequests.PENDING, message, [], retries))
-        return min(RETRY_FIRST * 2.0 ** (retries - 1), RETRY_MOST)
+        return _Again(min(RETRY_FIRST * 2.0 ** (retries - 1), RETRY_MOST), holds=True)
 
     async def _end(
         self,
@@ -342,7 +270,7 @@ class Worker:
         state: str,
         message: str,
         done: list[updaterequests.Reference],
-    ) -> float | None:
+    ) -> _Again:
         span.set_attribute(semconv.UPDATE_REQUEST_STATE, state)
         span.set_attribute(semconv.UPDATE_REQUEST_OBJECTS, [str(each) for each in done[:100]])
         if message:
@@ -351,9 +279,9 @@ class Worker:
             span.set_status(trace.Status(trace.StatusCode.ERROR, message))
         status = updaterequests.status(state, message, done, asked.retries)
         if await self._write(asked, version, status) is None:
-            return POLL_FIRST
+            return _Again(POLL_FIRST)
         self._ended(asked.type, state)
-        return None
+        return _NEVER
 
     async def _write(self, asked: updaterequests.UpdateRequest, version: str, status: Mapping[str, Any]) -> str | None:
         """Write the status of a request in a version; the new one, None where there is a newer."""
@@ -391,16 +319,27 @@ class Worker:
             set_status_on_exception=False,
         )
 
-    def _poll(self, name: str) -> float:
+    def _poll(self, name: str) -> _Again:
         tried = self._polls[name] = self._polls.get(name, 0) + 1
-        return float(min(POLL_FIRST * 2.0 ** (tried - 1), POLL_MOST))
+        return _Again(min(POLL_FIRST * 2.0 ** min(tried - 1, 10), POLL_MOST))
 
     def _age(self, asked: updaterequests.UpdateRequest) -> float:
         return (self._now() - dt.datetime.fromisoformat(asked.created)).total_seconds()
 
 
+def lane(policy: str, rule: str, trigger: updaterequests.Reference) -> str:
+    """What a request is about: those about the same are worked on one after the other."""
+    return f"{policy}\0{rule}\0{trigger.uid or trigger}"
+
+
 def _seen(document: dict[str, Any]) -> _Seen:
     asked = updaterequests.read(document)
     part = asked.parts[0]
-    lane = f"{asked.policy}\0{part.rule}\0{part.trigger.uid or part.trigger}"
-    return _Seen(asked.uid, lane, asked.state)
+    created = int(dt.datetime.fromisoformat(asked.created).timestamp())
+    before = (((asked.request or {}).get("oldObject") or {}).get("metadata") or {}).get("resourceVersion") or ""
+    return _Seen(
+        asked.uid,
+        lane(asked.policy, part.rule, part.trigger),
+        (created, int(before) if before.isdecimal() else 0),
+        asked.state,
+    )

@@ -1,7 +1,9 @@
 """Time as the cleanup controller sees it: handed in, so that tests need not wait for it."""
 
 import asyncio
+import datetime as dt
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -18,12 +20,24 @@ class Clock(Protocol):
         """Return when the event is set (True), or after so many seconds (False)."""
 
 
-class SystemClock:
-    """The clock of the machine, waited for on the running event loop."""
+class ServerClock:
+    """The clock of the API server, waited for on the running event loop.
+
+    Objects are stamped by the API server, so what is due is judged by its clock: a node whose own clock is a year ahead
+    would otherwise delete everything that has a year left. Only before the API server has said anything, the clock of
+    the machine counts.
+
+    Args:
+        said: What the API server's clock shows now; None where it has not said yet.
+    """
+
+    def __init__(self, said: Callable[[], dt.datetime | None]) -> None:
+        self._said = said
 
     def now(self) -> float:
         """Seconds since the epoch."""
-        return time.time()
+        moment = self._said()
+        return time.time() if moment is None else moment.timestamp()
 
     async def sleep(self, seconds: float) -> None:
         """Return after so many seconds."""

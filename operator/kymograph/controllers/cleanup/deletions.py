@@ -1,9 +1,8 @@
 """Deletes objects when they are due: one timetable, one task that sleeps until the first entry, few deletes at a time.
 
 A delete names uid and resourceVersion of what was seen, so that an object made anew, or one whose label was just taken
-away, stays. Nothing in the operator's own namespace is deleted, whatever it is labelled: an operator that removes its
-own certificate or Service stops enforcing. What cannot be deleted is tried again, ever more rarely, for as long as it
-asks to be.
+away, stays. Nothing that is the operator's own is deleted, whatever it is labelled. What cannot be deleted is tried
+again, ever more rarely, for as long as it asks to be. The timetable has one entry for each labelled object.
 """
 
 import asyncio
@@ -17,21 +16,17 @@ from opentelemetry import context, trace
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import clock as clocks
-from kymograph.controllers.cleanup import schedule, ttl
+from kymograph.controllers.cleanup import pace, schedule, spared, ttl
 from kymograph.telemetry import cells, instruments, semconv
 from kymograph.telemetry.instruments import labels
 
 logger = logging.getLogger(__name__)
 
-DELETES_PER_SECOND = 20
-"""What kube-controller-manager allows itself by default (`--kube-api-qps`). Each delete may call webhooks, ours too, so
-thousands of objects that are due at the same midnight must not become a load test of admission."""
-
-DELETES_AT_ONCE = 4
-"""A delete waits for the webhooks it calls, each up to 30 s; one that hangs must not hold up all others."""
-
 LOOK_EVERY = 60.0
 """The longest sleep in seconds: nobody tells that the wall clock was set."""
+
+SET_BACK = 5.0
+"""Seconds that a clock may go back without having been set: API servers of one cluster differ by that."""
 
 RETRY_FIRST = 1.0
 RETRY_MOST = 300.0
@@ -48,6 +43,9 @@ class Target(NamedTuple):
     def __str__(self) -> str:
         where = f" in {self.namespace}" if self.namespace else ""
         return f"{self.resource.kind} {self.name}{where}"
+
+
+Announce = Callable[[Target, ttl.Labelled, str], None]
 
 
 class Deleting(Protocol):
@@ -68,10 +66,11 @@ class Deleting(Protocol):
 
 @dataclasses.dataclass(slots=True)
 class _Progress:
-    """What an object was when last seen, and how long to wait after a delete that fails."""
+    """What an object was when last seen, how long to wait after a delete that fails, and the span of the last one."""
 
     labelled: ttl.Labelled
     delay: float = RETRY_FIRST
+    attempt: trace.SpanContext | None = None
 
 
 class Deletions:
@@ -82,8 +81,9 @@ class Deletions:
         tracer: For a root span per deletion.
         counted: The instruments of the process.
         clock: When is now.
-        namespace: The operator's own namespace, where nothing is deleted.
+        spare: What is not deleted, whatever it is labelled.
         forbidden: Called when a delete was forbidden: what we may do has changed.
+        announce: Is told of each object that stays although it asks to go, and why.
     """
 
     def __init__(
@@ -92,19 +92,28 @@ class Deletions:
         tracer: trace.Tracer,
         counted: instruments.Instruments,
         clock: clocks.Clock,
-        namespace: str,
+        spare: spared.Spared,
         forbidden: Callable[[], None],
+        announce: Announce,
     ) -> None:
         self._client = client
         self._tracer = tracer
         self._counted = counted
         self._clock = clock
-        self._namespace = namespace
+        self._spare = spare
         self._forbidden = forbidden
+        self._announce = announce
         self._objects: dict[Target, _Progress] = {}
         self._schedule: schedule.Schedule[Target] = schedule.Schedule()
         self._earlier = asyncio.Event()
-        self._free = asyncio.Semaphore(DELETES_AT_ONCE)
+        self._free = asyncio.Semaphore(pace.DELETES_AT_ONCE)
+        self._pace = pace.Pace(clock)
+        self._latest = clock.now()
+
+    @property
+    def backlog(self) -> schedule.Backlog:
+        """The objects that are due and wait for their turn; may be asked from any thread."""
+        return self._schedule.backlog(self._clock.now())
 
     def changed(self, target: Target, labelled: ttl.Labelled | None) -> None:
         """An object was seen as it is now; None where it is gone, going, or no longer labelled."""
@@ -119,11 +128,12 @@ class Deletions:
         self._objects[target] = _Progress(labelled)
         self._schedule.drop(target)
         try:
-            self._refuse_our_own(target)
+            self._refuse_our_own(target, labelled)
             due = labelled.due
         except ValueError as error:
             logger.warning("The label %s of %s is not followed: %s", ttl.LABEL, target, error)
             self._cell(self._counted.ttl_invalid_labels, target).add()
+            self._announce(target, labelled, str(error))
         else:
             self._enter(target, due)
 
@@ -134,19 +144,28 @@ class Deletions:
                 await self._free.acquire()
                 target = await self._next()
                 deletions.create_task(self._delete(target, self._objects[target]))
-                await self._clock.sleep(1 / DELETES_PER_SECOND)
+                await self._pace.turn()
 
     async def _next(self) -> Target:
         while True:
             self._earlier.clear()
-            first, now = self._schedule.first(), self._clock.now()
+            now = self._clock.now()
+            self._notice(now)
+            first = self._schedule.first()
             if first is not None and first <= now:
                 return self._schedule.pop()
             await self._clock.wait(self._earlier, LOOK_EVERY if first is None else min(first - now, LOOK_EVERY))
 
+    def _notice(self, now: float) -> None:
+        """When the clock was set back, what waits to be tried again would wait for as long as it was: try it now."""
+        if now < self._latest - SET_BACK:
+            for target in self._schedule:
+                self._schedule.put(target, self._objects[target].labelled.due)
+        self._latest = now
+
     async def _delete(self, target: Target, progress: _Progress) -> None:
         try:
-            gone = await self._attempt(target, progress.labelled)
+            gone = await self._attempt(target, progress)
         finally:
             self._free.release()
         if gone or self._objects.get(target) is not progress:
@@ -154,23 +173,27 @@ class Deletions:
         self._enter(target, self._clock.now() + progress.delay)
         progress.delay = min(2 * progress.delay, RETRY_MOST)
 
-    async def _attempt(self, target: Target, labelled: ttl.Labelled) -> bool:
+    async def _attempt(self, target: Target, progress: _Progress) -> bool:
         """Delete an object; False if it is still there and has to be tried again."""
+        labelled = progress.labelled
         with self._tracer.start_as_current_span(
             "CLEANUP ttl",
             context=context.Context(),
             kind=trace.SpanKind.INTERNAL,
+            links=() if progress.attempt is None else (trace.Link(progress.attempt),),
             attributes=_attributes(target, labelled),
         ) as span:
+            progress.attempt = span.get_span_context()
             try:
-                await self._client.delete(
-                    target.resource,
-                    target.name,
-                    namespace=target.namespace,
-                    uid=labelled.wish.uid,
-                    resource_version=labelled.version,
-                    propagation=labelled.wish.propagation or None,
-                )
+                with self._pace.heed():
+                    await self._client.delete(
+                        target.resource,
+                        target.name,
+                        namespace=target.namespace,
+                        uid=labelled.wish.uid,
+                        resource_version=labelled.version,
+                        propagation=labelled.wish.propagation or None,
+                    )
             except errors.NotFound:
                 span.set_attribute(semconv.CLEANUP_RESULT, "gone")
                 return True
@@ -184,6 +207,7 @@ class Deletions:
                 span.set_status(trace.StatusCode.ERROR, str(error))
                 logger.warning("%s is due and cannot be deleted, trying again: %s", target, error)
                 self._cell(self._counted.ttl_errors, target).add()
+                self._announce(target, labelled, str(error))
                 if isinstance(error, errors.Forbidden):
                     self._forbidden()
                 return False
@@ -198,9 +222,8 @@ class Deletions:
         if first is None or due < first:
             self._earlier.set()
 
-    def _refuse_our_own(self, target: Target) -> None:
-        own = target.namespace == self._namespace
-        if own or (target.resource == resources.NAMESPACES and target.name == self._namespace):
+    def _refuse_our_own(self, target: Target, labelled: ttl.Labelled) -> None:
+        if self._spare.own(target.resource, target.namespace, target.name, marked=labelled.marked):
             raise ValueError("the operator deletes nothing that is its own")
 
     @staticmethod

@@ -25,6 +25,7 @@ class Held:
 
     Attributes:
         uid: Which incarnation of it.
+        version: Its resourceVersion.
         generation: Which generation of its spec.
         created: When it was created.
         last: When it ran last, as its status says; None for never.
@@ -34,6 +35,7 @@ class Held:
     """
 
     uid: str
+    version: str
     generation: int
     created: dt.datetime
     last: dt.datetime | None
@@ -66,6 +68,7 @@ def hold(document: Mapping[str, Any]) -> Held:
         problems = invalid.problems
     return Held(
         uid=metadata["uid"],
+        version=metadata["resourceVersion"],
         generation=int(metadata.get("generation") or 0),
         created=dt.datetime.fromisoformat(metadata["creationTimestamp"]),
         last=_moment(status.get("lastExecutionTime")),

@@ -1,6 +1,10 @@
-"""What Events say of deletions, in Kyverno's words (`pkg/event`, `NewCleanupPolicyEvent`)."""
+"""What Events say of deletions: of those by policies in Kyverno's words (`pkg/event`, `NewCleanupPolicyEvent`).
 
-from kymograph.controllers.cleanup import selection
+Of labels Kyverno tells nobody but its log. Who wrote one looks at the object, so that is where an Event says what is
+wrong.
+"""
+
+from kymograph.controllers.cleanup import deletions, selection, ttl
 from kymograph.controllers.events import notes
 from kymograph.engine import cleanup
 
@@ -26,3 +30,17 @@ def of_deletion(policy: cleanup.CleanupPolicy, candidate: selection.Candidate, p
         return notes.Note(regarding, related, notes.Reason.POLICY_ERROR, notes.Action.NONE, source, text)
     text = f"successfully cleaned up the target resource {candidate}"
     return notes.Note(regarding, related, notes.Reason.POLICY_APPLIED, notes.Action.CLEANED_UP, source, text)
+
+
+def of_label(target: deletions.Target, labelled: ttl.Labelled, problem: str) -> notes.Note:
+    """What there is to say of an object whose label is not followed, or that cannot be deleted.
+
+    Args:
+        target: The object.
+        labelled: What it asks for.
+        problem: Why it stays.
+    """
+    resource = target.resource
+    regarding = notes.Reference(resource.api_version, resource.kind, target.namespace, target.name, labelled.wish.uid)
+    text = f"the label {ttl.LABEL}={labelled.wish.ttl} is not followed: {problem}"
+    return notes.Note(regarding, None, notes.Reason.POLICY_ERROR, notes.Action.NONE, notes.Source.CLEANUP, text)

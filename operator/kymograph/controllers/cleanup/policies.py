@@ -1,15 +1,18 @@
 """Runs cleanup policies when their schedules say so: the leader's work.
 
-A policy whose time came while nobody was there runs once when somebody is, however many times it missed. What it was
-last is in its status, so that a new leader knows. One that could not look at everything runs again soon, ever more
-rarely, until it could; `lastExecutionTime` waits for that.
+A policy whose time came while nobody was there runs once when somebody is, however many times it missed. When that was
+is in its status, so that a new leader knows; a status is written only over the one that was read, and until it is. A
+policy that could not look at everything runs again soon, ever more rarely, until it could; `lastExecutionTime` waits
+for that.
 """
 
 import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from opentelemetry import trace
 
 from kymograph.clients.kubernetes import errors, informer, resources
 from kymograph.controllers.cleanup import clock as clocks
@@ -24,6 +27,9 @@ RUNS_AT_ONCE = 3
 
 LOOK_EVERY = 60.0
 """The longest sleep in seconds: nobody tells that the wall clock was set."""
+
+SET_BACK = 5.0
+"""Seconds that a clock may go back without having been set: API servers of one cluster differ by that."""
 
 RETRY_FIRST = 5.0
 RETRY_MOST = 300.0
@@ -45,6 +51,14 @@ class Client(informer.Source, Protocol):
         """Patch an object by a JSON merge patch."""
 
 
+class _News(NamedTuple):
+    """What a policy's status does not tell yet: that it was written, or also what came of a run, and when it began."""
+
+    uid: str
+    outcome: runs.Outcome | None
+    started: dt.datetime
+
+
 class CleanupPolicies:
     """All cleanup policies, and their timetable.
 
@@ -61,14 +75,21 @@ class CleanupPolicies:
         self._held: dict[held.Key, held.Held] = {}
         self._ran: dict[str, dt.datetime] = {}
         self._delays: dict[held.Key, float] = {}
+        self._repeated: dict[held.Key, trace.SpanContext] = {}
         self._under_way: set[held.Key] = set()
-        self._untold: dict[held.Key, None] = {}
+        self._untold: dict[held.Key, _News] = {}
         self._schedule: schedule.Schedule[held.Key] = schedule.Schedule()
         self._earlier, self._telling = asyncio.Event(), asyncio.Event()
         self._free = asyncio.Semaphore(RUNS_AT_ONCE)
+        self._since = self._latest = clock.now()
         self._informers = [
             informer.Informer(client, resource, changed=self._listener(kind)) for kind, resource in RESOURCES.items()
         ]
+
+    @property
+    def backlog(self) -> schedule.Backlog:
+        """The policies whose time has come and that wait for their turn; may be asked from any thread."""
+        return self._schedule.backlog(self._clock.now())
 
     async def run(self) -> None:
         """Run policies until cancelled."""
@@ -78,9 +99,9 @@ class CleanupPolicies:
             tasks.create_task(self._tell_all())
             while True:
                 await self._free.acquire()
-                key = await self._next()
+                key, due = await self._next()
                 self._under_way.add(key)
-                tasks.create_task(self._run(key, self._held[key]))
+                tasks.create_task(self._run(key, self._held[key], due))
 
     def _listener(self, kind: str) -> Callable[[informer.Key, Any], None]:
         resource = RESOURCES[kind]
@@ -96,6 +117,7 @@ class CleanupPolicies:
         if document is None or (before is not None and before.uid != document["metadata"]["uid"]):
             self._schedule.drop(key)
             self._delays.pop(key, None)
+            self._untold.pop(key, None)
             if before is not None:
                 self._ran.pop(before.uid, None)
         if document is None:
@@ -108,8 +130,8 @@ class CleanupPolicies:
             return
         if before is None or before.uid != self._held[key].uid or before.generation != self._held[key].generation:
             self._delays.pop(key, None)
-            self._untold[key] = None
-            self._telling.set()
+            untold = self._untold.get(key)
+            self._tell(key, *((None, self._now()) if untold is None else (untold.outcome, untold.started)))
             self._enter(key)
 
     def _enter(self, key: held.Key) -> None:
@@ -125,23 +147,34 @@ class CleanupPolicies:
         if first is None or moment < first:
             self._earlier.set()
 
-    async def _next(self) -> held.Key:
+    async def _next(self) -> tuple[held.Key, float]:
         while True:
             self._earlier.clear()
-            first, now = self._schedule.first(), self._clock.now()
+            now = self._clock.now()
+            self._notice(now)
+            first = self._schedule.first()
             if first is not None and first <= now:
                 key = self._schedule.pop()
                 if key not in self._under_way:  # else it is entered again when it ends
-                    return key
+                    return key, first
                 continue
             await self._clock.wait(self._earlier, LOOK_EVERY if first is None else min(first - now, LOOK_EVERY))
 
-    async def _run(self, key: held.Key, policy: held.Held) -> None:
+    def _notice(self, now: float) -> None:
+        """When the clock was set back, what was entered by the wrong time is entered by the right one."""
+        if now < self._latest - SET_BACK:
+            for key in self._schedule:
+                self._enter(key)
+        self._latest = now
+
+    async def _run(self, key: held.Key, policy: held.Held, due: float) -> None:
         started = self._now()
+        cause = "repeat" if key in self._delays else "missed" if due < self._since else "schedule"
+        occasion = runs.Occasion(cause, due, self._repeated.pop(key, None))
         outcome = runs.Outcome(complete=False)
         try:
             if policy.compiled is not None:
-                outcome = await self._running.run(policy.compiled, lambda: self._is_current(key, policy))
+                outcome = await self._running.run(policy.compiled, occasion, lambda: self._is_current(key, policy))
         except Exception:
             logger.exception("%s did not run to its end; this is a defect of Kymograph", key)
         finally:
@@ -158,41 +191,54 @@ class CleanupPolicies:
         else:
             delay = self._delays.get(key, RETRY_FIRST)
             self._delays[key] = min(2 * delay, RETRY_MOST)
+            if outcome.span is not None:
+                self._repeated[key] = outcome.span
             logger.warning("%s could not look at everything, trying again in %.0f s: %s", key, delay, outcome.problems)
             self._at(key, self._clock.now() + delay)
-        await self._write(key, self._held[key], policystatus.ran(self._held[key], outcome, started))
+        self._tell(key, outcome, started)
 
     def _is_current(self, key: held.Key, policy: held.Held) -> bool:
         now = self._held.get(key)
         return now is not None and (now.uid, now.generation) == (policy.uid, policy.generation)
 
+    def _tell(self, key: held.Key, outcome: runs.Outcome | None, started: dt.datetime) -> None:
+        self._untold[key] = _News(self._held[key].uid, outcome, started)
+        self._telling.set()
+
     async def _tell_all(self) -> None:
-        """Say of each policy whether it is followed, when it was written."""
+        """Say of each policy whether it is followed, when it was written, and what came of each run."""
         while True:
             await self._telling.wait()
             self._telling.clear()
             failed = False
-            for key in list(self._untold):
+            for key, news in list(self._untold.items()):
                 policy = self._held.get(key)
-                if policy is None or await self._write(key, policy, policystatus.ready(policy, self._now())):
-                    self._untold.pop(key, None)
-                else:
+                if policy is not None and not await self._write(key, policy, self._status(policy, news)):
                     failed = True
+                elif self._untold.get(key) is news:
+                    self._untold.pop(key, None)
             if failed:
                 await self._clock.sleep(RETRY_FIRST)
                 self._telling.set()
+
+    def _status(self, policy: held.Held, news: _News) -> dict[str, Any]:
+        if news.outcome is None or news.uid != policy.uid:
+            return policystatus.ready(policy, self._now())
+        return policystatus.ran(policy, news.outcome, news.started, self._now())
 
     async def _write(self, key: held.Key, policy: held.Held, status: Mapping[str, Any]) -> bool:
         """Write a status where it says something new; False where that has to be tried again."""
         if policystatus.says(policy.status, status):
             return True
-        patch = {"metadata": {"uid": policy.uid}, "status": status}
+        patch = {"metadata": {"uid": policy.uid, "resourceVersion": policy.version}, "status": status}
         try:
             await self._client.merge(
                 RESOURCES[key.kind], key.name, patch, namespace=key.namespace, subresource="status"
             )
-        except (errors.NotFound, errors.Conflict):  # gone, or another one has its name
+        except errors.NotFound:
             return True
+        except errors.Conflict:  # there is a newer one, which the watch brings
+            return False
         except errors.KubernetesError as error:
             logger.warning("The status of %s cannot be written: %s", key, error)
             return False

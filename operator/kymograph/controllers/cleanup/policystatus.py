@@ -26,8 +26,13 @@ def ready(policy: held.Held, now: dt.datetime) -> dict[str, Any]:
     return {"conditions": [condition, *others]}
 
 
-def ran(policy: held.Held, outcome: runs.Outcome, started: dt.datetime) -> dict[str, Any]:
-    """The status of a policy that has run, with Kyverno's `lastExecutionTime` where it need not run again."""
+def ran(policy: held.Held, outcome: runs.Outcome, started: dt.datetime, now: dt.datetime) -> dict[str, Any]:
+    """The status of a policy that has run, with Kyverno's `lastExecutionTime` where it need not run again.
+
+    A run that began before the last one that is written, which another leader made, says nothing.
+    """
+    if policy.last is not None and started < policy.last <= now:
+        return ready(policy, now)
     said = f"looked at {outcome.looked} objects, deleted {outcome.deleted}"
     problem = ""
     if outcome.failed:

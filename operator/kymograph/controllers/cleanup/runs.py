@@ -1,36 +1,41 @@
 """One run of a cleanup policy: look at everything it is about, then delete what it chose.
 
-A kind is gone through to its end before the first of it is deleted: deleting takes its time, and a list in pages does
-not last that long. A delete names uid and resourceVersion of what was looked at; what has changed meanwhile is looked
-at again. Between two deletes it is asked whether the policy is still the same.
+A kind is gone through before the first of it is deleted: deleting takes its time, and a list in pages does not last
+that long. Of more objects than may wait at once the first are deleted, and the kind is gone through again. A delete
+names uid and resourceVersion of what was looked at; what has changed meanwhile is looked at again. Between two deletes
+it is asked whether the policy is still the same. When the API server is overloaded or away the run ends, incomplete.
 """
 
 import asyncio
+import contextlib
 import dataclasses
+import datetime as dt
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from opentelemetry import context, trace
 
 from kymograph.clients.kubernetes import discovery, errors, resources
 from kymograph.controllers.cleanup import clock as clocks
-from kymograph.controllers.cleanup import collections, selection
+from kymograph.controllers.cleanup import collections, pace, schedule, selection
 from kymograph.engine import cleanup
 from kymograph.telemetry import cells, instruments, semconv
 from kymograph.telemetry.instruments import labels
 
 logger = logging.getLogger(__name__)
 
-DELETES_PER_SECOND = 20
-DELETES_AT_ONCE = 4
-"""What all policies together allow themselves; see `deletions`."""
+MOST_WAITING = 10_000
+"""Objects of one kind that wait for their deletion in one run; each takes about a kilobyte."""
 
 TRIES = 3
 """How often a delete is tried in one run: an object may change while it is looked at, an API server be busy."""
 
 RETRY_AFTER = 1.0
 """Seconds until the second try; the third waits twice as long."""
+
+AWAY_AFTER = pace.DELETES_AT_ONCE
+"""Objects in a row whose deletion is not answered until a run ends; one alone may be held up by a hanging webhook."""
 
 MOST_PROBLEMS = 10
 """Problems that are told of one run; the others are counted."""
@@ -65,6 +70,10 @@ class Outcome:
         failed: Objects that could not be decided or deleted, and kinds that could not be listed.
         complete: Everything there is was looked at, as far as the operator may.
         problems: The first of what failed.
+        answered: The API server said of some object that it was deleted, or why not.
+        unanswered: Objects since then of which it said nothing, or that it could not now.
+        away: These were so many that nothing more was tried.
+        span: The run's trace; None before it has begun.
     """
 
     looked: int = 0
@@ -72,12 +81,49 @@ class Outcome:
     failed: int = 0
     complete: bool = True
     problems: list[str] = dataclasses.field(default_factory=list)
+    answered: bool = False
+    unanswered: int = 0
+    away: bool = False
+    span: trace.SpanContext | None = None
+
+    def heard(self, *, overload: bool) -> None:
+        """Note whether the API server was there for the last object."""
+        if not overload:
+            self.answered, self.unanswered = True, 0
+            return
+        self.unanswered += 1
+        self.away = self.away or self.unanswered >= AWAY_AFTER
 
     def fail(self, problem: str) -> None:
         """Note a failure."""
         self.failed += 1
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(problem)
+
+
+class Occasion(NamedTuple):
+    """Why a policy runs now.
+
+    Attributes:
+        cause: `schedule`, `missed` (nobody was there when it was due) or `repeat` (of a run that was not complete).
+        due: When it was due, in seconds since the epoch.
+        before: The run that is repeated.
+    """
+
+    cause: str
+    due: float
+    before: trace.SpanContext | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class _Batch:
+    """Objects of one kind that a run has chosen."""
+
+    since: float
+    chosen: list[selection.Candidate]
+    whole: bool = True
+    left: int = 0
+    stopped: bool = False
 
 
 class Runs:
@@ -110,32 +156,47 @@ class Runs:
         self._counted = counted
         self._clock = clock
         self._announce = announce
-        self._free = asyncio.Semaphore(DELETES_AT_ONCE)
-        self._turn = asyncio.Lock()
+        self._free = asyncio.Semaphore(pace.DELETES_AT_ONCE)
+        self._pace = pace.Pace(clock)
+        self._batches: list[_Batch] = []
 
-    async def run(self, policy: cleanup.CleanupPolicy, is_current: Callable[[], bool]) -> Outcome:
+    @property
+    def backlog(self) -> schedule.Backlog:
+        """The objects that runs have chosen and not deleted yet; may be asked from any thread."""
+        batches, now = tuple(self._batches), self._clock.now()
+        ages = [now - batch.since for batch in batches if batch.left]
+        return schedule.Backlog(sum(batch.left for batch in batches), max(0.0, *ages) if ages else 0.0)
+
+    async def run(self, policy: cleanup.CleanupPolicy, occasion: Occasion, is_current: Callable[[], bool]) -> Outcome:
         """Run a policy once.
 
         Args:
             policy: The policy.
+            occasion: Why now.
             is_current: Whether it is still as it was; nothing more is deleted once it is not.
         """
         attributes = {
             semconv.POLICY_KIND: policy.kind,
             semconv.POLICY_NAME: policy.name,
             semconv.POLICY_NAMESPACE: policy.namespace,
+            semconv.CLEANUP_CAUSE: occasion.cause,
+            semconv.CLEANUP_DUE: dt.datetime.fromtimestamp(occasion.due, dt.UTC).isoformat(),
         }
+        links = () if occasion.before is None else (trace.Link(occasion.before),)
         with self._tracer.start_as_current_span(
-            "CLEANUP policy", context=context.Context(), attributes=attributes
+            "CLEANUP policy", context=context.Context(), attributes=attributes, links=links
         ) as span:
-            outcome = Outcome()
+            outcome = Outcome(span=span.get_span_context())
             try:
                 catalogue = await self._catalogues.refresh()
                 for resource in await collections.all_of(policy, catalogue, self._client):
-                    await self._clear(policy, resource, is_current, outcome)
+                    if not outcome.away:
+                        await self._clear(policy, resource, is_current, outcome)
             except errors.KubernetesError as error:
                 outcome.complete = False
                 outcome.fail(str(error))
+            if outcome.away or (outcome.unanswered and not outcome.answered):
+                outcome.complete = False
             span.set_attribute(semconv.CLEANUP_LOOKED, outcome.looked)
             span.set_attribute(semconv.CLEANUP_DELETED, outcome.deleted)
             span.set_attribute(semconv.CLEANUP_FAILED, outcome.failed)
@@ -150,48 +211,66 @@ class Runs:
         is_current: Callable[[], bool],
         outcome: Outcome,
     ) -> None:
-        chosen = await self._chosen(policy, resource, outcome)
-        waiting = iter(chosen)
+        """Delete what the policy chooses of a kind, in rounds; one that deletes nothing is the last."""
+        while True:
+            before = outcome.deleted
+            batch = await self._chosen(policy, resource, outcome)
+            self._batches.append(batch)
+            try:
+                await self._delete_all(policy, batch, is_current, outcome)
+            finally:
+                self._batches.remove(batch)
+            if batch.whole or batch.stopped or outcome.deleted == before:
+                return
+
+    async def _delete_all(
+        self, policy: cleanup.CleanupPolicy, batch: _Batch, is_current: Callable[[], bool], outcome: Outcome
+    ) -> None:
+        waiting = iter(batch.chosen)
+        batch.left = len(batch.chosen)
 
         async def delete_some() -> None:
             for candidate in waiting:
-                async with self._turn:
-                    await self._clock.sleep(1 / DELETES_PER_SECOND)
-                if not is_current():
+                await self._pace.turn()
+                batch.stopped = batch.stopped or outcome.away or not is_current()
+                if batch.stopped:
                     return
                 async with self._free:
                     await self._delete(policy, candidate, outcome)
+                batch.left -= 1
 
         async with asyncio.TaskGroup() as deletions:
-            for _ in range(min(DELETES_AT_ONCE, len(chosen))):
+            for _ in range(min(pace.DELETES_AT_ONCE, len(batch.chosen))):
                 deletions.create_task(delete_some())
 
-    async def _chosen(
-        self, policy: cleanup.CleanupPolicy, resource: resources.Resource, outcome: Outcome
-    ) -> list[selection.Candidate]:
+    async def _chosen(self, policy: cleanup.CleanupPolicy, resource: resources.Resource, outcome: Outcome) -> _Batch:
         for left in reversed(range(TRIES)):
-            chosen: list[selection.Candidate] = []
+            batch = _Batch(self._clock.now(), [])
             problems: list[tuple[str, str]] = []
             looked = 0
             try:
-                async for page in self._choosing.pages(policy, resource):
-                    looked += page.looked
-                    chosen += page.chosen
-                    problems += page.problems
+                async with contextlib.aclosing(self._choosing.pages(policy, resource)) as pages:
+                    async for page in pages:
+                        looked += page.looked
+                        batch.chosen += page.chosen
+                        problems += page.problems
+                        if len(batch.chosen) >= MOST_WAITING:
+                            batch.whole = False
+                            break
             except errors.Expired as error:  # the list took so long that its snapshot is gone
                 if left:
                     continue
                 self._not_listed(policy, resource, error, outcome)
-                return []
+                break
             except errors.KubernetesError as error:
                 self._not_listed(policy, resource, error, outcome)
-                return []
+                break
             outcome.looked += looked
             for name, reason in problems:
                 self._count_error(policy, resource.kind, name.split("/")[1])
                 outcome.fail(f"{name}: {reason}")
-            return chosen
-        return []
+            return batch
+        return _Batch(self._clock.now(), [])
 
     def _not_listed(
         self,
@@ -209,6 +288,7 @@ class Runs:
     async def _delete(self, policy: cleanup.CleanupPolicy, candidate: selection.Candidate, outcome: Outcome) -> None:
         with self._tracer.start_as_current_span("CLEANUP object", attributes=_attributes(candidate)) as span:
             result, problem = await self._attempts(policy, candidate)
+            outcome.heard(overload=result == "unanswered")
             span.set_attribute(semconv.CLEANUP_RESULT, result)
             if problem:
                 span.set_status(trace.StatusCode.ERROR, problem)
@@ -224,31 +304,34 @@ class Runs:
             logger.warning("%s cannot delete %s: %s", policy, candidate, problem)
 
     async def _attempts(self, policy: cleanup.CleanupPolicy, candidate: selection.Candidate) -> tuple[str, str]:
-        """Delete an object: the result (`deleted`, `gone`, `kept`, `failed`), and why it failed."""
+        """Delete an object: the result (`deleted`, `gone`, `kept`, `failed`, `unanswered`), and why it failed."""
         found: selection.Candidate | None = candidate
         problem = ""
         for tried in range(TRIES):
             if tried:
                 await self._clock.sleep(RETRY_AFTER * tried)
             try:
-                if problem:
-                    found = await self._choosing.again(policy, candidate)
-                if found is None:
-                    return "kept", ""
-                await self._client.delete(
-                    found.resource,
-                    found.name,
-                    namespace=found.namespace,
-                    uid=found.uid,
-                    resource_version=found.version,
-                    propagation=policy.propagation or None,
-                )
+                with self._pace.heed():
+                    if problem:
+                        found = await self._choosing.again(policy, candidate)
+                    if found is None:
+                        return "kept", ""
+                    await self._client.delete(
+                        found.resource,
+                        found.name,
+                        namespace=found.namespace,
+                        uid=found.uid,
+                        resource_version=found.version,
+                        propagation=policy.propagation or None,
+                    )
             except errors.NotFound:
                 return "gone", ""
             except errors.Forbidden as error:
                 return "failed", str(error)
             except errors.KubernetesError as error:
                 problem = str(error)
+                if tried + 1 == TRIES and pace.is_overload(error):
+                    return "unanswered", problem
             else:
                 return "deleted", ""
         return "failed", problem

@@ -4,12 +4,25 @@ It knows no clock and sleeps nowhere: who owns it asks what is first.
 """
 
 import heapq
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
 
 KeyT = TypeVar("KeyT")
 
 _SLACK = 64
 """Dead entries that are never worth a clean-up."""
+
+
+class Backlog(NamedTuple):
+    """What waits although its moment has come.
+
+    Attributes:
+        depth: How many.
+        age: Seconds since the earliest of these moments.
+    """
+
+    depth: int
+    age: float
 
 
 class Schedule(Generic[KeyT]):
@@ -26,6 +39,10 @@ class Schedule(Generic[KeyT]):
 
     def __len__(self) -> int:
         return len(self._alive)
+
+    def __iter__(self) -> Iterator[KeyT]:
+        """The keys there are now, in no order; the timetable may be changed meanwhile."""
+        return iter(tuple(self._alive))
 
     def put(self, key: KeyT, moment: float) -> None:
         """Enter a key, or move it to another moment."""
@@ -45,6 +62,11 @@ class Schedule(Generic[KeyT]):
         while self._heap and not self._is_alive(self._heap[0]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
+
+    def backlog(self, now: float) -> Backlog:
+        """What has come and not been taken out; may be asked from any thread."""
+        late = [now - entry[0] for entry in tuple(self._heap) if entry[0] <= now and self._is_alive(entry)]
+        return Backlog(len(late), max(late, default=0.0))
 
     def pop(self) -> KeyT:
         """Take out the key of the earliest moment, of several the one entered first.

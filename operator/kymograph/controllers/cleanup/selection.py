@@ -4,10 +4,11 @@ Nothing is deleted here, so the same code says beforehand what would be. What wa
 labels of namespaces) is not kept for the next: a run may take long, and what it asked for may be large.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers.cleanup import spared
 from kymograph.engine import budget as budgets
 from kymograph.engine import cleanup, needs
 
@@ -81,17 +82,17 @@ class Selection:
     Args:
         source: Lists them.
         facts: Knows what policies ask for.
-        own: The operator's own namespace, where nothing is chosen, nor it itself; empty for none.
+        spare: What policies leave alone.
         clock: A monotonic clock in nanoseconds.
     """
 
-    def __init__(self, source: Source, facts: Facts, own: str, clock: Callable[[], int]) -> None:
+    def __init__(self, source: Source, facts: Facts, spare: spared.Spared, clock: Callable[[], int]) -> None:
         self._source = source
         self._facts = facts
-        self._own = own
+        self._spare = spare
         self._clock = clock
 
-    async def pages(self, policy: cleanup.CleanupPolicy, resource: resources.Resource) -> AsyncIterator[Page]:
+    async def pages(self, policy: cleanup.CleanupPolicy, resource: resources.Resource) -> AsyncGenerator[Page, None]:
         """Go through a collection.
 
         Raises:
@@ -103,7 +104,7 @@ class Selection:
             items = page.get("items") or ()
             for item in items:
                 document = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
-                if self._is_spared(document):
+                if self._is_spared(resource, document):
                     continue
                 outcome, reason = await self.decide(policy, document, facts)
                 if outcome == cleanup.DELETE:
@@ -122,7 +123,7 @@ class Selection:
         found = await self._source.get(before.resource, before.name, namespace=before.namespace)
         if found["metadata"]["uid"] != before.uid:
             raise errors.NotFound(404, "NotFound", "another object has its name")
-        if self._is_spared(found):
+        if self._is_spared(before.resource, found):
             return None
         outcome, reason = await self.decide(policy, found, needs.Facts())
         return _candidate(before.resource, found, reason) if outcome == cleanup.DELETE else None
@@ -142,15 +143,12 @@ class Selection:
             if not self._facts.at_hand(need, facts):
                 await self._facts.fetch(need, facts)
 
-    def _is_spared(self, document: Mapping[str, Any]) -> bool:
-        """Whether an object is going already, or belongs to the operator: it would stop enforcing without."""
+    def _is_spared(self, resource: resources.Resource, document: Mapping[str, Any]) -> bool:
+        """Whether an object is going already, or must be left alone."""
         metadata = document["metadata"]
-        if metadata.get("deletionTimestamp"):
-            return True
-        if not self._own:
-            return False
-        is_own_namespace = document["kind"] == "Namespace" and metadata["name"] == self._own
-        return is_own_namespace or bool(metadata.get("namespace") == self._own)
+        return bool(metadata.get("deletionTimestamp")) or self._spare.from_policies(
+            resource, metadata.get("namespace") or "", metadata["name"], metadata.get("labels") or {}
+        )
 
 
 def _candidate(resource: resources.Resource, document: Mapping[str, Any], reason: str) -> Candidate:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kymograph.apimachinery import duration
+from kymograph.controllers.cleanup import spared
 
 LABEL = "cleanup.kyverno.io/ttl"
 PROPAGATION_ANNOTATION = "cleanup.kyverno.io/propagation-policy"
@@ -50,11 +51,13 @@ class Labelled:
         wish: What it asks for.
         version: Its resourceVersion.
         created: Its creation, in seconds since the epoch; None where the API server does not say.
+        marked: Its labels say that it belongs to the operator.
     """
 
     wish: Wish
     version: str
     created: float | None
+    marked: bool = False
 
     @property
     def due(self) -> float:
@@ -77,12 +80,14 @@ class Labelled:
 def read(document: Mapping[str, Any]) -> Labelled | None:
     """What there is to know of an object, from its metadata; None for one that asks nothing or is going already."""
     metadata = document["metadata"]
-    text = (metadata.get("labels") or {}).get(LABEL)
+    labels = metadata.get("labels") or {}
+    text = labels.get(LABEL)
     if text is None or metadata.get("deletionTimestamp"):
         return None
     propagation = (metadata.get("annotations") or {}).get(PROPAGATION_ANNOTATION, "")
     created = _timestamp(metadata.get("creationTimestamp"))
-    return Labelled(Wish(metadata["uid"], text, propagation), metadata["resourceVersion"], created)
+    wish = Wish(metadata["uid"], text, propagation)
+    return Labelled(wish, metadata["resourceVersion"], created, spared.is_marked(labels))
 
 
 def find_duration(text: str) -> int | None:

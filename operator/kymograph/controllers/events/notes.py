@@ -21,6 +21,7 @@ class Reason(enum.StrEnum):
     POLICY_APPLIED = "PolicyApplied"
     POLICY_ERROR = "PolicyError"
     POLICY_SKIPPED = "PolicySkipped"
+    CONFIGURATION_INVALID = "ConfigurationInvalid"
 
 
 class Action(enum.StrEnum):

@@ -107,11 +107,16 @@ class Recorder:
         self._instance = instance
         self._dropped = dropped
         self.omitted = frozenset(omitted)
+        self._actions: frozenset[str] = frozenset()
         self._work: collections.deque[Callable[[], Iterable[notes.Note]]] = collections.deque()
         self._waiting: dict[notes.Note, None] = {}
         self._series: dict[notes.Note, _Series] = {}
         self._news = asyncio.Event()
         self._next = 0.0
+
+    def choose(self, omitted: Iterable[str], actions: Iterable[str]) -> None:
+        """From now on other reasons are not wanted, and of what passed only some actions; none stands for all."""
+        self.omitted, self._actions = frozenset(omitted), frozenset(actions)
 
     def later(self, work: Callable[[], Iterable[notes.Note]]) -> None:
         """Remember to work out what there is to say; called on the hot path, it returns at once and raises nothing."""
@@ -124,6 +129,8 @@ class Recorder:
     def add(self, note: notes.Note) -> None:
         """Something to say. What is said already is counted; for what there is no room it is dropped."""
         if note.reason in self.omitted or not note.regarding.name:
+            return
+        if self._actions and note.reason == notes.Reason.POLICY_APPLIED and note.action not in self._actions:
             return
         now = self._clock() / 1e9
         series = self._series.get(note)

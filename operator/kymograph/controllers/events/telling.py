@@ -23,7 +23,11 @@ class Telling:
     def __init__(self, recorder: Recorder, excepted: Callable[[], exceptions.Exceptions]) -> None:
         self._recorder = recorder
         self._excepted = excepted
-        omitted = recorder.omitted
+        self.look_again()
+
+    def look_again(self) -> None:
+        """What the recorder wants has changed."""
+        omitted = self._recorder.omitted
         self._says_applied = notes.Reason.POLICY_APPLIED not in omitted
         self._says_skipped = notes.Reason.POLICY_SKIPPED not in omitted
         self._wanted = frozenset(

@@ -1,7 +1,7 @@
 """What a GlobalContextEntry asks to be kept: read once when it changes, with every mistake named by its field.
 
 The API server has checked the shape by the CRD's schema; what is found here is what only reading it can find, such as
-a projection that is no JMESPath.
+a projection that is no JMESPath. The words are Kyverno's where it has any.
 """
 
 import dataclasses
@@ -91,8 +91,14 @@ def read(document: Mapping[str, Any]) -> Definition:
     projections: dict[str, jmespath.Expression] = {}
     for item, path in spec.items("projections"):
         projection = fields.Fields(item, path, problems, ("name", "jmesPath"))
+        name = projection.text("name")
+        if not name:
+            projection.wrong("name", "A projection entry requires a name")
+        elif name == metadata["name"]:
+            problem = "A projection entry requires a name different from the global context entry name"
+            projection.wrong("name", problem)
         try:
-            projections[projection.text("name")] = jmespath.compile(projection.text("jmesPath"))
+            projections[name] = jmespath.compile(projection.text("jmesPath"))
         except jmespath.ExpressionInvalid as error:
             projection.wrong("jmesPath", str(error))
     problems.raise_if_any()
@@ -109,6 +115,8 @@ def _collection(spec: fields.Fields) -> Collection:
     for name in ("version", "resource"):
         if not block.text(name):
             block.wrong(name, f"A Resource entry requires a {name}")
+    if not block.text("group") and block.text("version") != "v1":
+        block.wrong("group", "A Resource entry requires a group")
     return Collection(block.text("group"), block.text("version"), block.text("resource"), block.text("namespace"))
 
 
@@ -124,6 +132,8 @@ def _call(spec: fields.Fields) -> Call:
         block.wrong("service", "An External API call should either have Service or URLPath")
     method = block.text("method", "GET", among=("GET", "POST"))
     body = b""
+    if "data" in block and method != "POST":
+        block.wrong("method", "An External API call with data should have method as POST")
     if method == "POST":
         pairs = (item for item, _ in block.items("data") if isinstance(item, Mapping))
         body = orjson.dumps({str(pair.get("key")): pair.get("value") for pair in pairs})
@@ -133,6 +143,9 @@ def _call(spec: fields.Fields) -> Call:
             interval = duration.parse(block.text("refreshInterval")) / duration.SECOND
         except ValueError as error:
             block.wrong("refreshInterval", str(error))
+        if interval <= 0:
+            problem = "A Resource entry requires a refresh interval greater than 0 seconds"
+            block.wrong("refreshInterval", problem)
     tries = block.integer("retryLimit", 1, MOST_RETRIES, f"must be from 1 to {MOST_RETRIES}") or DEFAULT_RETRIES
     need = needs.APICall(path, method, body) if path else _service(block, method, body)
     return Call(need, max(interval, SHORTEST_REFRESH), tries)

@@ -7,7 +7,7 @@ asks is told so, instead of policies taking the memory of the operator.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 import orjson
@@ -26,6 +26,9 @@ CALL_TIMEOUT = 30.0
 
 LOOK_AGAIN = 10.0
 """Seconds until a kind that is not served, or a collection that was too large, is tried again."""
+
+PATIENCE = 3
+"""Lists that may fail in a row before who waits for the first is told why; one that is refused is enough."""
 
 FIRST_PAUSE = 0.01
 PAUSE_FACTOR = 5
@@ -63,8 +66,29 @@ class Source(Protocol):
         """Keep the data up to date until cancelled."""
 
 
+class _Told:
+    """Lists and watches for an informer, and tells of lists that fail."""
+
+    def __init__(self, client: informer.Source, failed: Callable[[errors.KubernetesError], None]) -> None:
+        self._client = client
+        self._failed = failed
+        self.watch = client.watch
+
+    async def pages(self, resource: resources.Resource, **given: Any) -> AsyncIterator[dict[str, Any]]:
+        """List."""
+        try:
+            async for page in self._client.pages(resource, **given):
+                yield page
+        except errors.KubernetesError as error:
+            self._failed(error)
+            raise
+
+
 class Watched:
     """A collection of the cluster, as a list of whole objects.
+
+    While the API server does not answer, or refuses to, the objects stay as they were last seen; without their kind
+    they are gone.
 
     Args:
         collection: Which.
@@ -94,7 +118,8 @@ class Watched:
         self._informer: informer.Informer | None = None
         self._list: list[Any] | None = None
         self._problem = "it has not been listed yet"
-        self._grown = asyncio.Event()
+        self._failures = 0
+        self._doubted = asyncio.Event()
 
     def value(self) -> list[Any]:
         """The objects, sorted by namespace and name."""
@@ -119,8 +144,7 @@ class Watched:
         try:
             kind = self._catalogues.current.kind_of(wanted.group, wanted.version, wanted.resource)
             if kind is None:
-                catalogue = await self._catalogues.refresh()
-                kind = catalogue.kind_of(wanted.group, wanted.version, wanted.resource)
+                kind = await self._kind()
         except errors.KubernetesError as error:
             self._problem = f"whether {wanted} is served is not known: {error}"
             return None
@@ -129,30 +153,62 @@ class Watched:
             return None
         return resources.Resource(wanted.group, wanted.version, wanted.resource, kind, namespaced=True)
 
+    async def _kind(self) -> str | None:
+        """What its objects are; None where the API server, asked now, does not serve them."""
+        wanted = self._collection
+        return (await self._catalogues.refresh()).kind_of(wanted.group, wanted.version, wanted.resource)
+
     async def _follow(self, resource: resources.Resource) -> None:
-        """Watch until the collection has outgrown its limit."""
-        self._sizes, self._size = {}, 0
-        self._grown.clear()
+        """Watch until the collection has outgrown its limit, or its kind is gone."""
+        self._sizes, self._size, self._failures = {}, 0, 0
+        self._doubted.clear()
         followed = informer.Informer(
-            self._client,
+            _Told(self._client, self._failed),
             resource,
             namespace=self._collection.namespace,
-            project=lambda document: _whole(resource, document),
+            project=lambda document: whole(resource, document),
             changed=self._kept,
         )
-        self._problem = f"{self._collection} has not been listed yet; the operator's log says why"
+        self._problem = f"{self._collection} has not been listed yet"
         self._informer = followed
         running = asyncio.create_task(followed.run())
         listed = asyncio.create_task(self._when_listed(followed))
         try:
-            await self._grown.wait()
+            problem = await self._over()
         finally:
             self._informer, self._list = None, None
             for task in (running, listed):
                 task.cancel()
             await asyncio.gather(running, listed, return_exceptions=True)
-        self._problem = f"{self._collection} has more than {self._limit} bytes, which are not kept"
+        self._problem = problem
         logger.warning("A global context entry cannot be kept: %s", self._problem)
+
+    async def _over(self) -> str:
+        """Wait until there is a reason to watch no longer; the reason."""
+        while True:
+            await self._doubted.wait()
+            self._doubted.clear()
+            if self._size > self._limit:
+                return f"{self._collection} has more than {self._limit} bytes, which are not kept"
+            try:
+                if await self._kind() is None:
+                    return f"the API server does not serve {self._collection} any more"
+            except errors.KubernetesError as error:
+                logger.debug("Whether %s is served is not known: %s", self._collection, error)
+
+    def _failed(self, error: errors.KubernetesError) -> None:
+        """A list failed, which the informer tries again."""
+        self._failures += 1
+        self._problem = f"{self._collection} cannot be listed: {error}"
+        if isinstance(error, errors.Forbidden):
+            self._failures = PATIENCE
+            self._problem = f"permission denied: {error.message}"
+        if isinstance(error, errors.NotFound):
+            self._doubted.set()
+        listed = self._informer is not None and self._informer.synced.is_set()
+        if not listed and self._failures >= PATIENCE:
+            self.settled.set()
+            self._tell()
 
     async def _when_listed(self, followed: informer.Informer) -> None:
         await followed.synced.wait()
@@ -165,7 +221,7 @@ class Watched:
             self._sizes[key] = len(orjson.dumps(document))
             self._size += self._sizes[key]
         if self._size > self._limit:
-            self._grown.set()
+            self._doubted.set()
         self._list = None
         if self.settled.is_set():
             self._tell()
@@ -173,6 +229,27 @@ class Watched:
     def _tell(self) -> None:
         self.version += 1
         self._changed()
+
+
+class Fixed:
+    """Data that somebody has looked up.
+
+    Args:
+        data: They.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.version = 1
+        self.settled = asyncio.Event()
+        self.settled.set()
+        self._data = data
+
+    def value(self) -> Any:
+        """The data."""
+        return self._data
+
+    async def run(self) -> None:
+        """There is nothing to do."""
 
 
 class Called:
@@ -230,7 +307,7 @@ class Called:
         self._value = None
 
 
-def _whole(resource: resources.Resource, document: dict[str, Any]) -> dict[str, Any]:
+def whole(resource: resources.Resource, document: dict[str, Any]) -> dict[str, Any]:
     """An object as a single read gives it: lists leave out of what kind it is. Who manages its fields is left out."""
     metadata = {name: value for name, value in document["metadata"].items() if name != "managedFields"}
     return {**document, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}

@@ -7,12 +7,12 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.trace import SpanKind
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.globalcontext import definition, store
+from kymograph.controllers.globalcontext import definition, sources, store
 from kymograph.telemetry import semconv
 from kymograph.telemetry.providers import Telemetry
 
@@ -23,6 +23,8 @@ PAUSE = 1.0
 
 MOST_MESSAGE = 32_768
 
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+
 
 class Merger(Protocol):
     """What the writer asks of a Kubernetes client."""
@@ -31,6 +33,14 @@ class Merger(Protocol):
         self, resource: resources.Resource, name: str, patch: Mapping[str, Any], *, subresource: str
     ) -> dict[str, Any]:
         """Patch an object by a JSON merge patch."""
+
+
+class _Refreshed(NamedTuple):
+    """Since when a source has had the data of a version."""
+
+    source: sources.Source
+    version: int
+    at: dt.datetime
 
 
 class StatusWriter:
@@ -50,7 +60,7 @@ class StatusWriter:
         self._context = context
         self._telemetry = telemetry
         self._now = now
-        self._versions: dict[str, int] = {}
+        self._refreshed: dict[str, _Refreshed] = {}
         self._pending: set[str] = set()
         self._work = asyncio.Event()
         context.listen(self._changed)
@@ -77,14 +87,20 @@ class StatusWriter:
             await asyncio.sleep(PAUSE)
 
     def _changed(self, name: str) -> None:
+        entry = self._context.entries.get(name)
+        if entry is None:
+            self._refreshed.pop(name, None)
+        elif entry.source is not None and entry.source.version:
+            seen = self._refreshed.get(name)
+            if seen is None or seen.source is not entry.source or seen.version != entry.source.version:
+                self._refreshed[name] = _Refreshed(entry.source, entry.source.version, self._now())
         self._pending.add(name)
         self._work.set()
 
     async def _write(self, name: str, entry: store.Entry) -> None:
         before = entry.document.get("status") or {}
-        version = entry.source.version if entry.source is not None else 0
-        status = render(entry, self._now(), refreshed=self._versions.get(name) != version)
-        self._versions[name] = version
+        refreshed = self._refreshed.get(name)
+        status = render(entry, self._now(), None if refreshed is None else refreshed.at)
         if all(before.get(field) == value for field, value in status.items()):
             return
         with self._telemetry.tracer_for("background").start_as_current_span(
@@ -96,13 +112,13 @@ class StatusWriter:
             await self._client.merge(resources.GLOBAL_CONTEXT_ENTRIES, name, patch, subresource="status")
 
 
-def render(entry: store.Entry, now: dt.datetime, *, refreshed: bool) -> dict[str, Any]:
+def render(entry: store.Entry, now: dt.datetime, refreshed: dt.datetime | None) -> dict[str, Any]:
     """The status of an entry, with Kyverno's reasons.
 
     Args:
         entry: The entry.
         now: The time.
-        refreshed: The data are other ones than when its status was last looked at.
+        refreshed: When its data came; None where that is not known.
     """
     problem = _problem(entry)
     written = entry.document.get("status") or {}
@@ -110,7 +126,7 @@ def render(entry: store.Entry, now: dt.datetime, *, refreshed: bool) -> dict[str
         (each for each in written.get("conditions") or () if each.get("type") == "Ready"), {}
     )
     state = "False" if problem else "True"
-    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = now.strftime(_MOMENT)
     status: dict[str, Any] = {
         "conditions": [
             {
@@ -124,8 +140,8 @@ def render(entry: store.Entry, now: dt.datetime, *, refreshed: bool) -> dict[str
         ]
     }
     read = entry.definition
-    if not problem and refreshed and read is not None and isinstance(read.source, definition.Call):
-        status["lastRefreshTime"] = moment
+    if not problem and refreshed is not None and read is not None and isinstance(read.source, definition.Call):
+        status["lastRefreshTime"] = refreshed.strftime(_MOMENT)
     return status
 
 

@@ -9,8 +9,8 @@ Both cases end alike: the policies are asked again, about the stored object, as 
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import orjson
 
@@ -18,6 +18,7 @@ from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import policies
 from kymograph.controllers.reports.findings import ByPolicy, Subject
 from kymograph.engine import budget, evaluate, exceptions, needs
+from kymograph.engine.policy import CompiledPolicy
 
 STEPS = 200_000
 """What the policies of one object may spend when they are asked again; where that is too little, nothing changes."""
@@ -25,9 +26,20 @@ STEPS = 200_000
 _UNTOLD = frozenset({"resourceVersion", "generation", "managedFields"})
 """Metadata that the API server changes after, or without, a review. No policy has a use for it."""
 
+_UNGIVEN = _UNTOLD | {"uid", "creationTimestamp", "namespace"}
+"""What else a new object does not have before it is stored."""
 
 _REVISION = "deployment.kubernetes.io/revision"
 """The annotation that every Deployment gets with its first status, and another value of with each new Pod template."""
+
+
+AtHand: TypeAlias = Callable[[needs.Need, needs.Facts], bool]
+"""Adds what a need turns out to be where that is known without asking anybody; whether it is."""
+
+
+def nothing(_need: needs.Need, _facts: needs.Facts) -> bool:
+    """Nothing is at hand."""
+    return False
 
 
 class Cluster(Protocol):
@@ -39,8 +51,11 @@ class Cluster(Protocol):
         """One object."""
 
 
-def digest(document: Mapping[str, Any]) -> bytes:
+def digest(document: Mapping[str, Any], *, identified: bool = True) -> bytes:
     """16 bytes that stand for an object's content: all but its status and the metadata that changes by itself.
+
+    Not `identified`, it stands for the object as it was before the API server gave it a uid, too: mutating webhooks see
+    new objects so.
 
     That includes the revision of a Deployment: its first would come between nearly every Deployment and its review.
 
@@ -48,7 +63,9 @@ def digest(document: Mapping[str, Any]) -> bytes:
         orjson.JSONEncodeError: The object is nested deeper than any that can be compared (254 levels).
     """
     told = {key: value for key, value in document.items() if key != "status"}
-    metadata = told["metadata"] = {key: value for key, value in document["metadata"].items() if key not in _UNTOLD}
+    metadata = told["metadata"] = {
+        key: value for key, value in document["metadata"].items() if key not in (_UNTOLD if identified else _UNGIVEN)
+    }
     if document.get("kind") == "Deployment" and _REVISION in (metadata.get("annotations") or ()):
         metadata["annotations"] = {key: value for key, value in metadata["annotations"].items() if key != _REVISION}
         if not metadata["annotations"]:
@@ -61,22 +78,29 @@ def content(stored: Mapping[str, Any]) -> bytes:
 
     Empty where the object is nested too deep.
     """
-    if (stored.get("apiVersion"), stored.get("kind")) == ("v1", "Pod"):
-        stored = {**stored, "spec": {key: value for key, value in stored["spec"].items() if key != "nodeName"}}
     try:
-        return digest(stored)
+        return digest(_unbound(stored))
     except orjson.JSONEncodeError:
         return b""
+
+
+def _unbound(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A Pod without its node; any other object as it is."""
+    if (stored.get("apiVersion"), stored.get("kind")) != ("v1", "Pod"):
+        return stored
+    return {**stored, "spec": {key: value for key, value in stored["spec"].items() if key != "nodeName"}}
 
 
 def digests(stored: Mapping[str, Any]) -> frozenset[bytes]:
     """What the review of a stored object may have shown.
 
     That is the object as it is; for a Pod also as it was before the scheduler's binding named its node, which happens
-    within milliseconds and is no request on the Pod itself. Nothing where the object is nested too deep.
+    within milliseconds and is no request on the Pod itself; each also without what only a stored object has. Nothing
+    where the object is nested too deep.
     """
+    unbound = _unbound(stored)
     try:
-        return frozenset({digest(stored), content(stored)})
+        return frozenset(digest(each, identified=known) for each in (stored, unbound) for known in (True, False))
     except orjson.JSONEncodeError:
         return frozenset()
 
@@ -89,6 +113,7 @@ class Confirmation:
         store: The policies.
         clock: Monotonic nanoseconds.
         excepted: Gives the PolicyExceptions of the moment.
+        at_hand: Adds what a need turns out to be where that is known without asking anybody; whether it is.
     """
 
     def __init__(
@@ -97,16 +122,20 @@ class Confirmation:
         store: policies.PolicyStore,
         clock: Callable[[], int],
         excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
+        at_hand: AtHand = nothing,
     ) -> None:
         self._client = client
         self._store = store
         self._clock = clock
         self._excepted = excepted
+        self._at_hand = at_hand
 
     async def confirmed(self, subject: Subject, plural: str, stored: Mapping[str, Any], found: ByPolicy) -> ByPolicy:
         """Findings that are true of an object as it is stored; those that cannot be made true are left out.
 
-        Among the latter are those of policies whose contexts ask for more than the labels of the namespace.
+        Among the latter are those of policies whose contexts ask for what is not at hand. Nobody is called for them:
+        whoever forges reviews would have the operator call on and on. A scan calls, once for a hundred objects; it
+        looks at every object whose content has changed, this one as well.
 
         Args:
             subject: The object.
@@ -124,7 +153,10 @@ class Confirmation:
         again = tuple(
             held.compiled
             for held in self._store.held
-            if held.compiled is not None and held.compiled.background and held.compiled.key in doubtful
+            if held.compiled is not None
+            and held.compiled.background
+            and not held.compiled.match_conditions
+            and held.compiled.key in doubtful
         )
         facts = needs.Facts()
         if any(policy.needs_namespace_labels for policy in again):
@@ -135,11 +167,28 @@ class Confirmation:
         excepted, confirmed = self._excepted(), {}
         for policy in again:
             with contextlib.suppress(needs.Needed):
-                results = evaluate.evaluate((policy,), request, facts, spendable, self._clock, None, excepted)
+                results = self._evaluated(policy, request, facts, spendable, excepted)
                 confirmed[policy.key] = found[policy.key]._replace(result=results[0] if results else None)
         if spendable.steps < 0:
             confirmed = {}
         return {**{key: each for key, each in found.items() if key not in doubtful}, **confirmed}
+
+    def _evaluated(
+        self,
+        policy: CompiledPolicy,
+        request: Mapping[str, Any],
+        facts: needs.Facts,
+        spendable: budget.Budget,
+        excepted: exceptions.Exceptions,
+    ) -> Sequence[evaluate.PolicyResult]:
+        """What a policy says; raises Needed where it asks for what is not at hand."""
+        evaluation = evaluate.Evaluation((policy,), request, facts, spendable, self._clock, None, excepted)
+        while True:
+            try:
+                return evaluation.run()
+            except needs.Needed as needed:
+                if not self._at_hand(needed.need, facts):
+                    raise
 
     async def _namespace_labels(self, namespace: str) -> Mapping[str, str]:
         if not namespace:

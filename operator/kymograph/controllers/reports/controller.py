@@ -6,10 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kymograph.controllers import policies
-from kymograph.controllers.reports import confirmation, intake, kinds, permissions, queue, reported, writer
+from kymograph.controllers.reports import (
+    confirmation,
+    findings,
+    forms,
+    intake,
+    kinds,
+    permissions,
+    queue,
+    reported,
+    writer,
+)
 from kymograph.controllers.reports.findings import Findings
 from kymograph.engine import exceptions
-from kymograph.engine.evaluate import PolicyResult
+from kymograph.engine.evaluate import PolicyResult, RuleResult
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.telemetry.providers import Telemetry
 from kymograph.telemetry.sampling import Decision
@@ -35,8 +45,11 @@ class Reports:
         clock: Monotonic nanoseconds.
         wall_clock: Nanoseconds since the epoch.
         excepted: Gives the PolicyExceptions of the moment.
+        form: The API that reports are written in.
+        at_hand: What is known without asking anybody.
 
     Attributes:
+        form: As given.
         reported: Which policies and rules are reported on.
         permitted: Which resources may be read.
     """
@@ -50,15 +63,19 @@ class Reports:
         clock: Callable[[], int],
         wall_clock: Callable[[], int],
         excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
+        form: forms.Form = forms.POLICY_REPORTS,
+        at_hand: confirmation.AtHand = confirmation.nothing,
     ) -> None:
+        self.form = form
         instruments = telemetry.instruments
 
         def seconds() -> float:
             return clock() / 1e9
 
+        self._wall_clock = wall_clock
         self._work = queue.WorkQueue()
         self._intake = intake.Intake(clock, wall_clock, instruments.report_reviews_dropped.bind(()).add)
-        self.reported = reported.ReportedPolicies(store, client, self._work)
+        self.reported = reported.ReportedPolicies(store, client, self._work, form)
         self.permitted = permissions.Permissions(seconds)
         self._writer = writer.ReportWriter(
             client,
@@ -66,9 +83,10 @@ class Reports:
             self.permitted,
             self._work,
             self.reported,
-            confirmation.Confirmation(client, store, clock, excepted),
+            confirmation.Confirmation(client, store, clock, excepted, at_hand),
             telemetry.tracer_for("reports"),
             lambda outcome: instruments.report_updates.bind((outcome.value,)).add(),
+            form,
         )
 
     def decided(
@@ -81,10 +99,44 @@ class Reports:
         """A review was allowed; see `intake.Intake.decided`. For the hot path: two microseconds, nothing raised."""
         self._intake.decided(request, evaluated, results, decision)
 
-    async def found(self, findings: Findings) -> None:
-        """Policies were evaluated on an object otherwise, by a scan: waits while much waits already."""
+    def mutated(
+        self,
+        request: Mapping[str, Any],
+        made: Mapping[str, Any],
+        evaluated: Sequence[CompiledPolicy],
+        results: Sequence[PolicyResult],
+        decision: Decision,
+    ) -> None:
+        """Policies changed the object of a review; see `intake.Intake.mutated`. As fast as `decided`."""
+        self._intake.mutated(request, made, evaluated, results, decision)
+
+    async def applied(
+        self, request: Mapping[str, Any], policy: CompiledPolicy, rule: str, told: Sequence[RuleResult]
+    ) -> None:
+        """A rule was applied in the background, because of an object that was just read: waits while much waits.
+
+        Args:
+            request: A request about the object, as it is stored.
+            policy: The policy.
+            rule: Name of its rule, which generates, or mutates targets.
+            told: What to say of it; empty where it has nothing to say of the object (any more).
+        """
+        subject = findings.subject_of(request)
+        metadata = (request.get("object") or {}).get("metadata") or {}
+        if subject is None or writer.DISABLED in (metadata.get("labels") or {}):
+            return
+        result = PolicyResult(policy, policy.fixed_action, tuple(told)) if told else None
+        found = findings.Found(result, self._wall_clock())
+        await self.room()
+        self.found(Findings(subject, latest={findings.of_rule(policy.key, rule): found}, proven=True))
+
+    def found(self, found: Findings) -> None:
+        """Policies were evaluated on an object otherwise, by a scan; ask for `room` before."""
+        self._work.put(found)
+
+    async def room(self) -> None:
+        """Wait while much is still to be written."""
         await self._work.room(MOST_OF_SCANS)
-        self._work.put(findings)
 
     async def run(self) -> None:
         """Write what this replica's reviews found until cancelled: no other replica knows of it."""

@@ -10,31 +10,22 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from kymograph.clients.kubernetes import resources
-from kymograph.controllers.reports import findings
+from kymograph.controllers.reports import findings, forms
 from kymograph.model import policyreport as model
 
 MANAGED_BY = ("app.kubernetes.io/managed-by", "kyverno")
 """The label of our reports: Kyverno's, so that tools find them and Kyverno's own reports go on as ours."""
 
-POLICY_REPORTS = resources.Resource(
-    model.GROUP, model.VERSION, model.PLURALS["PolicyReport"], "PolicyReport", namespaced=True
-)
-CLUSTER_POLICY_REPORTS = resources.Resource(
-    model.GROUP, model.VERSION, model.PLURALS["ClusterPolicyReport"], "ClusterPolicyReport", namespaced=False
-)
-
-Reported: TypeAlias = Callable[[str, str], bool]
-"""Whether a policy (`name` or `namespace/name`) and its rule exist and are to be reported on."""
-
-
-def resource_of(subject: findings.Subject) -> resources.Resource:
-    """The kind of report that an object gets."""
-    return POLICY_REPORTS if subject.namespace else CLUSTER_POLICY_REPORTS
+Reported: TypeAlias = Callable[[str, str], str]
+"""The type of a rule of a policy (`name` or `namespace/name`); empty where it is not to be reported on."""
 
 
 def merged(
-    subject: findings.Subject, stored: Mapping[str, Any] | None, found: findings.ByPolicy, reported: Reported
+    subject: findings.Subject,
+    stored: Mapping[str, Any] | None,
+    found: findings.ByPolicy,
+    reported: Reported,
+    form: forms.Form = forms.POLICY_REPORTS,
 ) -> dict[str, Any] | None:
     """The report as it ought to be, or None where no result is left.
 
@@ -43,14 +34,20 @@ def merged(
         stored: The report as it is; a result that says what it did keeps its timestamp.
         found: The policies evaluated, each with its results: they replace those it had.
         reported: Whose results are kept.
+        form: The API that it is written in.
     """
     results = [
         row
         for row in results_of(stored)
         if row.get("source") != findings.SOURCE
-        or (row.get("policy") not in found and reported(row.get("policy", ""), row.get("rule", "")))
+        or (not _is_replaced(row, found, reported) and reported(row.get("policy", ""), row.get("rule", "")))
     ]
-    results += [row for key, each in found.items() for row in findings.rows(each) if reported(key, row["rule"])]
+    results += [
+        row
+        for each in found.values()
+        for row in findings.rows(each, form.results)
+        if reported(row["policy"], row["rule"])
+    ]
     if not results:
         return None
     before = {_order(row): row for row in results_of(stored)}
@@ -65,9 +62,10 @@ def merged(
     if subject.namespace:
         metadata["namespace"] = subject.namespace
         scope = {**scope, "namespace": subject.namespace}
+    resource = form.resource(subject.namespace)
     return {
-        "apiVersion": model.API_VERSION,
-        "kind": resource_of(subject).kind,
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
         "metadata": metadata,
         "scope": scope,
         "results": results,
@@ -98,9 +96,13 @@ def tells(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def digest(results: Iterable[Mapping[str, Any]], policies: Collection[str]) -> bytes:
-    """16 bytes that stand for what results of ours say of some policies, whenever it was found."""
-    ours = (row for row in results if row.get("source") == findings.SOURCE and row.get("policy") in policies)
+def digest(results: Iterable[Mapping[str, Any]], policies: Collection[str], reported: Reported) -> bytes:
+    """16 bytes that stand for what results of ours say of the judgement of some policies, whenever it was found."""
+    ours = (
+        row
+        for row in results
+        if row.get("source") == findings.SOURCE and row.get("policy") in policies and is_judgement(row, reported)
+    )
     said = [_timeless(row) for row in sorted(ours, key=_order)]
     return hashlib.blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
@@ -137,6 +139,17 @@ def results_of(stored: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
 
 def _order(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row.get("policy", ""), row.get("rule", ""), row.get("source", "")
+
+
+def _is_replaced(row: Mapping[str, Any], found: findings.ByPolicy, reported: Reported) -> bool:
+    """Whether a stored result has been found anew; what a rule changed or made is no business of those that judge."""
+    policy, rule = row.get("policy", ""), row.get("rule", "")
+    return findings.of_rule(policy, rule) in found or (policy in found and is_judgement(row, reported))
+
+
+def is_judgement(row: Mapping[str, Any], reported: Reported) -> bool:
+    """Whether a result of ours is of a rule that judges objects, as far as is known."""
+    return reported(row.get("policy", ""), row.get("rule", "")) not in ("mutate", "generate")
 
 
 def _kept(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> Mapping[str, Any]:

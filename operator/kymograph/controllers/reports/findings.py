@@ -5,11 +5,12 @@ into the report. Findings on the same object add up: each policy's latest word c
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from opentelemetry.trace import SpanContext
 
+from kymograph.controllers.reports import forms
 from kymograph.engine.evaluate import PolicyResult, RuleResult
 from kymograph.engine.rules import outcome
 from kymograph.model import policyreport as model
@@ -49,11 +50,14 @@ class Found(NamedTuple):
 
 
 ByPolicy: TypeAlias = Mapping[str, Found]
-"""What policies found, by their keys: `name` or `namespace/name`."""
+"""What policies found, by their keys: `name` or `namespace/name`. `of_rule` is the key of background work."""
 
 
 class Subject(NamedTuple):
-    """The object that a report is about; `namespace` is empty for a cluster-scoped one."""
+    """The object that a report is about; `namespace` is empty for a cluster-scoped one.
+
+    The uid is empty where an object was seen before it had one: whoever writes its report finds that out.
+    """
 
     group: str
     version: str
@@ -66,6 +70,11 @@ class Subject(NamedTuple):
     def api_version(self) -> str:
         """`group/version`, or the version alone for the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def key(self) -> str:
+        """What tells it from others: the uid; kind and name where that is not known."""
+        return self.uid or f"{self.group}/{self.kind}/{self.namespace}/{self.name}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,17 +131,39 @@ class Findings:
         return {**self.settled, **self.latest}
 
 
+def of_rule(policy: str, rule: str) -> str:
+    """The key under which `ByPolicy` holds what background work came to: about one rule, beside what its policy found.
+
+    Args:
+        policy: Key of the policy.
+        rule: Name of a rule that generates, or that mutates targets.
+    """
+    return f"{policy}\0{rule}"
+
+
+def subject_of(request: Mapping[str, Any]) -> Subject | None:
+    """The object of a request, as a report is about it; None where there is to be none, or no uid is known."""
+    document, kind = request.get("object"), request["kind"]
+    if document is None or request.get("subResource") or not is_reported_kind(kind["group"], kind["kind"]):
+        return None
+    metadata = document["metadata"]
+    uid, name, namespace = (metadata.get(field) or "" for field in ("uid", "name", "namespace"))
+    if not uid or not name:
+        return None
+    return Subject(kind["group"], kind["version"], kind["kind"], namespace, name, uid)
+
+
 def is_reported_kind(group: str, kind: str) -> bool:
     """Whether objects of a kind get reports.
 
     Reports get none: that would be followed by a report on the report. Events are gone within the hour, and reports on
     them would outnumber all others.
     """
-    return group != model.GROUP and (group, kind) not in _UNREPORTED
+    return group not in forms.GROUPS and (group, kind) not in _UNREPORTED
 
 
-def rows(found: Found) -> tuple[Row, ...]:
-    """What one policy found, as entries of a report."""
+def rows(found: Found, allowed: Collection[str] = model.RESULTS) -> tuple[Row, ...]:
+    """What one policy found, as entries of a report; only these results."""
     if found.result is None:
         return ()
     policy = found.result.policy
@@ -157,10 +188,11 @@ def rows(found: Found) -> tuple[Row, ...]:
             "properties": {**each.properties, **process},
         }
         for each in found.result.rules
+        if each.status in allowed
     )
 
 
 def _message(result: RuleResult) -> str:
-    """The rule's message, or what its `reportProperties` say instead (`failMessage`, ..., `message`)."""
+    """The rule's message, or what its `reportProperties` say instead: `message`, else `failMessage` and the like."""
     properties = result.properties
-    return properties.get(f"{result.status}Message") or properties.get("message") or result.message
+    return properties.get("message") or properties.get(f"{result.status}Message") or result.message

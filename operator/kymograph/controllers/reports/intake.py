@@ -50,6 +50,7 @@ _Entry: TypeAlias = tuple[
     Sequence[CompiledPolicy],
     Sequence[PolicyResult],
     Decision,
+    bool,  # the policies changed the object, and what is held is what they made of it
 ]
 
 
@@ -87,6 +88,37 @@ class Intake:
             results: What they found.
             decision: Which trace the request belongs to.
         """
+        self._take(request, request.get("object") or _NOTHING, evaluated, results, decision, mutated=False)
+
+    def mutated(
+        self,
+        request: Mapping[str, Any],
+        made: Mapping[str, Any],
+        evaluated: Sequence[CompiledPolicy],
+        results: Sequence[PolicyResult],
+        decision: Decision,
+    ) -> None:
+        """Policies changed the object of a review: remember what their rules did. Called on the hot path.
+
+        Args:
+            request: The AdmissionRequest. A new object has no uid yet.
+            made: The object as it is after all changes of ours; held for `HELD`.
+            evaluated: The policies that had a say.
+            results: What they did.
+            decision: Which trace the request belongs to.
+        """
+        self._take(request, made, evaluated, results, decision, mutated=True)
+
+    def _take(
+        self,
+        request: Mapping[str, Any],
+        reviewed: Mapping[str, Any],
+        evaluated: Sequence[CompiledPolicy],
+        results: Sequence[PolicyResult],
+        decision: Decision,
+        *,
+        mutated: bool,
+    ) -> None:
         operation = request["operation"]
         if operation == "CREATE":
             replaces = ""
@@ -96,10 +128,9 @@ class Intake:
             return
         if request.get("dryRun") or request.get("subResource"):
             return
-        reviewed = request.get("object") or _NOTHING
         metadata = reviewed.get("metadata") or _NOTHING
-        uid = metadata.get("uid")
-        if not uid:
+        uid = metadata.get("uid") or ""
+        if not uid and not mutated:
             return
         held = self._held
         if len(held) + len(self._entries) >= MOST_ENTRIES:
@@ -109,7 +140,7 @@ class Intake:
             self._clock(),
             request["kind"],
             request["resource"]["resource"],
-            metadata.get("namespace", ""),
+            metadata.get("namespace") or (request.get("namespace") or "" if mutated else ""),
             metadata.get("name", ""),
             uid,
             replaces,
@@ -117,6 +148,7 @@ class Intake:
             evaluated,
             results,
             decision,
+            mutated,
         )
         held.append((entry, reviewed))
 
@@ -152,7 +184,7 @@ class Intake:
             return False
         entry, reviewed = self._held.popleft()
         try:
-            self._entries.append((entry, confirmation.digest(reviewed)))
+            self._entries.append((entry, confirmation.digest(reviewed, identified=not entry[-1])))
         except orjson.JSONEncodeError:  # nested too deep to be compared: nothing of it could be confirmed
             self._dropped()
         return True
@@ -169,24 +201,44 @@ class Intake:
 
 
 def _findings(entry: _Entry, reviewed: bytes, offset: int) -> findings.Findings | None:
-    decided_at, kind, plural, namespace, name, uid, replaces, fresh, evaluated, results, decision = entry
+    decided_at, kind, plural, namespace, name, uid, replaces, fresh, evaluated, results, decision, mutated = entry
     if not findings.is_reported_kind(kind["group"], kind["kind"]):
         return None
     if not name or max(len(name), len(namespace), len(uid)) > MOST_NAME:
         return None
     silent = findings.Found(None, decided_at + offset, reviewed)
-    latest = {policy.key: silent for policy in evaluated}
-    for result in results:
-        latest[result.policy.key] = silent._replace(result=result)
+    if mutated:
+        latest = _by_rule(kind["kind"], evaluated, results, silent)
+    else:
+        latest = {policy.key: silent for policy in evaluated}
+        for result in results:
+            latest[result.policy.key] = silent._replace(result=result)
     traced = decision.recorded or decision.sampled
     return findings.Findings(
         subject=findings.Subject(kind["group"], kind["version"], kind["kind"], namespace, name, uid),
         plural=plural,
         latest=latest,
         replaces=replaces if isinstance(replaces, str) else "",
-        fresh=fresh,
+        fresh=fresh and not mutated,
         requests=(_span(decision),) if traced else (),
     )
+
+
+def _by_rule(
+    kind: str, evaluated: Sequence[CompiledPolicy], results: Sequence[PolicyResult], silent: findings.Found
+) -> dict[str, findings.Found]:
+    """What each rule that changes objects did. Those with targets did nothing to this one."""
+    latest = {
+        findings.of_rule(policy.key, rule.name): silent
+        for policy in evaluated
+        for rule in policy.mutate.of(kind)
+        if not rule.body.targets
+    }
+    for result in results:
+        for each in result.rules:
+            key = findings.of_rule(result.policy.key, each.rule.name)
+            latest[key] = silent._replace(result=result._replace(rules=(each,)))
+    return latest
 
 
 def _span(decision: Decision) -> SpanContext:

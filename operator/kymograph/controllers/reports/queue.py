@@ -56,14 +56,14 @@ class WorkQueue:
 
     def put(self, findings: Findings) -> None:
         """Add findings to those of the same object."""
-        uid = findings.subject.uid
-        before = self._waiting.get(uid)
+        key = findings.subject.key
+        before = self._waiting.get(key)
         if before is not None:
-            self._waiting[uid] = dataclasses.replace(before, findings=before.findings.then(findings))
+            self._waiting[key] = dataclasses.replace(before, findings=before.findings.then(findings))
             return
-        self._waiting[uid] = Work(findings)
-        if uid not in self._worked_on:
-            self._schedule(uid, 0.0)
+        self._waiting[key] = Work(findings)
+        if key not in self._worked_on:
+            self._schedule(key, 0.0)
 
     async def room(self, most: int | None = None) -> None:
         """Wait until the queue is not full, or fewer objects than so many wait."""
@@ -76,9 +76,9 @@ class WorkQueue:
         while True:
             now = asyncio.get_running_loop().time()
             if self._due and self._due[0][0] <= now:
-                _, _, uid = heapq.heappop(self._due)
-                work = self._waiting.pop(uid)
-                self._worked_on.add(uid)
+                _, _, key = heapq.heappop(self._due)
+                work = self._waiting.pop(key)
+                self._worked_on.add(key)
                 self._room.set()
                 return work
             self._news.clear()
@@ -90,20 +90,20 @@ class WorkQueue:
 
     def done(self, work: Work, *, again: Work | None = None) -> None:
         """The work is finished, or failed and is to be tried again after a while, with what has come in since."""
-        uid = work.findings.subject.uid
-        self._worked_on.discard(uid)
-        newer = self._waiting.get(uid)
+        key = work.findings.subject.key
+        self._worked_on.discard(key)
+        newer = self._waiting.get(key)
         if again is not None:
             merged = again if newer is None else Work(again.findings.then(newer.findings), again.failures)
-            self._waiting[uid] = merged
+            self._waiting[key] = merged
             backoff = min(BACKOFF_FIRST * 2 ** min(again.failures, 10), BACKOFF_MOST)
-            self._schedule(uid, backoff * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+            self._schedule(key, backoff * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
         elif newer is not None:
-            self._schedule(uid, 0.0)
+            self._schedule(key, 0.0)
 
-    def _schedule(self, uid: str, delay: float) -> None:
+    def _schedule(self, key: str, delay: float) -> None:
         self._sequence += 1
-        heapq.heappush(self._due, (asyncio.get_running_loop().time() + delay, self._sequence, uid))
+        heapq.heappush(self._due, (asyncio.get_running_loop().time() + delay, self._sequence, key))
         self._news.set()
 
 

@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.reports import confirmation, document, permissions, queue
+from kymograph.controllers.reports import confirmation, document, forms, permissions, queue
 from kymograph.controllers.reports.findings import ByPolicy, Findings, Subject
 from kymograph.controllers.reports.kinds import Kinds
 from kymograph.telemetry import semconv
@@ -76,9 +76,15 @@ class Cluster(Protocol):
         """Apply the fields of a document."""
 
     async def delete(
-        self, resource: resources.Resource, name: str, *, namespace: str = "", uid: str | None = None
+        self,
+        resource: resources.Resource,
+        name: str,
+        *,
+        namespace: str = "",
+        uid: str | None = None,
+        resource_version: str | None = None,
     ) -> None:
-        """Delete an object."""
+        """Delete an object, only the one with that uid and in that version."""
 
 
 class Blocked(Exception):
@@ -97,6 +103,7 @@ class ReportWriter:
         confirmation: Which findings are true of the stored object.
         tracer: Where each object is traced.
         count: Is told what became of each object.
+        form: The API that reports are written in.
     """
 
     def __init__(
@@ -109,6 +116,7 @@ class ReportWriter:
         confirmation: confirmation.Confirmation,
         tracer: Tracer,
         count: Callable[[Outcome], None],
+        form: forms.Form = forms.POLICY_REPORTS,
     ) -> None:
         self._client = client
         self._kinds = kinds
@@ -118,6 +126,7 @@ class ReportWriter:
         self._confirmation = confirmation
         self._tracer = tracer
         self._count = count
+        self._form = form
         self._pace = queue.Pace(PER_SECOND)
         self._blocked = ""
         self._blocked_until = 0.0
@@ -215,6 +224,7 @@ class ReportWriter:
                 return Outcome.OBJECT_GONE
             metadata = stored["metadata"]
             disabled = DISABLED in (metadata.get("labels") or {})
+            subject = subject._replace(uid=metadata["uid"])
             found = findings.of(metadata["resourceVersion"])
             if not found and not disabled:
                 return Outcome.NOT_STORED
@@ -242,7 +252,7 @@ class ReportWriter:
         except errors.NotFound:
             return None
         metadata = stored["metadata"]
-        if metadata["uid"] != subject.uid or metadata.get("deletionTimestamp"):
+        if subject.uid not in ("", metadata["uid"]) or metadata.get("deletionTimestamp"):
             return None
         return stored
 
@@ -252,19 +262,20 @@ class ReportWriter:
         Created where there is none and applied (server-side) to the version that was read: two replicas may have the
         results of two webhooks on the same object.
         """
+        resource = self._form.resource(subject.namespace)
         for attempt in range(MOST_CONFLICTS):
             stored = None if fresh and not attempt else await self._stored(subject)
-            wanted = document.merged(subject, stored, found, self._reported)
-            if wanted is None:
-                return Outcome.UNCHANGED if stored is None else await self._delete(subject, stored)
+            wanted = document.merged(subject, stored, found, self._reported, self._form)
             try:
+                if wanted is None:
+                    return Outcome.UNCHANGED if stored is None else await self._delete(subject, stored)
                 if stored is None:
-                    await self._client.create(document.resource_of(subject), wanted, namespace=subject.namespace)
+                    await self._client.create(resource, wanted, namespace=subject.namespace)
                     return Outcome.WRITTEN
                 if document.tells(stored, wanted):
                     return Outcome.UNCHANGED
                 wanted["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
-                await self._client.apply(document.resource_of(subject), wanted, namespace=subject.namespace)
+                await self._client.apply(resource, wanted, namespace=subject.namespace)
                 return Outcome.WRITTEN
             except errors.Conflict as error:
                 conflict = error
@@ -278,18 +289,22 @@ class ReportWriter:
         return Outcome.DISABLED
 
     async def _delete(self, subject: Subject, stored: Mapping[str, Any]) -> Outcome:
+        """Delete a report as it was read; raises Conflict where somebody has written into it since."""
         with contextlib.suppress(errors.NotFound):
             await self._client.delete(
-                document.resource_of(subject),
+                self._form.resource(subject.namespace),
                 subject.uid,
                 namespace=subject.namespace,
                 uid=stored["metadata"]["uid"],
+                resource_version=stored["metadata"]["resourceVersion"],
             )
         return Outcome.DELETED
 
     async def _stored(self, subject: Subject) -> dict[str, Any] | None:
         try:
-            return await self._client.get(document.resource_of(subject), subject.uid, namespace=subject.namespace)
+            return await self._client.get(
+                self._form.resource(subject.namespace), subject.uid, namespace=subject.namespace
+            )
         except errors.NotFound:
             return None
 

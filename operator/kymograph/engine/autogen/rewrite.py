@@ -74,6 +74,7 @@ def _wrap(
 ) -> dict[str, Any]:
     """The rule with other kinds, and with what it says of the Pod moved below `spec.<key>`."""
     wrapped = {**rule, "name": name[:LONGEST_NAME], "match": _with_kinds(rule["match"], kinds, with_kinds)}
+    wrapped.pop("imageExtractors", None)  # they say where the images of the kinds written are
     preconditions = rule.get("preconditions")
     if isinstance(preconditions, dict):  # Kyverno writes the rule anew, without lists that are empty
         wrapped["preconditions"] = {form: listed for form, listed in preconditions.items() if listed}

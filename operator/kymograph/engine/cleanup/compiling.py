@@ -99,7 +99,7 @@ def _context(spec: fields.Fields, namespace: str) -> tuple[contexts.Entry, ...]:
             allowed.append((entry, path))
     entries = contexts.compile(allowed, spec.problems, namespace=namespace)
     written = {"context": spec.raw("context"), "conditions": spec.raw("conditions")}
-    return (images.OF_TARGET, *entries) if checks.mentions_images(written) else entries
+    return (images.OF_TARGET, *entries) if checks.mention_images(checks.expressions(written)) else entries
 
 
 def _conditions(spec: fields.Fields) -> conditions.Conditions | None:

@@ -9,7 +9,8 @@ A context is a plain dict as long as nothing in it has to be loaded, so that rul
 
 from kymograph.engine.context.entries import Entry, compile  # noqa: A004 - the field's word
 from kymograph.engine.context.images import IMAGES
+from kymograph.engine.context.images import by as images_by
 from kymograph.engine.context.outside import laid_over
 from kymograph.engine.context.scope import Scope, nested
 
-__all__ = ["IMAGES", "Entry", "Scope", "compile", "laid_over", "nested"]
+__all__ = ["IMAGES", "Entry", "Scope", "compile", "images_by", "laid_over", "nested"]

@@ -1,6 +1,6 @@
 """`imageRegistry`: what a registry holds under an image's reference."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from kymograph.engine import budget as budgets
 from kymograph.engine import errors, fields, needs, values, variables
@@ -8,6 +8,39 @@ from kymograph.engine.context.entry import Entry, Query
 
 PROVIDERS = ("default", "google", "azure", "amazon", "github")
 """Registries whose ambient credentials may be used."""
+
+
+class Credentials(NamedTuple):
+    """By which a registry is asked.
+
+    Attributes:
+        secrets: Names of pull secrets.
+        providers: Names of the registries whose ambient credentials may be used.
+        insecure: Plain HTTP is allowed.
+    """
+
+    secrets: tuple[str, ...]
+    providers: tuple[str, ...]
+    insecure: bool
+
+
+def credentials(holder: fields.Fields) -> Credentials:
+    """Read `imageRegistryCredentials`.
+
+    Args:
+        holder: What has the field.
+    """
+    block = fields.Fields(
+        holder.raw("imageRegistryCredentials"),
+        holder.at("imageRegistryCredentials"),
+        holder.problems,
+        ("allowInsecureRegistry", "providers", "secrets"),
+    )
+    return Credentials(
+        block.texts("secrets"),
+        block.texts("providers", among=PROVIDERS),
+        block.boolean("allowInsecureRegistry", default=False),
+    )
 
 
 def read(holder: fields.Fields, name: str, namespace: str) -> Entry | None:  # noqa: ARG001 - one signature for all kinds
@@ -36,7 +69,7 @@ def read(holder: fields.Fields, name: str, namespace: str) -> Entry | None:  # n
 class _ImageRegistry:
     """Loads one entry."""
 
-    __slots__ = ("_insecure", "_name", "_providers", "_query", "_reference", "_secrets", "_written", "expressions")
+    __slots__ = ("_credentials", "_name", "_query", "_reference", "_written", "expressions")
 
     def __init__(self, block: fields.Fields, name: str) -> None:
         self._name = name
@@ -44,15 +77,7 @@ class _ImageRegistry:
         self._reference = variables.compile(self._written, block.at("reference"))
         text = block.text("jmesPath")
         self._query = Query(text, block.at("jmesPath")) if text else None
-        credentials = fields.Fields(
-            block.raw("imageRegistryCredentials"),
-            block.at("imageRegistryCredentials"),
-            block.problems,
-            ("allowInsecureRegistry", "providers", "secrets"),
-        )
-        self._insecure = credentials.boolean("allowInsecureRegistry", default=False)
-        self._providers = credentials.texts("providers", among=PROVIDERS)
-        self._secrets = credentials.texts("secrets")
+        self._credentials = credentials(block)
         self.expressions = (
             *self._reference.expressions,
             *(self._query.expressions if self._query is not None else ()),
@@ -67,7 +92,7 @@ class _ImageRegistry:
         if query is not None:
             text = values.to_text(self._resolved(query.resolve, query.text, context, budget), budget)
         try:
-            image = budget.ask(needs.ImageData(reference, self._secrets, self._providers, self._insecure))
+            image = budget.ask(needs.ImageData(reference, *self._credentials))
         except errors.Unavailable:
             raise
         except errors.EvaluationError as cause:

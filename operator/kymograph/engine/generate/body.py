@@ -31,9 +31,10 @@ class Generation:
         synchronize: What was generated follows its rule, its source and its trigger.
         orphans_downstream: What was generated stays when the policy is deleted.
         generates_existing: Triggers that exist when the policy is written count; None where the rule does not say.
+        kinds: The kinds of what is generated as they are written, with variables if they have any.
     """
 
-    __slots__ = ("_loops", "_pattern", "_rule", "generates_existing", "orphans_downstream", "synchronize")
+    __slots__ = ("_loops", "_pattern", "_rule", "generates_existing", "kinds", "orphans_downstream", "synchronize")
 
     def __init__(self, block: fields.Fields, rule: str, *, namespace: str) -> None:
         self._rule = rule
@@ -46,12 +47,14 @@ class Generation:
         self._pattern: _Pattern | None = None
         if "foreach" not in block:
             self._pattern = _Pattern(block)
+            self.kinds = self._pattern.kinds
             return
         loops = []
         for entry, path in block.items("foreach"):
             inner = fields.Fields(entry, path, block.problems, (*_LOOP, *_PATTERN))
             loops.append((loop.Loop(inner, namespace=namespace, nesting=0), _Pattern(inner)))
         self._loops = tuple(loops)
+        self.kinds = tuple(kind for _, pattern in loops for kind in pattern.kinds)
 
     def wanted(
         self, context: Context, budget: budgets.Budget, own: Mapping[str, str], found: list[wanted.Wanted]
@@ -137,15 +140,17 @@ def _over_elements(
 class _Pattern:
     """What one `generate`, or one element of its `foreach`, describes."""
 
-    __slots__ = ("_describe", "_target")
+    __slots__ = ("_describe", "_target", "kinds")
 
     def __init__(self, block: fields.Fields) -> None:
         self._target = _templates(block, _TARGET)
+        kind = block.text("kind")
         self._describe: Callable[..., None] | None = None
         clone = fields.Fields(block.raw("clone"), block.at("clone"), block.problems, ("name", "namespace"))
         several = fields.Fields(
             block.raw("cloneList"), block.at("cloneList"), block.problems, ("kinds", "namespace", "selector")
         )
+        self.kinds = (kind,) if kind else several.texts("kinds")
         if "name" in clone:
             self._describe = _Clone(clone).describe
         elif several.texts("kinds"):

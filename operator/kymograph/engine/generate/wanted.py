@@ -59,7 +59,7 @@ def cloned(target: Reference, source: Mapping[str, Any], labels: Mapping[str, st
         source: The other, as the API server gives it.
         labels: What is added to its labels.
     """
-    metadata = {field: value for field, value in (source.get("metadata") or {}).items() if field not in _OWN}
+    metadata = {field: value for field, value in _table(source.get("metadata")).items() if field not in _OWN}
     namespace = metadata.get("namespace") or ""
     if namespace != target.namespace:
         metadata.pop("ownerReferences", None)
@@ -77,15 +77,23 @@ _OWN = frozenset({"uid", "selfLink", "creationTimestamp", "managedFields", "reso
 
 
 def _manifest(target: Reference, content: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
-    held = content.get("metadata")
+    held = _table(content.get("metadata"))
     metadata = {
-        **{field: value for field, value in (held or {}).items() if field not in ("name", "namespace")},
+        **{field: value for field, value in held.items() if field not in ("name", "namespace")},
         **{field: value for field, value in (("name", target.name), ("namespace", target.namespace)) if value},
     }
-    metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    written = _table(metadata.get("labels"))
+    if not all(isinstance(value, str) for value in written.values()):
+        written = {}  # as in Kyverno, which reads labels that are not all text as none
+    metadata["labels"] = {**written, **labels}
     return {
         **content,
         "apiVersion": target.api_version,
         "kind": content.get("kind") or target.kind,
         "metadata": metadata,
     }
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    """A value that should be an object; empty if it is none."""
+    return value if isinstance(value, Mapping) else {}

@@ -7,6 +7,8 @@ Data are plain JSON values and are never changed or copied; results may be parts
 dict that loads its entries when asked (`__missing__`).
 """
 
+import functools
+
 from kymograph.engine import errors, values
 from kymograph.engine.budget import Budget
 from kymograph.engine.jmespath import (  # the modules of functions enter them into the table
@@ -26,6 +28,9 @@ from kymograph.engine.jmespath import (  # the modules of functions enter them i
 from kymograph.engine.jmespath.grammar import ExpressionInvalid
 
 __all__ = ["Expression", "ExpressionInvalid", "compile"]
+
+_REMEMBERED = 512
+_LONGEST_REMEMBERED = 512  # characters: expressions may come out of objects, and this bounds what they can fill
 
 
 class Expression:
@@ -63,9 +68,14 @@ class Expression:
 
 
 def compile(text: str) -> Expression:  # noqa: A001 - the field's word: jmespath.compile
-    """Compile an expression.
+    """Compile an expression; policies repeat each other's, and their own where they are checked and rewritten.
 
     Raises:
         ExpressionInvalid: Syntax, an unknown function, a wrong number of arguments, too long or nested too deeply.
     """
+    return _remembered(text) if len(text) <= _LONGEST_REMEMBERED else Expression(text)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _remembered(text: str) -> Expression:
     return Expression(text)

@@ -6,7 +6,6 @@ the expression. A document is paid for before it is built; YAML is paid for by w
 
 import base64
 import binascii
-import hashlib
 from typing import Any
 
 import orjson
@@ -77,6 +76,8 @@ def _x509_decode(budget: Budget, text: str) -> dict[str, Any]:
 @register("sha256", STRING, returns=STRING, note="the SHA-256 digest of a text, in hexadecimal")
 def _sha256(budget: Budget, text: str) -> str:
     budget.spend(1 + len(text) // 256)
+    import hashlib  # noqa: PLC0415 - slow to import, and few policies digest
+
     return hashlib.sha256(as_bytes(text)).hexdigest()
 
 
@@ -85,12 +86,16 @@ def _sha256(budget: Budget, text: str) -> str:
 )
 def _sha1(budget: Budget, text: str) -> str:
     budget.spend(1 + len(text) // 256)
+    import hashlib  # noqa: PLC0415 - as above
+
     return hashlib.sha1(as_bytes(text), usedforsecurity=False).hexdigest()
 
 
 @register("md5", STRING, returns=STRING, note="the MD5 digest of a text, in hexadecimal; no protection against forgery")
 def _md5(budget: Budget, text: str) -> str:
     budget.spend(1 + len(text) // 256)
+    import hashlib  # noqa: PLC0415 - as above
+
     return hashlib.md5(as_bytes(text), usedforsecurity=False).hexdigest()
 
 

@@ -4,10 +4,9 @@ Arguments are checked before an implementation sees them, so implementations say
 are checked when an expression is compiled. Modules enter their functions into the table with `register`.
 """
 
-import dataclasses
 import enum
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from kymograph.engine import errors, values
 from kymograph.engine.budget import Budget
@@ -81,8 +80,7 @@ class Parameter:
         return " or ".join(one.value for one in self._types)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A function that expressions may call.
 
     Attributes:

@@ -6,7 +6,6 @@ character of ASCII, where Kyverno's generator mostly gives U+FFFD. Randomness is
 its n-th call gives the same text whenever the evaluation is run again.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -76,6 +75,8 @@ class _Source:
         while True:
             offset = self._used % 64
             if offset == 0:
+                import hashlib  # noqa: PLC0415 - slow to import, and few policies are random
+
                 counter = (self._used // 64).to_bytes(8, "big")
                 self._block = hashlib.blake2b(counter, key=self._key[:64]).digest()
             self._used += 4

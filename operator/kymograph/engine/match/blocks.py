@@ -7,7 +7,7 @@ only where `match` holds. An empty filter matches nothing and excludes nothing.
 import dataclasses
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from kymograph.apimachinery import wildcard
 from kymograph.engine import fields
@@ -53,8 +53,7 @@ Most policies of a set select the same few kinds. Those that follow each other a
 """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Block:
+class _Block(NamedTuple):
     filters: tuple[filters.Filter, ...]
     form: str  # any, all or resources
 

@@ -52,7 +52,7 @@ class Body:
             changes = "target" if self.targets else "object"
             self._loops = loops.Loops(block, namespace=namespace, changes=changes)
         else:
-            self._patch = loops.compiled(block)
+            self._patch = loops.compiled(block, "/mutate")
 
     def change(self, resource: dict[str, Any], context: outcome.Context, budget: budgets.Budget) -> Changed:
         """Change an object.

@@ -123,11 +123,12 @@ class _Loop:
         return self._patch.applied(resource, element.context, budget)
 
 
-def compiled(block: fields.Fields) -> patches.Patch | None:
+def compiled(block: fields.Fields, around: str = "") -> patches.Patch | None:
     """Compile the patch of a rule or of a loop; None if anything is wrong with it, or it has none or several.
 
     Args:
         block: Its holder.
+        around: Where the holder stands in what is resolved at once (`patches.Overlay`).
     """
     overlay, text = block.raw("patchStrategicMerge"), block.text("patchesJson6902")
     if overlay is not None and not isinstance(overlay, dict):
@@ -141,8 +142,8 @@ def compiled(block: fields.Fields) -> patches.Patch | None:
         return None
     try:
         if overlay is not None:
-            return patches.Overlay(overlay, block.at("patchStrategicMerge"))
-        return patches.Operations(text, block.at("patchesJson6902"))
+            return patches.Overlay(overlay, block.at("patchStrategicMerge"), around)
+        return patches.Operations(text, block.at("patchesJson6902"), around)
     except errors.PolicyInvalid as invalid:
         block.problems.absorb(invalid)
         return None

@@ -40,6 +40,7 @@ class Overlay:
     Args:
         document: The patch as written; kept, and must not change.
         path: Where it stands in the policy.
+        around: Where it stands in what is resolved at once, for errors: `/mutate` of a rule, nothing of a loop.
 
     Raises:
         PolicyInvalid: A variable in it is no expression.
@@ -47,8 +48,8 @@ class Overlay:
 
     __slots__ = ("_always", "_is_anchored", "_template")
 
-    def __init__(self, document: Any, path: str) -> None:
-        self._template = variables.compile(document, path)
+    def __init__(self, document: Any, path: str, around: str) -> None:
+        self._template = variables.compile(document, path, f"{around}/patchStrategicMerge")
         self._always: dict[str, Any] | None = None
         self._is_anchored = True
         if self._template.static and isinstance(document, dict):
@@ -81,6 +82,7 @@ class Operations:
     Args:
         text: The patch as written.
         path: Where it stands in the policy.
+        around: As for `Overlay`.
 
     Raises:
         PolicyInvalid: A variable in it is no expression; or it is no patch, and has no variables.
@@ -88,8 +90,8 @@ class Operations:
 
     __slots__ = ("_template",)
 
-    def __init__(self, text: str, path: str) -> None:
-        self._template = variables.compile(text, path)
+    def __init__(self, text: str, path: str, around: str) -> None:
+        self._template = variables.compile(text, path, f"{around}/patchesJson6902")
         if self._template.static:
             try:
                 _operations(str(self._template.resolve({}, budgets.Budget())))

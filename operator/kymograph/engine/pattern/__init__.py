@@ -8,8 +8,7 @@ small cache, because resolved patterns repeat. The resource is neither copied no
 """
 
 import collections
-import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from kymograph.engine import errors, values, variables
 from kymograph.engine.budget import Budget
@@ -23,8 +22,7 @@ _LONGEST_CACHED = 4096
 _COMPILE_COST_PER_CHARACTER = 2  # steps that compiling a resolved pattern takes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What laying a pattern on a resource gave.
 
     Attributes:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kymograph.engine import errors
+from kymograph.engine.podsecurity import shape
 
 CONTROLLERS = ("DaemonSet", "Deployment", "Job", "StatefulSet", "ReplicaSet", "ReplicationController")
 """Kinds with a Pod template at `spec.template`."""
@@ -82,7 +83,7 @@ def of(resource: Mapping[str, Any]) -> Pod:
         resource: A Pod, a controller or a CronJob; it is not changed.
 
     Raises:
-        EvaluationError: The object is of another kind, or has no Pod's shape.
+        EvaluationError: The object is of another kind, or a field of its Pod has a type that Pods do not have there.
     """
     kind = resource.get("kind")
     if kind == "Pod":
@@ -96,8 +97,11 @@ def of(resource: Mapping[str, Any]) -> Pod:
         metadata = job.get("metadata")
     else:
         raise errors.EvaluationError("could not find correct resource type")
+    spec = table(holder.get("spec"), "spec") or _NOTHING
+    shape.demand(metadata, shape.METADATA, "metadata")
+    shape.demand(spec, shape.SPEC, "spec")
     annotations = (table(metadata, "metadata") or _NOTHING).get("annotations")
-    return Pod(table(holder.get("spec"), "spec") or _NOTHING, table(annotations, "annotations") or _NOTHING)
+    return Pod(spec, table(annotations, "annotations") or _NOTHING)
 
 
 def table(value: Any, field: str) -> Mapping[str, Any] | None:

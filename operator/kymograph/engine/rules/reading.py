@@ -1,22 +1,19 @@
 """One rule of a policy, read and compiled."""
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from kymograph.engine import actions, conditions, errors, fields, policy, variables
 from kymograph.engine import context as contexts
 from kymograph.engine.generate import body as generation
+from kymograph.engine.images import body as verification
+from kymograph.engine.images import extraction
 from kymograph.engine.match import blocks
 from kymograph.engine.mutate import body as mutation
 from kymograph.engine.rules import checks, foreach, message, outcome, podsecurity
 
 _OPERATIONS = ("mutate", "validate", "generate", "verifyImages")
-_REFUSED_IN_RULE = {
-    "verifyImages": "verifyImages rules are",
-    "imageExtractors": "imageExtractors are",
-    "celPreconditions": "celPreconditions are",
-}
+_REFUSED_IN_RULE = {"celPreconditions": "celPreconditions are"}
 _RULE = (
     "name",
     "match",
@@ -26,6 +23,8 @@ _RULE = (
     "validate",
     "mutate",
     "generate",
+    "verifyImages",
+    "imageExtractors",
     "skipBackgroundRequests",
     "reportProperties",
 )
@@ -42,8 +41,7 @@ _VALIDATE = (
 _LONGEST_NAME = 63
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReadRule:
+class ReadRule(NamedTuple):
     """A compiled rule and what it says about its action."""
 
     rule: policy.CompiledRule
@@ -58,15 +56,23 @@ class Reader:
         problems: Where to note what is wrong.
         policy: Key of the policy.
         namespace: Namespace of the policy, beyond which its rules may not look; empty for a policy of the cluster.
+        admits_signed: Rules that demand signatures of images are compiled.
     """
 
     def __init__(
-        self, declared: actions.Declared, problems: fields.Problems, *, policy: str = "", namespace: str = ""
+        self,
+        declared: actions.Declared,
+        problems: fields.Problems,
+        *,
+        policy: str = "",
+        namespace: str = "",
+        admits_signed: bool = False,
     ) -> None:
         self._declared = declared
         self._problems = problems
         self._policy = policy
         self._namespace = namespace
+        self._admits_signed = admits_signed
 
     def read(self, document: Any, path: str, base_name: str = "") -> ReadRule | None:
         """Compile a rule; None if anything is wrong with it.
@@ -89,15 +95,20 @@ class Reader:
         skips_background = rule.boolean("skipBackgroundRequests", default=True)
         match = blocks.read(document, path, self._problems)
         entries = contexts.compile(rule.items("context"), self._problems, namespace=self._namespace)
-        if checks.mentions_images(document):
-            entries = (contexts.IMAGES, *entries)
+        expressions = checks.expressions(document)
+        extractors = extraction.read(rule)
+        if checks.mention_images(expressions):
+            entries = (contexts.IMAGES if extractors is None else contexts.images_by(extractors), *entries)
         preconditions = self._preconditions(rule)
         validate = fields.Fields(
             rule.raw("validate"), rule.at("validate"), self._problems, _VALIDATE, _REFUSED_IN_VALIDATE
         )
         declared = actions.read(validate, "failureAction", "failureActionOverrides")
         tolerates = validate.boolean("allowExistingViolations", default=True)
-        kind, body = self._compiled(rule, validate, name)
+        kind, body = self._compiled(rule, validate, name, extractors)
+        concerns = None
+        if isinstance(body, verification.Body):
+            declared, tolerates, concerns = body.declared, False, body.concerns
         properties = self._properties(rule)
         if body is None or len(self._problems) > before:
             return None
@@ -116,13 +127,19 @@ class Reader:
             properties=properties,
             plain_properties=rule.table("reportProperties"),
             skips_background=skips_background,
-            needs_roles=match.needs_roles or checks.mentions_roles(document),
+            needs_roles=match.needs_roles or checks.mention_roles(expressions),
             heeds_controls="podSecurity" in validate,
-            is_plain=not entries and preconditions is None and properties is None,
+            is_plain=not entries
+            and properties is None
+            and concerns is None
+            and not _loops_load(rule.raw("validate")),
+            concerns=concerns,
         )
         return ReadRule(compiled, declared)
 
-    def _compiled(self, rule: fields.Fields, validate: fields.Fields, name: str) -> tuple[str, Any]:
+    def _compiled(
+        self, rule: fields.Fields, validate: fields.Fields, name: str, extractors: extraction.ByKind | None
+    ) -> tuple[str, Any]:
         """The type of a rule and its compiled body; None for the body if anything is wrong with it."""
         if "mutate" in rule:
             return "mutate", mutation.compile(
@@ -131,6 +148,10 @@ class Reader:
         if "generate" in rule:
             return "generate", generation.compile(
                 rule.raw("generate"), name, rule.at("generate"), self._problems, namespace=self._namespace
+            )
+        if "verifyImages" in rule:
+            return "imageVerify", verification.compile(
+                rule, name, extractors, policy=self._policy, admits_signed=self._admits_signed
             )
         return "validate", self._body(validate, name) if "validate" in rule else None
 
@@ -188,3 +209,9 @@ class Reader:
             self._problems.absorb(invalid)
             return None
         return None if template.static else template
+
+
+def _loops_load(body: Any) -> bool:
+    """Whether a `foreach` in a body, or in another one of it, has context entries."""
+    loops = body.get("foreach") if isinstance(body, Mapping) else None
+    return isinstance(loops, list) and any(bool(each.get("context")) or _loops_load(each) for each in loops)

@@ -33,6 +33,10 @@ _PODS_PATCHED = (
     "Pods managed by workload controllers should not be directly mutated using policies. "
     "Use the autogen feature or write policies that match Pod controllers."
 )
+_ONLY_REQUESTS = (
+    "spec.webhookConfiguration.matchConditions are evaluated by the API server, for requests: "
+    "background scans, generateExisting and mutateExistingOnPolicyUpdate leave this policy out."
+)
 _SOME_CONTROLLERS = (
     "Policies that match Pods apply to all Pods including those created and managed by controllers excluded from "
     "autogen. Use preconditions to exclude the Pods managed by controllers which are excluded from autogen. "
@@ -51,6 +55,8 @@ def warnings(policy: subject.Policy) -> Iterator[str]:
         yield from _actions(rule.table("validate"), f"{rule.path}.validate", "failureAction")
         yield from _of_rule(policy, rule)
     yield from generation.warnings(policy)
+    if subject.table(policy.spec.get("webhookConfiguration")).get("matchConditions"):
+        yield _ONLY_REQUESTS
 
 
 def _of_rule(policy: subject.Policy, rule: subject.Rule) -> Iterator[str]:

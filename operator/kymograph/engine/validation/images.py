@@ -29,8 +29,7 @@ def check(policy: subject.Policy, problems: fields.Problems) -> None:
 
 
 def _check_image(image: Mapping[str, Any], path: str, rule: str, problems: fields.Problems, *, audits: bool) -> None:
-    # The API server gives mutateDigest its default, true, before anybody sees the policy.
-    if audits and image.get("mutateDigest") is True:
+    if audits and _changes_to_digest(image):
         problems.add(f"{path}.mutateDigest", "mutateDigest must be set to false for \u2018Audit\u2019 failure action")
     references = [*subject.texts(image.get("imageReferences")), *filter(None, [subject.text(image.get("image"))])]
     if not references:
@@ -49,6 +48,10 @@ def _check_image(image: Mapping[str, Any], path: str, rule: str, problems: field
         for field in ("keyless", "keys"):
             if any(entry.get(field) is not None for entry in entries):
                 problems.add(f"{path}.attestors", f"{field.capitalize()} field is not allowed for type notary")
+
+
+def _changes_to_digest(image: Mapping[str, Any]) -> bool:
+    return image.get("mutateDigest") is not False  # the default is true
 
 
 def _check_sets(sets: Any, path: str, problems: fields.Problems) -> None:
@@ -92,7 +95,7 @@ def _check_identity(entry: Mapping[str, Any], path: str, problems: fields.Proble
 
 
 def _check_extractors(rule: subject.Rule, images: list[Any], problems: fields.Problems) -> None:
-    if not any(subject.table(image).get("mutateDigest") for image in images):
+    if not any(_changes_to_digest(subject.table(image)) for image in images):
         return
     for kind, extractors in rule.table("imageExtractors").items():
         for index, extractor in enumerate(map(subject.table, subject.items(extractors))):

@@ -5,7 +5,7 @@ policy is accepted here exactly where it is accepted there; a name that only tex
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kymograph.apimachinery import wildcard
@@ -24,12 +24,10 @@ _REQUEST = r"request\.|element|elementIndex|@|images|images\.|image\."
 _USER = "serviceAccountName|serviceAccountNamespace"
 _ALLOWED = {
     # (in background, with a target)
-    (False, False): re.compile(rf"request|{_USER}|element|elementIndex|@|images|image|{_FUNCTIONS}"),
-    (True, False): re.compile(rf"{_REQUEST}|{_FUNCTIONS}"),
-    (False, True): re.compile(
-        rf"request\.|{_USER}|element|elementIndex|@|images|images\.|image\.|target\.|{_FUNCTIONS}"
-    ),
-    (True, True): re.compile(rf"{_REQUEST}|target\.|{_FUNCTIONS}"),
+    (False, False): rf"request|{_USER}|element|elementIndex|@|images|image|{_FUNCTIONS}",
+    (True, False): rf"{_REQUEST}|{_FUNCTIONS}",
+    (False, True): rf"request\.|{_USER}|element|elementIndex|@|images|images\.|image\.|target\.|{_FUNCTIONS}",
+    (True, True): rf"{_REQUEST}|target\.|{_FUNCTIONS}",
 }
 _VARIABLE = re.compile(r"(?:^|[^\\])(\{\{(?:\{[^{}]*\}|[^{}])*\}\})")
 _ABOUT_USER = re.compile(
@@ -50,15 +48,16 @@ def check(policy: subject.Policy, problems: fields.Problems) -> None:
         if user and on_update and "{{" in subject.digest(policy.spec):
             problems.add(rule.path, f"{_FOR_UPDATE}: {user}")
         body = _judged(rule)
+        templates = subject.templates(body, rule.path)
         without_user = policy.background and not changes_existing
         if without_user:
-            for text, path in subject.strings(body, rule.path):
+            for text, path in templates:
                 for variable in _VARIABLE.findall(text):
                     if _ABOUT_USER.search(variable):
                         problems.add(path, f"{_FOR_POLICY}: variable {variable} is not allowed")
         background = policy.background or on_update
-        _check_names(rule, body, problems, background=background, without_user=without_user)
-        for text, path in subject.strings(body, rule.path):
+        _check_names(rule, body, templates, problems, background=background, without_user=without_user)
+        for text, path in templates:
             for name in _names(text):
                 if name.startswith("element") and ".foreach[" not in path:
                     pointer = _BRACKETS.sub("/", path.removeprefix(rule.path)).replace("]", "")
@@ -92,7 +91,13 @@ def _judged(rule: subject.Rule) -> dict[str, Any]:
 
 
 def _check_names(
-    rule: subject.Rule, body: Mapping[str, Any], problems: fields.Problems, *, background: bool, without_user: bool
+    rule: subject.Rule,
+    body: Mapping[str, Any],
+    templates: Sequence[tuple[str, str]],
+    problems: fields.Problems,
+    *,
+    background: bool,
+    without_user: bool,
 ) -> None:
     """Check names against what a rule may name; those about the user are left out where they are refused anyway."""
     patterns = list(_patterns(rule))
@@ -106,31 +111,29 @@ def _check_names(
             named = {field: value for field, value in subject.table(target).items() if field in _OF_TARGET}
             parts.append((named, f"{rule.path}.mutate.targets[{index}]", index))
         for part, where, index in parts:
-            for expression, path in _expressions(part, where, problems):
+            for expression, path in _expressions(subject.templates(part, where), problems):
                 reason = _unknown(expression, allowed, patterns)
                 if reason:
                     failed = f"invalid variables defined at mutate.targets[{index}]: {reason}"
                     problems.add(path, f"policy contains invalid variables: {failed}")
     allowed = _ALLOWED[background, targets is not None]
-    for expression, path in _expressions(body, rule.path, problems):
+    for expression, path in _expressions(templates, problems):
         reason = _unknown(expression, allowed, patterns)
         if reason and not (without_user and _ABOUT_USER.search(f" {expression}")):
             failed = f"variable substitution failed for rule {rule.name}: {reason}"
             problems.add(path, f"policy contains invalid variables: {failed}")
 
 
-def _unknown(expression: str, allowed: re.Pattern[str], patterns: Iterable[str]) -> str:
+def _unknown(expression: str, allowed: str, patterns: Iterable[str]) -> str:
     query = expression.strip().replace('"', "")
-    if allowed.search(query) or any(wildcard.match(pattern, query) for pattern in patterns):
+    if re.search(allowed, query) or any(wildcard.match(pattern, query) for pattern in patterns):
         return ""
-    return f'variable {query} must match regex "{allowed.pattern}" or patterns [{" ".join(patterns)}]'
+    return f'variable {query} must match regex "{allowed}" or patterns [{" ".join(patterns)}]'
 
 
-def _expressions(document: Any, path: str, problems: fields.Problems) -> Iterator[tuple[str, str]]:
-    """The expressions that stand in a document, each with the path of its string."""
-    for text, where in subject.strings(document, path):
-        if "{{" not in text:
-            continue
+def _expressions(templates: Sequence[tuple[str, str]], problems: fields.Problems) -> Iterator[tuple[str, str]]:
+    """The expressions that stand in strings, each with the path of its string."""
+    for text, where in templates:
         try:
             # a variable right behind another one is read when that one has been replaced
             found = variables.compile(text.replace("}}{{", "}} {{"), where).expressions

@@ -4,14 +4,12 @@ Wrong types are the business of what compiles the field; here they read as absen
 is there for, whatever else is wrong.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule as written.
 
     Attributes:
@@ -48,8 +46,7 @@ class Rule:
         return [kind for resources, _ in self.descriptions(*blocks) for kind in texts(resources.get("kinds"))]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """A policy as written.
 
     Attributes:
@@ -142,15 +139,22 @@ def digest(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every string of a document, keys too, each with its path."""
+def templates(value: Any, path: str) -> list[tuple[str, str]]:
+    """Every string of a document that has a variable in it, keys too, each with its path."""
+    found: list[tuple[str, str]] = []
+    _gather(value, path, found)
+    return found
+
+
+def _gather(value: Any, path: str, found: list[tuple[str, str]]) -> None:
     if isinstance(value, str):
-        yield value, path
-    elif isinstance(value, Mapping):
+        if "{{" in value:
+            found.append((value, path))
+    elif isinstance(value, dict):
         for key, entry in value.items():
-            if isinstance(key, str):
-                yield key, path
-                yield from strings(entry, f"{path}.{key}")
+            if "{{" in key:
+                found.append((key, path))
+            _gather(entry, f"{path}.{key}", found)
     elif isinstance(value, list):
         for index, entry in enumerate(value):
-            yield from strings(entry, f"{path}[{index}]")
+            _gather(entry, f"{path}[{index}]", found)

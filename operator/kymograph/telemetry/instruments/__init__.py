@@ -57,6 +57,7 @@ class Instruments:
     ttl_info: families.Info
     ttl_invalid_labels: cells.Counter
     update_requests: cells.Counter
+    update_requests_stopped: cells.Counter
 
 
 def declare(registry: cells.Cells) -> Instruments:
@@ -82,4 +83,5 @@ def declare(registry: cells.Cells) -> Instruments:
         ttl_info=registry.info(ttl_info.ABOUT),
         ttl_invalid_labels=registry.counter(ttl_invalid_labels.ABOUT),
         update_requests=registry.counter(update_requests.ABOUT),
+        update_requests_stopped=registry.counter(update_requests.STOPPED),
     )

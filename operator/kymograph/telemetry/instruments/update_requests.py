@@ -1,9 +1,9 @@
-"""`update_requests_total`: UpdateRequests that ended; and gauges of those that have not.
+"""`update_requests_total`: UpdateRequests that ended, those stopped in a loop; and gauges of those that have not ended.
 
 Kyverno only tells how many there are.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
@@ -18,25 +18,34 @@ ABOUT = cells.Description(
 )
 
 
-def observe(meter: Meter, depth: Callable[[], int], age: Callable[[], float]) -> None:
+STOPPED = cells.Description(
+    name="update_requests_stopped_total",
+    description="UpdateRequests that were stopped because rules set each other off without end.",
+    unit="{request}",
+    labels=("type",),
+)
+
+
+def observe(meter: Meter, waiting: Callable[[], Mapping[str, int]], age: Callable[[], float]) -> None:
     """Create the gauges, read at each collection.
 
     Args:
         meter: Whose instruments.
-        depth: How many requests wait or are worked on here.
+        waiting: How many requests wait or are worked on here, by what they are doing.
         age: Seconds for which the oldest of them has been waiting.
     """
 
-    def waiting(_: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(depth())
+    def by_state(_: CallbackOptions) -> Iterable[Observation]:
+        for state, count in waiting().items():
+            yield Observation(count, {"state": str(state)})
 
     def oldest(_: CallbackOptions) -> Iterable[Observation]:
         yield Observation(age())
 
     meter.create_observable_gauge(
         "update_requests_waiting",
-        [waiting],
-        description="UpdateRequests that wait or are worked on, at the replica that leads.",
+        [by_state],
+        description="UpdateRequests that wait, are worked on or are to be tried again, at the replica that leads.",
     )
     meter.create_observable_gauge(
         "update_requests_oldest_seconds",

@@ -4,7 +4,6 @@ The keys are those of `kyverno test`, with the file and line of the expectation 
 for each test, mixed with other text, which no program can read.
 """
 
-import html
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -108,10 +107,14 @@ def _in_markdown(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    import html  # noqa: PLC0415 - large, and for JUnit only
+
     return html.escape(_printable(text), quote=False)
 
 
 def _quoted(text: str) -> str:
+    import html  # noqa: PLC0415 - as above
+
     return f'"{html.escape(_printable(text))}"'.replace("\n", "&#10;")
 
 

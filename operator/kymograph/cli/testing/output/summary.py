@@ -120,7 +120,7 @@ def render(reports: Sequence[rows.Report], key: str, roots: Sequence[str]) -> st
 
 def renumbered(shown: Iterable[rows.Row]) -> list[rows.Row]:
     """Rows of several tests, numbered from 1."""
-    return [dataclasses.replace(row, id=number) for number, row in enumerate(shown, 1)]
+    return [row._replace(id=number) for number, row in enumerate(shown, 1)]
 
 
 def first_line(text: str) -> str:

@@ -13,19 +13,16 @@ from kymograph.controllers.admission import rolebindings
 from kymograph.engine import needs
 
 
-def namespaces(client: clients.KubernetesClient, gone: Callable[[str], None] = lambda _name: None) -> informer.Informer:
-    """An informer that keeps the labels of all namespaces, and tells of those that are gone."""
-
-    def changed(key: informer.Key, labels: Any) -> None:
-        if labels is None:
-            gone(key[1])
-
+def namespaces(
+    client: clients.KubernetesClient, changed: Callable[[str, Mapping[str, str] | None], None]
+) -> informer.Informer:
+    """An informer that keeps the labels of all namespaces, and tells of each that has others; None where it is gone."""
     return informer.Informer(
         client,
         resources.NAMESPACES,
         metadata_only=True,
         project=lambda document: document["metadata"].get("labels") or {},
-        changed=changed,
+        changed=lambda key, labels: changed(key[1], labels),
     )
 
 

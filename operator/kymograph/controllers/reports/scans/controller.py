@@ -7,7 +7,7 @@ from typing import Protocol
 from kymograph.controllers import policies
 from kymograph.controllers.events import notes, telling
 from kymograph.controllers.reports import controller, findings
-from kymograph.controllers.reports.scans import changes, examining, judging, scanner
+from kymograph.controllers.reports.scans import changes, examining, judging, policystatus, scanner, tracing
 from kymograph.controllers.reports.scans.metrics import ScanMetrics
 from kymograph.controllers.reports.scans.progress import Progress, Writer
 from kymograph.engine import evaluate, exceptions
@@ -15,7 +15,7 @@ from kymograph.telemetry.instruments import scan_lag
 from kymograph.telemetry.providers import SCOPE, Telemetry
 
 
-class Cluster(scanner.Cluster, Writer, Protocol):
+class Cluster(scanner.Cluster, Writer, policystatus.Merger, Protocol):
     """What scans ask of a Kubernetes client."""
 
 
@@ -31,13 +31,15 @@ class Scans:
         excepted: Gives the PolicyExceptions of the moment.
         told: Makes Events of what is news.
         telemetry: Where scans are traced and counted.
+        describe: Names the steps of an evaluation in traces.
         clock: Monotonic nanoseconds.
         wall_clock: Nanoseconds since the epoch.
         namespace: The operator's namespace.
         interval: Seconds between two scans of everything.
+        left_out: Which objects no policy is for.
 
     Attributes:
-        changes: Is to be told of changed exceptions and kinds.
+        changes: Is to be told of changed exceptions, kinds and labels of namespaces.
     """
 
     def __init__(
@@ -50,14 +52,17 @@ class Scans:
         excepted: Callable[[], exceptions.Exceptions],
         told: telling.Telling,
         telemetry: Telemetry,
+        describe: tracing.Describe,
         clock: Callable[[], int],
         wall_clock: Callable[[], int],
         namespace: str,
         interval: float,
+        left_out: Callable[[findings.Subject], bool],
     ) -> None:
         self.changes = changes.Changes(store, excepted)
         self._scanner: scanner.Scanner | None = None
         metrics = ScanMetrics(telemetry.instruments, store)
+        traces = tracing.Traces(telemetry.tracer_for("reports"), describe, clock, wall_clock)
 
         def now() -> dt.datetime:
             return dt.datetime.fromtimestamp(wall_clock() / 1e9, dt.UTC)
@@ -73,13 +78,17 @@ class Scans:
                 store=store,
                 changes=self.changes,
                 examiner=examining.Examiner(
-                    judging.Judge(facts, clock, excepted), reports.reported, reports.found, metrics, news
+                    judging.Judge(facts, clock, excepted), reports.found, metrics, news, traces, left_out
                 ),
                 put=reports.found,
+                room=reports.room,
+                form=reports.form,
+                reported=reports.reported,
                 permitted=reports.permitted,
                 metrics=metrics,
                 progress=Progress(client, namespace, now, lambda: clock() / 1e9),
-                tracer=telemetry.tracer_for("reports"),
+                statuses=policystatus.PolicyScans(client, store, now),
+                traces=traces,
                 clock=clock,
                 wall_clock=wall_clock,
                 interval=interval,

@@ -20,8 +20,12 @@ Coverage: TypeAlias = Mapping[resources.Resource, tuple[CompiledPolicy, ...]]
 
 
 def is_scanned(policy: CompiledPolicy) -> bool:
-    """Whether a policy has anything to say in a scan, and may."""
-    return policy.background and bool(policy.validate.every) and writer.DISABLED not in policy.labels
+    """Whether a policy has anything to say in a scan, and may.
+
+    With match conditions it has not: API servers evaluate them, for requests, and an existing object is none.
+    """
+    judges = policy.background and bool(policy.validate.every) and not policy.match_conditions
+    return judges and writer.DISABLED not in policy.labels
 
 
 def of(policies: Iterable[CompiledPolicy], catalogue: discovery.Catalogue) -> Coverage:

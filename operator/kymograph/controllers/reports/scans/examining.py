@@ -1,15 +1,15 @@
 """One object under some policies: what they say becomes findings for its report, unless it says so already."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from opentelemetry import trace
 
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers.reports import confirmation, document, findings, writer
+from kymograph.controllers.reports import confirmation, findings, writer
 from kymograph.controllers.reports.scans import index as indexes
-from kymograph.controllers.reports.scans import judging
+from kymograph.controllers.reports.scans import judging, tracing
 from kymograph.controllers.reports.scans.metrics import ScanMetrics
 from kymograph.engine import evaluate, needs, policyset
 from kymograph.engine.policy import CompiledPolicy
@@ -52,25 +52,28 @@ class Examiner:
 
     Args:
         judge: Applies policies.
-        reported: Which policies and rules are reported on.
-        put: Hands findings to the writer, and waits while that has much to do.
+        put: Hands findings to the writer.
         metrics: What is counted.
         told: Is told what is news.
+        traces: Where evaluations are traced.
+        left_out: Which objects no policy is for.
     """
 
     def __init__(
         self,
         judge: judging.Judge,
-        reported: document.Reported,
-        put: Callable[[findings.Findings], Awaitable[None]],
+        put: Callable[[findings.Findings], None],
         metrics: ScanMetrics,
         told: Found,
+        traces: tracing.Traces,
+        left_out: Callable[[findings.Subject], bool] = lambda _subject: False,
     ) -> None:
         self._judge = judge
-        self._reported = reported
         self._put = put
         self._metrics = metrics
         self._told = told
+        self._traces = traces
+        self._left_out = left_out
 
     async def examine(
         self,
@@ -104,19 +107,22 @@ class Examiner:
         latest: dict[str, findings.Found] = dict(task.silent)
         outcome = DISABLED
         results: tuple[evaluate.PolicyResult, ...] = ()
-        if writer.DISABLED not in (metadata.get("labels") or {}):
+        if writer.DISABLED not in (metadata.get("labels") or {}) and not self._left_out(subject):
             request = confirmation.request_about(subject, resource.plural, stored)
             policies = task.policies.lookup(request, None)
-            results = await self._judge.judge(policies, request, known) if policies else ()
+            trail = self._traces.trail(alone=reports is None)
+            results = await self._judge.judge(policies, request, known, trail) if policies else ()
             self._note(subject, results)
             for result in results:
                 latest[result.policy.key] = findings.Found(result, task.at)
-            outcome = UNCHANGED if reports is not None and reports.says(subject.uid, latest, self._reported) else NEWS
+            outcome = UNCHANGED if reports is not None and reports.says(subject.uid, latest) else NEWS
+            if trail is not None and outcome == NEWS:
+                self._traces.tell(trail, subject, alone=reports is None)
         self._metrics.looked_at(resource.kind, outcome)
         if outcome == NEWS or (outcome == DISABLED and (reports is None or subject.uid in reports)):
             if outcome == NEWS:
                 self._told(subject, results)
-            await self._put(
+            self._put(
                 findings.Findings(
                     subject,
                     resource.plural,

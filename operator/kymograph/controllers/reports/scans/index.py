@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Protocol
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.reports import document, findings
+from kymograph.controllers.reports import document, findings, forms
+from kymograph.model import policyreport as model
 
 ODD = b""
 """Stands for a report that is to be written again whatever its results say."""
@@ -32,9 +33,15 @@ class ReportIndex:
 
     Args:
         policies: The keys of the policies that the scan is about; results of others do not matter here.
+        reported: Which policies and rules are reported on.
+        allowed: The results that get into reports.
     """
 
-    def __init__(self, policies: Collection[str]) -> None:
+    def __init__(
+        self, policies: Collection[str], reported: document.Reported, allowed: Collection[str] = model.RESULTS
+    ) -> None:
+        self._reported = reported
+        self._allowed = allowed
         self._policies = frozenset(policies)
         self._digests: dict[str, bytes] = {}
 
@@ -46,31 +53,42 @@ class ReportIndex:
         results = document.results_of(stored)
         sound = document.is_ours(stored) and stored.get("summary") == document.summary(results)
         name = stored["metadata"]["name"]
-        self._digests[name] = document.digest(results, self._policies) if sound else ODD
+        self._digests[name] = document.digest(results, self._policies, self._reported) if sound else ODD
 
-    def says(self, uid: str, found: findings.ByPolicy, reported: document.Reported) -> bool:
+    def says(self, uid: str, found: findings.ByPolicy) -> bool:
         """Whether the report on an object says already what all these policies found, or there is none to say it."""
         known = self._digests.get(uid)
         if known is None:
             return not any(
-                reported(key, rule.rule.name)
+                self._reported(key, rule.rule.name)
                 for key, each in found.items()
                 if each.result is not None
                 for rule in each.result.rules
+                if rule.status in self._allowed
             )
-        rows = [row for key, each in found.items() for row in findings.rows(each) if reported(key, row["rule"])]
-        return known == document.digest(rows, self._policies)
+        rows = [
+            row
+            for key, each in found.items()
+            for row in findings.rows(each, self._allowed)
+            if self._reported(key, row["rule"])
+        ]
+        return known == document.digest(rows, self._policies, self._reported)
 
 
-async def pages(client: Lister) -> AsyncIterator[list[dict[str, Any]]]:
+async def pages(client: Lister, form: forms.Form, namespace: str = "") -> AsyncIterator[list[dict[str, Any]]]:
     """All reports that are ours, in pages; none of a kind that is not installed.
+
+    Args:
+        client: Lists them.
+        form: The API that they are written in.
+        namespace: Only those on objects of this namespace; empty is all, those on objects outside included.
 
     Raises:
         KubernetesError: They could not be listed.
     """
-    for resource in (document.POLICY_REPORTS, document.CLUSTER_POLICY_REPORTS):
+    for resource in (form.namespaced,) if namespace else form.both:
         try:
-            async for page in client.pages(resource, label_selector="=".join(document.MANAGED_BY)):
+            async for page in client.pages(resource, namespace=namespace, label_selector="=".join(document.MANAGED_BY)):
                 yield page.get("items") or []
         except errors.NotFound:
             continue

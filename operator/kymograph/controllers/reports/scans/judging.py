@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kymograph.controllers.reports import confirmation
-from kymograph.engine import budget, evaluate, exceptions, needs
+from kymograph.engine import budget, evaluate, exceptions, needs, watching
 from kymograph.engine.policy import CompiledPolicy
 
 PATIENCE = 10.0
@@ -43,7 +43,11 @@ class Judge:
         self._in_background = exceptions.NONE
 
     async def judge(
-        self, policies: Sequence[CompiledPolicy], request: Mapping[str, Any], known: needs.Facts
+        self,
+        policies: Sequence[CompiledPolicy],
+        request: Mapping[str, Any],
+        known: needs.Facts,
+        watcher: watching.Watcher | None = None,
     ) -> tuple[evaluate.PolicyResult, ...]:
         """What policies say of an object.
 
@@ -51,9 +55,10 @@ class Judge:
             policies: The policies that may concern it.
             request: `confirmation.request_about` the object.
             known: What is known of the world; what is asked for is added.
+            watcher: Is told the steps; None for nobody.
         """
         spendable = budget.Budget(steps=confirmation.STEPS)
-        evaluation = evaluate.Evaluation(policies, request, known, spendable, self._clock, None, self._exceptions())
+        evaluation = evaluate.Evaluation(policies, request, known, spendable, self._clock, watcher, self._exceptions())
         while True:
             try:
                 return evaluation.run()

@@ -6,23 +6,20 @@ no body kept; between two short slices of work reviews are answered.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
-
-from opentelemetry import trace
-from opentelemetry.context import Context
 
 from kymograph.clients.kubernetes import discovery, errors, informer, resources
 from kymograph.controllers import policies
-from kymograph.controllers.reports import document, findings, permissions, queue
-from kymograph.controllers.reports.scans import changes, coverage, examining, watch
+from kymograph.controllers.reports import document, findings, forms, permissions, queue
+from kymograph.controllers.reports.scans import changes, coverage, examining, policystatus, tracing, watch
 from kymograph.controllers.reports.scans import index as indexes
 from kymograph.controllers.reports.scans.metrics import ScanMetrics
 from kymograph.controllers.reports.scans.progress import Progress
 from kymograph.engine import needs
+from kymograph.engine.policy import CompiledPolicy
 from kymograph.telemetry import semconv
 
 logger = logging.getLogger(__name__)
@@ -45,8 +42,8 @@ RETRY_AFTER = 10.0
 ASK_AGAIN_AFTER = 300.0
 """Seconds until kinds that may not be listed are tried again: a right may have been granted."""
 
-MOST_BATCHES = 100
-"""Spans of batches in the trace of one scan; the trace of a scan of more objects does not grow further."""
+MOST_NAMESPACES = 32
+"""Namespaces with changed labels whose objects are listed apart; for more of them all objects are."""
 
 
 class Cluster(informer.Source, Protocol):
@@ -75,11 +72,15 @@ class Means:
         store: The policies.
         changes: What makes results different.
         examiner: Looks at objects.
-        put: Hands findings to the writer, and waits while that has much to do.
+        put: Hands findings to the writer.
+        room: Waits while that has much to do.
+        form: The API that reports are written in.
+        reported: Which policies and rules are reported on.
         permitted: Which resources may be read.
         metrics: What is counted.
         progress: How far scans are.
-        tracer: Where scans are traced.
+        statuses: The same for each policy.
+        traces: Where scans are traced.
         clock: Monotonic nanoseconds.
         wall_clock: Nanoseconds since the epoch.
         interval: Seconds between two scans of everything.
@@ -90,11 +91,15 @@ class Means:
     store: policies.PolicyStore
     changes: changes.Changes
     examiner: examining.Examiner
-    put: Callable[[findings.Findings], Any]
+    put: Callable[[findings.Findings], None]
+    room: Callable[[], Awaitable[None]]
+    form: forms.Form
+    reported: document.Reported
     permitted: permissions.Permissions
     metrics: ScanMetrics
     progress: Progress
-    tracer: trace.Tracer
+    statuses: policystatus.PolicyScans
+    traces: tracing.Traces
     clock: Callable[[], int]
     wall_clock: Callable[[], int]
     interval: float
@@ -127,6 +132,7 @@ class Scanner:
         await self._means.store.complete.wait()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._means.progress.publish())
+            tasks.create_task(self._means.statuses.run())
             tasks.create_task(self._follow())
             try:
                 await self._scan_when_due(tasks)
@@ -137,12 +143,17 @@ class Scanner:
     async def _scan_when_due(self, tasks: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
         changed: frozenset[str] | None = None
+        relabelled: frozenset[str] = frozenset()
         due = loop.time()
         while True:
             taken = self._means.changes.take()
-            changed = None if changed is None else changed | taken
+            changed = None if changed is None else changed | taken.policies
+            relabelled |= taken.namespaces
             try:
-                scanned = await self._scan(changed, tasks)
+                scanned = await self._scan(self._widened(changed, relabelled), tasks)
+                if changed is not None and len(relabelled) <= MOST_NAMESPACES:
+                    for namespace in relabelled:
+                        await self._scan_namespace(namespace)
             except errors.KubernetesError as error:
                 logger.warning("The scan was broken off and is begun again: %s", error)
                 await asyncio.sleep(RETRY_AFTER)
@@ -151,7 +162,8 @@ class Scanner:
                 due = loop.time() + self._means.interval
             if scanned:
                 self._means.progress.end(due - loop.time())
-            changed = frozenset()
+                self._means.statuses.end()
+            changed = relabelled = frozenset()
             again = min(due, loop.time() + ASK_AGAIN_AFTER) if self._forbidden else due
             try:
                 async with asyncio.timeout_at(again):
@@ -160,6 +172,16 @@ class Scanner:
                 self._forbidden.clear()
                 if loop.time() >= due:
                     changed = None
+
+    def _widened(self, changed: frozenset[str] | None, relabelled: frozenset[str]) -> frozenset[str] | None:
+        """The policies to be scanned for, those included that may see many changed namespaces with other eyes."""
+        if changed is None or len(relabelled) <= MOST_NAMESPACES:
+            return changed
+        return changed.union(each.key for several in self._covered.values() for each in self._looking(several))
+
+    def _looking(self, several: Iterable[CompiledPolicy]) -> list[CompiledPolicy]:
+        """Those among some policies that look at labels of namespaces."""
+        return [each for each in several if self._means.changes.looks_at_labels(each)]
 
     async def _scan(self, changed: frozenset[str] | None, tasks: asyncio.TaskGroup) -> bool:
         """Scan for the policies with these keys, for all of them if None; in any case what was never scanned.
@@ -187,9 +209,10 @@ class Scanner:
         if not asked:
             return False
         means.progress.begin({each: len(several) for each, several in covered.items()}, frozenset(chosen))
-        reports = indexes.ReportIndex(asked)
+        means.statuses.begin(asked)
+        reports = indexes.ReportIndex(asked, means.reported, means.form.results)
         served = frozenset((each.group, each.kind) for each in catalogue.served)
-        async for page in indexes.pages(means.client):
+        async for page in indexes.pages(means.client, means.form):
             for stored in page:
                 reports.add(stored)
                 await self._clear(stored, asked, served)
@@ -218,10 +241,43 @@ class Scanner:
             (each for each in self._covered if (each.group, each.kind) == (subject.group, subject.kind)), None
         )
         stale = asked - (self._keys_of_kind(resource) if resource is not None else frozenset())
-        told = {row.get("policy") for row in document.results_of(stored) if row.get("source") == findings.SOURCE}
+        told = {
+            row.get("policy")
+            for row in document.results_of(stored)
+            if row.get("source") == findings.SOURCE and document.is_judgement(row, self._means.reported)
+        }
         if stale & told:
             silent = findings.Found(None, self._means.wall_clock())
-            await self._means.put(findings.Findings(subject, latest=dict.fromkeys(stale & told, silent)))
+            await self._means.room()
+            self._means.put(findings.Findings(subject, latest=dict.fromkeys(stale & told, silent)))
+
+    async def _scan_namespace(self, namespace: str) -> None:
+        """Look at the objects of a namespace with other labels than before, for the policies that look at them.
+
+        Raises:
+            KubernetesError: It could not be done.
+        """
+        means = self._means
+        chosen = {
+            resource: looking
+            for resource, several in self._covered.items()
+            if resource.namespaced and resource in self._watches and (looking := self._looking(several))
+        }
+        if not chosen:
+            return
+        asked = {each.key for several in chosen.values() for each in several}
+        reports = indexes.ReportIndex(asked, means.reported, means.form.results)
+        async for page in indexes.pages(means.client, means.form, namespace):
+            for stored in page:
+                reports.add(stored)
+            await asyncio.sleep(0)
+        for resource, looking in chosen.items():
+            task = examining.Task(resource, looking, (), means.wall_clock())
+            with means.traces.scan(resource, [each.key for each in looking]) as span:
+                span.set_attribute(semconv.OBJECT_NAMESPACE, namespace)
+                async for listed in means.client.pages(resource, namespace=namespace):
+                    await self._examine(task, listed.get("items") or [], reports, self._watches[resource][0])
+                    await self._pages.turn()
 
     async def _scan_resource(
         self, task: examining.Task, reports: indexes.ReportIndex, tasks: asyncio.TaskGroup
@@ -233,9 +289,10 @@ class Scanner:
         follower = held[0] if held else watch.Watch(means.client, resource, lambda: means.clock() / 1e9, self._news)
         began = means.clock()
         keys: set[informer.Key] = set()
-        with self._traced(task) as span:
+        whole = held is None or len(task.policies.policies) == len(self._covered[resource])
+        with means.traces.scan(resource, [each.key for each in task.policies.policies]) as span:
             try:
-                await self._read(task, reports, follower, keys)
+                await self._read(task, reports, follower, keys, whole=whole)
             except errors.Forbidden as error:
                 if not permissions.is_missing_right(error):
                     raise
@@ -253,6 +310,7 @@ class Scanner:
         if held is None:  # from here on: what has changed since it was listed differs from what was seen
             self._watches[resource] = follower, tasks.create_task(follower.run())
         means.metrics.lasted(resource.kind, (means.clock() - began) / 1e9)
+        means.statuses.looked_at([each.key for each in task.policies.policies], progress.scanned)
         self._news.set()
 
     async def _read(
@@ -261,31 +319,50 @@ class Scanner:
         reports: indexes.ReportIndex,
         follower: watch.Watch,
         keys: set[informer.Key],
+        *,
+        whole: bool,
     ) -> None:
+        """List the objects of a resource; `whole` where all policies that may concern them are asked."""
         means, resource = self._means, task.resource
         progress = means.progress.of(resource)
         progress.objects = progress.scanned = progress.news = 0
-        number = 0
         async for page in means.client.pages(resource):
             items = page.get("items") or []
             left = page["metadata"].get("remainingItemCount") or 0
             progress.objects = max(progress.scanned + len(items) + left, progress.objects)
-            number += 1
-            with self._batch(number):
-                known = needs.Facts()
-                began = means.clock()
-                for item in items:
-                    stored = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
-                    follower.saw(stored)
-                    keys.add(watch.key_of(stored))
-                    outcome = await means.examiner.examine(task, stored, known, reports)
-                    progress.scanned += 1
-                    progress.news += outcome == examining.NEWS
-                    if means.clock() - began > SLICE:
-                        await asyncio.sleep(0)
-                        began = means.clock()
+            keys.update(map(watch.key_of, items))
+            progress.news += await self._examine(task, items, reports, follower, whole=whole)
+            progress.scanned += len(items)
             means.progress.went_on(resource)
             await self._pages.turn()
+
+    async def _examine(
+        self,
+        task: examining.Task,
+        items: Sequence[dict[str, Any]],
+        reports: indexes.ReportIndex,
+        follower: watch.Watch,
+        *,
+        whole: bool = False,
+    ) -> int:
+        """Look at a page of objects; how many are news. Who changed since is left to those who follow changes."""
+        means, resource = self._means, task.resource
+        news = 0
+        with means.traces.batch():
+            known = needs.Facts()
+            began = means.clock()
+            for item in items:
+                await means.room()
+                stored = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
+                if follower.has_changed(stored):
+                    continue
+                if whole:
+                    follower.saw(stored)
+                news += await means.examiner.examine(task, stored, known, reports) == examining.NEWS
+                if means.clock() - began > SLICE:
+                    await asyncio.sleep(0)
+                    began = means.clock()
+        return news
 
     async def _follow(self) -> None:
         """Look at objects that change, until cancelled."""
@@ -311,41 +388,19 @@ class Scanner:
         known = needs.Facts()
         for namespace, name in tuple(follower.pending):
             await self._single.turn()
-            try:
-                item = await means.client.get(resource, name, namespace=namespace)
-            except errors.NotFound:
+            await means.room()
+            with means.traces.changed(resource, namespace, name):
+                try:
+                    item = await means.client.get(resource, name, namespace=namespace)
+                except errors.NotFound:
+                    follower.pending.pop((namespace, name), None)
+                    continue
+                stored = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
                 follower.pending.pop((namespace, name), None)
-                continue
-            stored = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
-            follower.pending.pop((namespace, name), None)
-            if follower.saw(stored):
-                await means.examiner.examine(task, stored, known, None)
+                if follower.saw(stored):
+                    await means.examiner.examine(task, stored, known, None)
 
     def _end_watches(self) -> None:
         for resource in self._watches.keys() - self._covered.keys():
             _, task = self._watches.pop(resource)
             task.cancel()
-
-    @contextlib.contextmanager
-    def _traced(self, task: examining.Task) -> Iterator[trace.Span]:
-        resource = task.resource
-        with self._means.tracer.start_as_current_span(
-            f"SCAN {resource.kind}",
-            context=Context(),
-            attributes={
-                semconv.OBJECT_GROUP: resource.group,
-                semconv.OBJECT_VERSION: resource.version,
-                semconv.OBJECT_RESOURCE: resource.plural,
-                semconv.OBJECT_KIND: resource.kind,
-                semconv.SCAN_POLICIES: tuple(each.key for each in task.policies.policies),
-            },
-        ) as span:
-            yield span
-
-    @contextlib.contextmanager
-    def _batch(self, number: int) -> Iterator[None]:
-        if number > MOST_BATCHES:
-            yield
-            return
-        with self._means.tracer.start_as_current_span("SCAN batch", attributes={semconv.SCAN_BATCH: number}):
-            yield

@@ -75,6 +75,11 @@ class Watch:
             self.pending.pop(key, None)
         return before is None or not content or before[1] != content
 
+    def has_changed(self, stored: Mapping[str, Any]) -> bool:
+        """Whether an object that was read a while ago is known to be another one now; it waits in `pending` then."""
+        key = key_of(stored)
+        return key in self.pending and self._informer.objects.get(key) != marker(stored)
+
     def retain(self, keys: frozenset[informer.Key]) -> None:
         """Forget the objects that a complete list did not have."""
         for key in self._seen.keys() - keys:

@@ -1,0 +1,1 @@
+"""What `kymograph uninstall` takes out of a cluster."""

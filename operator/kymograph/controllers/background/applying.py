@@ -1,0 +1,218 @@
+"""Applies the rules of an UpdateRequest because of its trigger as it is, each in a span of its own, and tells of it."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from opentelemetry import trace
+
+from kymograph.clients.kubernetes import errors as kubernetes_errors
+from kymograph.controllers import policies, updaterequests
+from kymograph.controllers.background import effects, errors, generating, loops, mutating, telling, triggers
+from kymograph.engine.policy import CompiledPolicy, CompiledRule
+from kymograph.telemetry import semconv
+
+logger = logging.getLogger(__name__)
+
+
+class Task(NamedTuple):
+    """One rule to be applied."""
+
+    policy: CompiledPolicy
+    rule: CompiledRule
+    part: updaterequests.Part
+    trigger: triggers.Trigger
+
+
+class Applying:
+    """Applies rules.
+
+    Args:
+        store: The policies.
+        triggers: Reads triggers.
+        generates: Applies generate rules.
+        mutates: Applies mutate rules.
+        chains: Knows what sets off what.
+        told: Tells users what came of it.
+        tracer: For spans of policies and rules.
+        stopped: Is told the type of each request that was stopped because rules set each other off.
+    """
+
+    def __init__(
+        self,
+        store: policies.PolicyStore,
+        triggers: triggers.Triggers,
+        generates: generating.Generating,
+        mutates: mutating.Mutating,
+        chains: loops.Chains,
+        told: telling.Telling,
+        tracer: trace.Tracer,
+        stopped: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._triggers = triggers
+        self._generates = generates
+        self._mutates = mutates
+        self._chains = chains
+        self._told = told
+        self._tracer = tracer
+        self._stopped = stopped
+
+    async def prepared(self, asked: updaterequests.UpdateRequest, part: updaterequests.Part) -> Task:
+        """Everything that one rule is to be applied with.
+
+        Raises:
+            NotYet: There is no such rule, or the trigger does not show what the request claims.
+            Needless: Nobody here works on requests of this type.
+            Failing: The trigger's kind is not served.
+            KubernetesError: The trigger could not be read.
+        """
+        policy = next((each for each in self._store.policies.policies if each.key == asked.policy), None)
+        if policy is None:
+            raise errors.NotYet(f"there is no policy {asked.policy}, or it cannot be enforced")
+        if asked.type not in (updaterequests.GENERATE, updaterequests.MUTATE):
+            raise errors.Needless(f"requests of type {asked.type} are not for this operator")
+        rule = next((each for each in policy.table(asked.type).every if each.name == part.rule), None)
+        if rule is None or (asked.type == updaterequests.MUTATE and not rule.body.targets):
+            raise errors.NotYet(f"policy {asked.policy} has no such rule {part.rule}")
+        return Task(policy, rule, part, await self._triggers.of(asked, part))
+
+    async def apply(self, asked: updaterequests.UpdateRequest, tasks: list[Task]) -> list[updaterequests.Reference]:
+        """Apply rules; returns the objects that they made, changed or deleted.
+
+        Raises:
+            Needless: None of them had anything to do, or a chain of rules was stopped.
+            Failing: One could not be applied.
+            KubernetesError: The API server did not do as asked.
+        """
+        chain = self._chains.length(asked)
+        if chain > loops.MOST_LINKS:
+            return await self._stop(asked, tasks, chain)
+        done: list[updaterequests.Reference] = []
+        needless: errors.Needless | None = None
+        for task in tasks:
+            try:
+                done += await self._apply_rule(asked, task, chain)
+            except errors.Needless as error:
+                needless = error
+        if needless is not None and not done:
+            raise needless
+        return done
+
+    async def _stop(
+        self, asked: updaterequests.UpdateRequest, tasks: list[Task], chain: int
+    ) -> list[updaterequests.Reference]:
+        """End a chain of rules that set each other off, and say so."""
+        message = f"stopped: {chain} rules have set each other off, this one by the operator's own request"
+        logger.warning("A rule of policy %s is %s", asked.policy, message)
+        self._stopped(asked.type)
+        for task in tasks:
+            self._told.failed(task.policy, task.rule, task.part.trigger, message)
+            await self._told.report(task.policy, task.rule, task.trigger, [telling.failure(task.rule, message)])
+        raise errors.Needless(message)
+
+    async def _apply_rule(
+        self, asked: updaterequests.UpdateRequest, task: Task, chain: int
+    ) -> list[updaterequests.Reference]:
+        policy, rule, part = task.policy, task.rule, task.part
+        about = {
+            semconv.POLICY_KIND: policy.kind,
+            semconv.POLICY_NAME: policy.name,
+            semconv.POLICY_NAMESPACE: policy.namespace,
+        }
+        done = effects.Effects()
+        with (
+            self._tracer.start_as_current_span(
+                f"POLICY {policy.namespace}/{policy.name}",
+                attributes=about,
+                record_exception=False,
+                set_status_on_exception=False,
+            ),
+            self._tracer.start_as_current_span(
+                f"RULE {rule.name}",
+                attributes={semconv.RULE_NAME: rule.name, semconv.RULE_TYPE: rule.type},
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as span,
+        ):
+            problem: errors.BackgroundError | kubernetes_errors.KubernetesError | None = None
+            try:
+                seed = _seed(asked, rule, part)
+                if rule.type == updaterequests.GENERATE:
+                    await self._generates.apply(policy, rule, part, task.trigger, seed, done)
+                else:
+                    await self._mutates.apply(policy, rule, task.trigger, seed, done)
+            except errors.Needless as needless:
+                problem = needless
+            except (errors.Failing, kubernetes_errors.KubernetesError) as error:
+                problem = error
+                span.set_status(trace.Status(trace.StatusCode.ERROR, str(error)))
+            result = "pass" if problem is None else "skip" if isinstance(problem, errors.Needless) else "error"
+            span.set_attribute(semconv.RULE_RESULT, result)
+            await self._tell(asked, task, chain, done, problem)
+            if problem is not None:
+                raise problem
+        return done.objects
+
+    async def _tell(
+        self,
+        asked: updaterequests.UpdateRequest,
+        task: Task,
+        chain: int,
+        done: effects.Effects,
+        problem: errors.BackgroundError | kubernetes_errors.KubernetesError | None,
+    ) -> None:
+        """Make known what a rule did, as far as it came."""
+        policy, rule = task.policy, task.rule
+        self._chains.wrote(asked, chain, done.objects)
+        if isinstance(problem, kubernetes_errors.Unreachable):
+            return
+        if problem is not None and not isinstance(problem, errors.Needless):
+            if not done.failures:
+                self._told.failed(policy, rule, task.part.trigger, str(problem))
+            if rule.type == updaterequests.GENERATE or not done.results:
+                done.results = [telling.failure(rule, str(problem))]
+        self._told.applied(policy, rule, self._still_contested(done))
+        if done.results is not None:
+            await self._told.report(policy, rule, task.trigger, done.results)
+
+    def _still_contested(self, done: effects.Effects) -> effects.Effects:
+        """Without the quarrels with rules that are no more."""
+        if done.contested:
+            rules = {
+                (policy.key, rule.name) for policy in self._store.policies.policies for rule in policy.generate.every
+            }
+            done.contested = [each for each in done.contested if each[1:] in rules]
+        return done
+
+    def check_orphans(self, asked: updaterequests.UpdateRequest) -> None:
+        """See that rules are gone whose work is to be undone: we may hear of it a moment later than others.
+
+        Raises:
+            NotYet: One of them exists.
+        """
+        policy = next((each for each in self._store.policies.policies if each.key == asked.policy), None)
+        existing = {each.name for each in policy.generate.every} if policy is not None else set()
+        for part in asked.parts:
+            if part.rule in existing:
+                raise errors.NotYet(f"rule {part.rule} of policy {asked.policy} exists")
+
+    async def delete_orphans(self, asked: updaterequests.UpdateRequest) -> list[updaterequests.Reference]:
+        """Delete what rules generated that are gone; returns what was deleted.
+
+        Raises:
+            Failing: It may not be deleted, or its kind is not served.
+            KubernetesError: The API server did not do as asked.
+        """
+        done = effects.Effects()
+        for part in asked.parts:
+            await self._generates.delete_all(asked.policy, part.rule, asked.kinds, done, marked=asked.marked)
+        return done.objects
+
+
+def _seed(asked: updaterequests.UpdateRequest, rule: CompiledRule, part: updaterequests.Part) -> bytes:
+    """What stands for the work in all tries of it: the request, or the trigger where the rule keeps in step with it."""
+    follows = rule.type == updaterequests.GENERATE and rule.body.synchronize
+    about = part.trigger.uid if follows and part.trigger.uid else asked.uid
+    return hashlib.sha256(f"{asked.policy}\0{rule.name}\0{about}".encode()).digest()

@@ -1,0 +1,84 @@
+"""The ConfigMap in the cluster, followed: what it says counts a moment after it was written.
+
+It is in the operator's own namespace, since who writes it says which requests no policy sees. One that cannot be read
+is as none: nothing is filtered and nobody excluded.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from kymograph.clients.kubernetes import informer, resources
+from kymograph.controllers.configuration import reading
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds that serving waits for the ConfigMap. Without it more is denied than should be, never less."""
+
+Report = Callable[[Mapping[str, Any], Iterable[reading.Problem]], None]
+"""Is told what is wrong with the ConfigMap: its document, and the problems."""
+
+
+class ConfigurationStore:
+    """What the ConfigMap says at this moment.
+
+    Args:
+        client: Lists and watches it.
+        namespace: The operator's own namespace.
+        name: Its name.
+        report: Tells people what is wrong with it.
+
+    Attributes:
+        current: What counts; replaced as a whole.
+    """
+
+    def __init__(
+        self,
+        client: informer.Source,
+        namespace: str,
+        name: str,
+        report: Report = lambda _document, _problems: None,
+    ) -> None:
+        self.current = reading.NOTHING
+        self._name = name
+        self._report = report
+        self._listeners: list[Callable[[], None]] = []
+        self._informer = informer.Informer(
+            client,
+            resources.CONFIG_MAPS,
+            namespace=namespace,
+            field_selector=f"metadata.name={name}",
+            changed=lambda _key, document: self._changed(document),
+        )
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call a function after each change."""
+        self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Follow the ConfigMap until cancelled."""
+        await self._informer.run()
+
+    async def listed(self) -> None:
+        """Wait until it is known what the ConfigMap says, or for `PATIENCE`."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._informer.synced.wait()
+        except TimeoutError:
+            logger.warning("The ConfigMap %s cannot be read; until it can, it says nothing", self._name)
+
+    def _changed(self, document: Mapping[str, Any] | None) -> None:
+        data = (document or {}).get("data") or {}
+        self.current, problems = reading.read(data)
+        for problem in problems:
+            logger.warning("ConfigMap %s, %s", self._name, problem)
+        if document is None:
+            logger.info("The ConfigMap %s is gone", self._name)
+        else:
+            logger.info("The ConfigMap %s counts: %s", self._name, ", ".join(sorted(data)) or "it says nothing")
+            if problems:
+                self._report(document, problems)
+        for listener in self._listeners:
+            listener()
