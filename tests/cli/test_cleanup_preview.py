@@ -118,3 +118,11 @@ def test_objects_of_a_cluster(preview, written, kubectl, kubeconfig, namespace) 
     status, _, err = preview("no-such-policy", "--kubeconfig", str(kubeconfig))
     assert status == 1
     assert "neither a file nor a ClusterCleanupPolicy of the cluster" in err
+
+
+def test_metadata_of_another_type_are_an_error_with_their_place(preview, tmp_path):
+    (tmp_path / "odd.yaml").write_text((POLICY % ("a", "* * * * *", "shop")).replace("{name: a}", "[a]"))
+    (tmp_path / "objects.yaml").write_text(OBJECTS)
+    status, _, err = preview("odd.yaml", "-r", "objects.yaml")
+    assert status == 1
+    assert err.startswith("Error: odd.yaml:3: metadata: must be an object")

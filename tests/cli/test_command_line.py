@@ -65,6 +65,11 @@ def test_every_flag_becomes_its_setting(started) -> None:
         "--log-level=debug",
         "--metricsHost=127.0.0.1",
         "--enableTracing",
+        "--config-map=said",
+        "--webhook-names=kyverno",
+        "--forceFailurePolicyIgnore=true",
+        "--excludeBootstrapResources=true",
+        "--protectManagedResources=true",
     ]
     assert main.main(["run", *flags]) == 0
     assert started == [
@@ -92,6 +97,11 @@ def test_every_flag_becomes_its_setting(started) -> None:
             allowed_results=frozenset({"fail", "warn"}),
             openreports=True,
             omit_events=frozenset({"PolicyApplied"}),
+            config_map="said",
+            webhook_names="kyverno",
+            force_failure_policy_ignore=True,
+            exclude_bootstrap_resources=True,
+            protect_managed_resources=True,
             log_format="json",
             log_level="debug",
             metrics_host="127.0.0.1",

@@ -183,7 +183,7 @@ def test_common_buckets_are_those_of_every_histogram_without_its_own(migrate) ->
     [
         (None, None, "give --values, --configmap or both"),
         (None, {"namespaces": "{"}, "data.namespaces: is no JSON"),
-        (None, {"bucketBoundaries": "1, much"}, "data.bucketBoundaries: is no list of numbers"),
+        (None, {"bucketBoundaries": "1, much"}, "map.yaml:3: data.bucketBoundaries: is no list of numbers"),
         (None, {"metricsExposure": "[]"}, "data.metricsExposure: is no map"),
         ({"metricsConfig": {"namespaces": {"include": "a"}}}, None, "metricsConfig.namespaces.include: is no list"),
         (of({"metering": {"config": "statsd"}}), None, "'statsd' is neither prometheus nor grpc"),

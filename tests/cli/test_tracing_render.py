@@ -119,6 +119,29 @@ def test_a_file_without_a_tracing_configuration_is_refused(run, tmp_path) -> Non
     assert (ran.status, "there are 0 TracingConfigurations" in ran.err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("spec: a", "spec: must be an object"),
+        ("spec:\n  traces: a", "4: spec.traces: must be an object"),
+        ("spec:\n  traces: {headers: 5}", "4: spec.traces.headers: must be a list"),
+        ("spec:\n  traces: {headers: [a]}", "4: spec.traces.headers[0]: must be an object"),
+        ("spec:\n  trace: {}", "4: spec.trace: unknown field; did you mean 'traces'?"),
+        (
+            "spec:\n  traces:\n    samplingRatePerMillion: -1",
+            "5: spec.traces.samplingRatePerMillion: must be at least 0",
+        ),
+        ("spec:\n  traces:\n    insecure: 1", "5: spec.traces.insecure: must be true or false"),
+        ("spec:\n  metrics:\n    prefix: k", "5: spec.metrics.prefix: must be one of "),
+    ],
+)
+def test_what_the_api_server_would_refuse_is_refused_with_its_place(run, tmp_path, spec, problem) -> None:
+    """By the schema of the CRD."""
+    (tmp_path / "f.yaml").write_text(f"apiVersion: kymograph.dev/v1alpha1\nkind: TracingConfiguration\n{spec}\n")
+    ran = run("tracing", "render", "--for=kubelet", "--file", tmp_path / "f.yaml")
+    assert (ran.status, problem in ran.err) == (1, True), ran.err
+
+
 def test_a_cluster_that_cannot_be_reached_is_said(run, tmp_path) -> None:
     """No stack trace."""
     ran = run("tracing", "render", "--for=kubelet", "--kubeconfig", tmp_path / "none")

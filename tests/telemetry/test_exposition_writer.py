@@ -1,6 +1,5 @@
 """Our writer of Prometheus' formats says what the client library's writer says."""
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,7 +65,6 @@ def test_both_writers_agree(openmetrics):
     assert parsed(written, openmetrics=openmetrics) == parsed(reference.decode(), openmetrics=openmetrics)
 
 
-@hypothesis.settings(deadline=None)
 @given(label, label, st.booleans())
 def test_any_label_value_is_read_back(kind, namespace, openmetrics):
     counter = cells.Counter(COUNTER, 0)

@@ -2,7 +2,6 @@
 
 import threading
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,7 +120,6 @@ def test_readings_while_cells_are_written_are_whole_and_never_go_back(registry):
     assert sum(point.count for point in histogram.collect(0).data.data_points) == 20_001
 
 
-@hypothesis.settings(deadline=None)
 @given(st.lists(st.floats(0, 100)))
 def test_every_observation_is_in_exactly_one_bucket(values):
     cell = cells.Histogram(LATENCY, 0, cells.LATENCY_BUCKETS).bind(("Pod",))

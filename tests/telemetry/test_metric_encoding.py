@@ -1,6 +1,5 @@
 """What our encoder of metrics writes, a receiver reads as it reads what the SDK's encoder writes."""
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,7 +74,6 @@ def by_the_sdk(scoped):
     return encode_metrics(sdk.MetricsData([sdk.ResourceMetrics(RESOURCE, scopes, RESOURCE.schema_url)]))
 
 
-@hypothesis.settings(deadline=None)
 @given(metrics)
 def test_both_encoders_say_the_same(pairs):
     scoped = [metricencoding.Scoped(*each) for each in pairs]

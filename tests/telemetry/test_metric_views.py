@@ -1,6 +1,5 @@
 """How metrics are shown changes while they are counted: names, labels, buckets, namespaces, how many series."""
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -300,7 +299,6 @@ STEPS = st.lists(
 )
 
 
-@hypothesis.settings(deadline=None)
 @given(STEPS)
 def test_no_count_is_lost_while_labels_are_only_dropped(steps):
     """Whatever else changes in between, the sum of all series is what was counted."""

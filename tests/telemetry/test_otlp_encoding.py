@@ -72,7 +72,7 @@ def decoded(batch, encoder=None):
     return ExportTraceServiceRequest.FromString((encoder or encoding.Encoder(ORIGIN)).encode(batch))
 
 
-@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.settings(max_examples=50)
 @given(st.lists(spans, max_size=4))
 def test_any_spans_are_encoded_as_the_sdk_does(batch):
     encoder = encoding.Encoder(ORIGIN)

@@ -147,7 +147,7 @@ def encoder():
     return recordencoding.RecordEncoder(describe, ORIGIN, OneId())
 
 
-@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.settings(max_examples=100)
 @given(st.lists(records(), min_size=1, max_size=2))
 def test_any_request_is_written_as_the_sdk_writes_its_spans(encoder, given_records):
     ours = decoded([span for record in given_records for span in encoder.encode(record)])
@@ -252,7 +252,6 @@ def test_policies_that_no_recent_trace_used_are_let_go_of(monkeypatch):
     assert {key[0] for key in (*made._recent, *made._older)} == {"in use"}
 
 
-@hypothesis.settings(deadline=None)
 @given(st.integers(1, (1 << 64) - 1), st.integers(0, 50))
 def test_ids_of_steps_are_unlike_each_other_and_never_zero(first, count):
     record = recorder.Recorder(sampling.decide(ALWAYS, None, OneId()), 0, 0, OneId())

@@ -1,6 +1,5 @@
 """A recorder's log becomes the spans that the request was."""
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -225,7 +224,6 @@ def logs(draw):
     return draw(st.lists(st.integers(0, 3), max_size=30))
 
 
-@hypothesis.settings(deadline=None)
 @given(logs())
 def test_every_step_is_one_span_and_all_form_one_tree(depths):
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
