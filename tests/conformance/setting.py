@@ -12,7 +12,7 @@ from kymograph.localcluster import installation, options
 
 ROOT = pathlib.Path(__file__).parents[2]
 _GRANTS = pathlib.Path(__file__).with_name("grants.yaml")
-_FLAGS = ("--exception-namespace=*", "--webhook-names=kyverno", "--omit-events=")
+_FLAGS = ("--exception-namespace=*", "--webhook-names=kyverno", "--config-map=kyverno/kyverno", "--omit-events=")
 
 
 @contextlib.contextmanager

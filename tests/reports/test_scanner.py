@@ -155,6 +155,7 @@ class World:
         known = reported.ReportedPolicies(self.store, cluster, None)
         self.progress = progress.Progress(cluster, "kymograph", lambda: dt.datetime.now(dt.UTC), lambda: 0.0)
         self.labels = {}
+        self.left_out = set()
         judge = judging.Judge(NoFacts(self.labels), lambda: 0, lambda: self.excepted)
         self.statuses = policystatus.PolicyScans(cluster, self.store, lambda: dt.datetime(2026, 3, 1, tzinfo=dt.UTC))
         traces = tracing.Traces(tracer or NoOpTracer(), _describe, lambda: 0, lambda: 5)
@@ -170,6 +171,7 @@ class World:
                     metrics,
                     lambda subject, results: self.told.append(subject.name),
                     traces,
+                    lambda subject: subject.name in self.left_out,
                 ),
                 put=self.put.append,
                 room=self._room,
@@ -358,6 +360,17 @@ async def test_a_labelled_object_loses_its_report(cluster) -> None:
     async with world.at_work():
         await world.scanned()
     assert [(each.subject.name, each.proven) for each in world.put] == [("a", False), ("c", True)]
+    assert world.told == ["c"]
+
+
+async def test_an_object_that_is_filtered_out_loses_what_scans_said_of_it(cluster) -> None:
+    """`--skip-resource-filters=false`: no policy is asked about it."""
+    cluster.report_on("a", p="fail")
+    world = World(cluster, a_policy())
+    world.left_out = {"a", "b"}
+    async with world.at_work():
+        await world.scanned()
+    assert world.results() == [("a", {"p": []}), ("c", {"p": ["fail"]})]
     assert world.told == ["c"]
 
 

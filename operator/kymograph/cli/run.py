@@ -152,7 +152,7 @@ def _configure_webhooks(parser: argparse.ArgumentParser, defaults: settings.Sett
     """Declare the flags about webhook configurations."""
     parser.add_argument(
         "--config-map",
-        metavar="NAME",
+        metavar="[NAMESPACE/]NAME",
         default=os.environ.get("INIT_CONFIG") or defaults.config_map,
         help="the ConfigMap that says what policies are not for (default: $INIT_CONFIG, else %(default)s)",
     )

@@ -39,7 +39,8 @@ class Configured:
         self._events = events
         self._told = told
         self._tells = tells
-        self.store = stores.ConfigurationStore(client, namespace, settings.config_map, self._report)
+        elsewhere, _, name = settings.config_map.rpartition("/")
+        self.store = stores.ConfigurationStore(client, elsewhere or namespace, name, self._report)
         self.store.listen(self._choose_events)
 
     def current(self) -> reading.Configuration:

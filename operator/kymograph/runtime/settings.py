@@ -37,7 +37,8 @@ class Settings:
         allowed_results: What of it does, and of what scans found: `pass`, `fail`, ...
         openreports: Whether reports are those of `openreports.io`.
         omit_events: Reasons of Events that are not wanted.
-        config_map: The ConfigMap of the operator's namespace that says what policies are not for.
+        config_map: The ConfigMap that says what policies are not for: `name` in the operator's namespace, or
+            `namespace/name`.
         webhook_names: What webhook configurations are called: in the words of `kymograph` or of `kyverno`.
         force_failure_policy_ignore: Whether every policy counts as one with `failurePolicy: Ignore`.
         exclude_bootstrap_resources: Whether Fail webhooks leave out what nodes need to join.

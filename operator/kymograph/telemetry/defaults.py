@@ -30,7 +30,12 @@ class ExporterDefaults:
         if not self.endpoint:
             return variables
         return dataclasses.replace(
-            variables, endpoint=self.endpoint, insecure=not self.ca_secret, path=None, ca_secret=self.ca_secret
+            variables,
+            endpoint=self.endpoint,
+            insecure=not self.ca_secret,
+            path=None,
+            ca_secret=self.ca_secret,
+            files=environment.TLSFiles(),
         )
 
 

@@ -8,16 +8,23 @@ nowhere else: no representation, message or error of this module contains one.
 import dataclasses
 import enum
 import ipaddress
+import pathlib
 import re
 import types
 from collections.abc import Mapping
 from typing import Any
 
+from kymograph.apimachinery import duration
 from kymograph.telemetry import defaults as startup
 from kymograph.telemetry import environment, errors, trust
 
 TIMEOUT = 10.0
-"""Seconds that delivering one batch may take with all its tries, where `OTEL_EXPORTER_OTLP_TIMEOUT` says nothing."""
+"""Seconds that delivering one batch may take with all its tries, where nobody says anything."""
+
+LEAST_TIMEOUT = 0.1
+MOST_TIMEOUT = 600.0
+
+COMPRESSIONS = ("none", "gzip")
 
 Secrets = Mapping[str, Mapping[str, bytes]]
 """The data of the Secrets that a configuration names, by name."""
@@ -47,6 +54,7 @@ class Signal(enum.StrEnum):
 
     TRACES = "/v1/traces"
     METRICS = "/v1/metrics"
+    LOGS = "/v1/logs"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,6 +102,7 @@ class ExporterSettings:
         path: The path exports are posted to, with OTLP/HTTP.
         timeout: Seconds that one batch may take.
         gzip: Compress exports.
+        files: What TLS is done with, where environment variables say so and not `tls`.
     """
 
     endpoint: str = Protocol.GRPC.default_endpoint
@@ -104,6 +113,7 @@ class ExporterSettings:
     path: str = Signal.TRACES.value
     timeout: float = TIMEOUT
     gzip: bool = False
+    files: environment.TLSFiles = environment.TLSFiles()
 
     @property
     def plaintext(self) -> bool:
@@ -189,6 +199,8 @@ def resolve(wanted: ExporterSettings, secrets: Secrets, path: str = "traces") ->
         where = f"{path}.tls.clientCertificateSecretRef"
         certificate, key = (_entry(secrets, SecretKey(name, entry), where) for entry in ("tls.crt", "tls.key"))
     if not wanted.plaintext:
+        files = wanted.files
+        ca, certificate, key = ca or _read(files.ca), certificate or _read(files.certificate), key or _read(files.key)
         trust.check(ca, certificate, key, f"{path}.tls")
     return Destination(
         endpoint=wanted.endpoint,
@@ -237,8 +249,8 @@ def from_spec(
     read: dict[str, Any] = {
         "protocol": Protocol(protocol),
         "path": signal.value,
-        "timeout": defaults.timeout if defaults.timeout is not None else TIMEOUT,
-        "gzip": defaults.gzip,
+        "timeout": _timeout(spec.get("timeout"), defaults.timeout, f"{path}.timeout"),
+        "gzip": _gzip(spec.get("compression"), defaults.gzip, f"{path}.compression"),
         "insecure": bool(spec.get("insecure", False)),
         "tls": None if spec.get("tls") is None else _tls(spec["tls"], f"{path}.tls"),
         "headers": tuple(_header(each, f"{path}.headers[{at}]") for at, each in enumerate(spec.get("headers") or ())),
@@ -251,6 +263,7 @@ def from_spec(
             read["insecure"] = read["insecure"] or defaults.insecure
             ca = SecretKey(defaults.ca_secret, startup.CA_ENTRY) if defaults.ca_secret else None
             read["tls"] = None if read["insecure"] else TLS(ca)
+            read["files"] = environment.TLSFiles() if read["insecure"] else defaults.files
         named = {header.name for header in read["headers"]}
         read["headers"] += tuple(Header(name, value) for name, value in defaults.headers if name not in named)
     if not isinstance(read["endpoint"], str) or not _is_host_and_port(read["endpoint"]):
@@ -276,6 +289,35 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _timeout(text: Any, default: float | None, path: str) -> float:
+    if text is None:
+        return TIMEOUT if default is None else default
+    try:
+        seconds = duration.parse(str(text)) / duration.SECOND
+    except ValueError as error:
+        raise errors.SettingsInvalid(path, str(error)) from error
+    if not LEAST_TIMEOUT <= seconds <= MOST_TIMEOUT:
+        raise errors.SettingsInvalid(path, f"{text} is not between 100ms and 10m")
+    return seconds
+
+
+def _gzip(compression: Any, default: bool | None, path: str) -> bool:
+    if compression is None:
+        return bool(default)
+    if compression not in COMPRESSIONS:
+        raise errors.SettingsInvalid(path, f"{compression!r} is none of {', '.join(COMPRESSIONS)}")
+    return bool(compression == "gzip")
+
+
+def _read(file: environment.File | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return pathlib.Path(file.path).read_bytes()
+    except OSError as error:
+        raise errors.SettingsInvalid(file.variable, f"{file.path}: {error.strerror or error}") from error
 
 
 def _tls(spec: Mapping[str, Any], path: str) -> TLS:

@@ -1,20 +1,70 @@
 """What OpenTelemetry's standard environment variables say about exporters: the defaults under a TracingConfiguration.
 
-Source: https://opentelemetry.io/docs/specs/otel/protocol/exporter/. Read: the sampler, and of exporters endpoint,
-headers, protocol, timeout and compression, each also in the form for one signal (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`),
-which stands above the one for all. A timeout is in milliseconds, as the specification has it and OpenTelemetry's own
-Python exporters do not. Files of certificates are not read: certificates come from Secrets, which are followed when
-they change.
+Sources: https://opentelemetry.io/docs/specs/otel/protocol/exporter/ and .../configuration/sdk-environment-variables/.
+Read: whether there is telemetry at all, the sampler, the propagators, the bounds of queues, and of exporters endpoint,
+headers, protocol, timeout, compression and TLS, each also in the form for one signal
+(`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`), which stands above the one for all. A timeout is in milliseconds, as the
+specification has it and OpenTelemetry's own Python exporters do not. Nothing is opened here: of files there are names.
 """
 
 import dataclasses
 import urllib.parse
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from kymograph.telemetry import errors
 
 _PORTS = {"http": 80, "https": 443}
 _SAMPLER = "OTEL_TRACES_SAMPLER"
+_DISABLED = "OTEL_SDK_DISABLED"
+_PROPAGATORS = "OTEL_PROPAGATORS"
+
+MOST_QUEUED = 100_000
+"""Spans or records that a queue may be told to hold: some 40 MB."""
+
+_MOST_DELAY = 600_000
+
+
+class File(NamedTuple):
+    """A file that a variable names."""
+
+    variable: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TLSFiles:
+    """Files of PEM; None where no variable names one.
+
+    Attributes:
+        ca: The authorities that are trusted, and no others.
+        certificate: What we show to the receiver.
+        key: Its private key.
+    """
+
+    ca: File | None = None
+    certificate: File | None = None
+    key: File | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where they are."""
+        return tuple(each.path for each in (self.ca, self.certificate, self.key) if each is not None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """The bounds of a queue before exporters; None where the environment says nothing.
+
+    Attributes:
+        capacity: Spans or log records that wait at most.
+        batch: How many of them are in one export.
+        linger: Seconds that one waits for others.
+    """
+
+    capacity: int | None = None
+    batch: int | None = None
+    linger: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +80,7 @@ class ExporterDefaults:
         timeout: Seconds.
         gzip: Compress exports.
         ca_secret: The Secret that holds the endpoint's authorities; no variable says it, flags do.
+        files: What TLS to the endpoint is done with, by variables.
     """
 
     endpoint: str | None = None
@@ -38,8 +89,9 @@ class ExporterDefaults:
     headers: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
     protocol: str | None = None
     timeout: float | None = None
-    gzip: bool = False
+    gzip: bool | None = None
     ca_secret: str = ""
+    files: TLSFiles = TLSFiles()
 
 
 def exporter_defaults(environ: Mapping[str, str], signal: str) -> ExporterDefaults:
@@ -47,7 +99,7 @@ def exporter_defaults(environ: Mapping[str, str], signal: str) -> ExporterDefaul
 
     Args:
         environ: Environment variables.
-        signal: `TRACES` or `METRICS`.
+        signal: `TRACES`, `METRICS` or `LOGS`.
 
     Raises:
         SettingsInvalid: A variable has a value that cannot be used; the error's path is its name.
@@ -61,7 +113,12 @@ def exporter_defaults(environ: Mapping[str, str], signal: str) -> ExporterDefaul
     compression, protocol = read("COMPRESSION"), read("PROTOCOL")
     if compression[1] not in {"", "none", "gzip"}:
         raise errors.SettingsInvalid(compression[0], f"{compression[1]!r} is neither gzip nor none")
-    endpoint, insecure, path = _endpoint(*read("ENDPOINT"), signal)
+    plaintext = _boolean(*read("INSECURE"))
+    endpoint, insecure, path = _endpoint(*read("ENDPOINT"), signal, plaintext=plaintext)
+    files = TLSFiles(*(_file(*read(what)) for what in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")))
+    if (files.certificate is None) != (files.key is None):
+        present, missing = ("CLIENT_CERTIFICATE", "CLIENT_KEY")[:: 1 if files.certificate else -1]
+        raise errors.SettingsInvalid(read(present)[0], f"OTEL_EXPORTER_OTLP_{missing} must be set too")
     return ExporterDefaults(
         endpoint=endpoint,
         insecure=insecure,
@@ -69,7 +126,51 @@ def exporter_defaults(environ: Mapping[str, str], signal: str) -> ExporterDefaul
         headers=_headers(read("HEADERS")[1]),
         protocol=protocol[1] or None,
         timeout=_seconds(*read("TIMEOUT")),
-        gzip=compression[1] == "gzip",
+        gzip=compression[1] == "gzip" if compression[1] else None,
+        files=files,
+    )
+
+
+def disabled(environ: Mapping[str, str]) -> bool:
+    """Whether whoever starts us wants no telemetry exported at all, whatever a resource says.
+
+    Raises:
+        SettingsInvalid: The variable is neither `true` nor `false`.
+    """
+    return _boolean(_DISABLED, environ.get(_DISABLED, "").strip())
+
+
+def propagators(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The names in `OTEL_PROPAGATORS`, as written, without repetitions; None where it says nothing."""
+    listed = [each.strip() for each in environ.get(_PROPAGATORS, "").split(",") if each.strip()]
+    return tuple(dict.fromkeys(listed)) or None
+
+
+def queue_limits(environ: Mapping[str, str], processor: str) -> QueueLimits:
+    """Read the variables of a batching processor.
+
+    Args:
+        environ: Environment variables.
+        processor: `BSP`, of spans, or `BLRP`, of log records.
+
+    Raises:
+        SettingsInvalid: A variable has a value that cannot be used.
+    """
+
+    def number(what: str, most: int) -> int | None:
+        name = f"OTEL_{processor}_{what}"
+        written = environ.get(name, "").strip()
+        if not written:
+            return None
+        if not (written.isascii() and written.isdigit() and 0 < int(written) <= most):
+            raise errors.SettingsInvalid(name, f"{written!r} is no number from 1 to {most}")
+        return int(written)
+
+    delay = number("SCHEDULE_DELAY", _MOST_DELAY)
+    return QueueLimits(
+        capacity=number("MAX_QUEUE_SIZE", MOST_QUEUED),
+        batch=number("MAX_EXPORT_BATCH_SIZE", MOST_QUEUED),
+        linger=None if delay is None else delay / 1_000,
     )
 
 
@@ -99,10 +200,15 @@ def sampling_rate_per_million(environ: Mapping[str, str]) -> int | None:
     return round(ratio * 1_000_000)
 
 
-def _endpoint(name: str, url: str, signal: str) -> tuple[str | None, bool, str | None]:
-    """Take a URL apart: host and port, plaintext or not, path. One signal's URL is complete, the common one a base."""
+def _endpoint(name: str, url: str, signal: str, *, plaintext: bool) -> tuple[str | None, bool, str | None]:
+    """Take a URL apart: host and port, plaintext or not, path. One signal's URL is complete, the common one a base.
+
+    What has no scheme is plaintext if `OTEL_EXPORTER_OTLP_INSECURE` says so; a scheme says it itself.
+    """
     if not url:
         return None, False, None
+    if "://" not in url:
+        url = f"{'http' if plaintext else 'https'}://{url}"
     parts = urllib.parse.urlsplit(url)
     try:
         port = (parts.port or _PORTS[parts.scheme]) if parts.scheme in _PORTS else 0
@@ -121,6 +227,16 @@ def _headers(listed: str) -> tuple[tuple[str, str], ...]:
     pairs = (member.partition("=") for member in listed.split(",") if "=" in member)
     found = {urllib.parse.unquote(key).strip().lower(): urllib.parse.unquote(value).strip() for key, _, value in pairs}
     return tuple((key, value) for key, value in found.items() if key)
+
+
+def _file(name: str, path: str) -> File | None:
+    return File(name, path) if path else None
+
+
+def _boolean(name: str, written: str) -> bool:
+    if written.lower() not in {"", "true", "false"}:
+        raise errors.SettingsInvalid(name, f"{written!r} is neither true nor false")
+    return written.lower() == "true"
 
 
 def _seconds(name: str, milliseconds: str) -> float | None:

@@ -1,6 +1,8 @@
-"""What all metrics of ours have in common, and the one kind that needs no cells: what there is at the moment."""
+"""What all metrics of ours have in common, and those that need no cells: what somebody else knows at the moment."""
 
 import abc
+import itertools
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
@@ -54,19 +56,22 @@ class Family(abc.ABC):
     def _data(self, now: int) -> export.Sum | export.Histogram | export.Gauge: ...
 
 
-class Info(Family):
-    """What there is at the moment: a gauge of 1 for each set of label values, observed when a reader collects.
+class Observed(Family):
+    """What there is at the moment: a gauge, read from those who know when a reader collects.
 
-    Series that a dropped label made alike are one, and still 1: dashboards select those that equal 1.
+    Args:
+        about: What it is.
+        merged: The value of a series that several became, because a label is dropped or there is no room.
     """
 
-    def __init__(self, about: views.Description) -> None:
+    def __init__(self, about: views.Description, merged: Callable[[float, float], float]) -> None:
         super().__init__(about)
-        self._observed: Callable[[], Iterable[Values]] = tuple
+        self._merged = merged
+        self._sources: list[Callable[[], Iterable[tuple[Values, float]]]] = []
 
-    def observe(self, what: Callable[[], Iterable[Values]]) -> None:
-        """Say where it is read from; called from any thread."""
-        self._observed = what
+    def observe(self, what: Callable[[], Iterable[tuple[Values, float]]]) -> None:
+        """Add a place that it is read from; called from any thread."""
+        self._sources.append(what)
 
     def show(self, view: views.View, now: int) -> bool:  # noqa: ARG002 - the signature of all metrics
         """Show it otherwise; see `Family`."""
@@ -77,18 +82,59 @@ class Info(Family):
         """Nothing to drop: what is gone is not observed."""
         return False
 
-    def _data(self, now: int) -> export.Gauge:
+    def _data(self, now: int) -> export.Gauge | export.Sum:
+        return export.Gauge(self._points(now))
+
+    def _points(self, now: int, start: int = 0) -> list[export.NumberDataPoint]:
         view = self._view
         labels = [self.about.labels[at] for at in view.kept]
-        there_are: dict[Values, Mapping[str, str | bool]] = {}
-        overflow = False
-        for values in self._observed():
-            key = tuple(values[at] for at in view.kept)
-            if key in there_are or (view.namespace is not None and not view.namespaces.admits(values[view.namespace])):
+        there_are: dict[Values, float] = {}
+        overflow: float | None = None
+        for values, value in itertools.chain.from_iterable(source() for source in self._sources):
+            if view.namespace is not None and not view.namespaces.admits(values[view.namespace]):
                 continue
-            if len(there_are) < view.limit - 1:
-                there_are[key] = dict(zip(labels, key, strict=True))
+            key = tuple(values[at] for at in view.kept)
+            if key in there_are:
+                there_are[key] = self._merged(there_are[key], value)
+            elif len(there_are) < view.limit - 1:
+                there_are[key] = value
             else:
-                overflow = True
-        shown = [*there_are.values(), *([OVERFLOW] if overflow else [])]
-        return export.Gauge([export.NumberDataPoint(each, 0, now, 1) for each in shown])
+                overflow = value if overflow is None else self._merged(overflow, value)
+        points = [
+            export.NumberDataPoint(dict(zip(labels, key, strict=True)), start, now, value)
+            for key, value in there_are.items()
+        ]
+        return points if overflow is None else [*points, export.NumberDataPoint(OVERFLOW, start, now, overflow)]
+
+
+class ObservedCounter(Observed):
+    """A count that somebody else keeps.
+
+    Args:
+        about: What it is.
+        start: Nanoseconds since the epoch at which it began.
+    """
+
+    counts = True
+
+    def __init__(self, about: views.Description, start: int) -> None:
+        super().__init__(about, operator.add)
+        self._start = start
+
+    def _data(self, now: int) -> export.Sum:
+        points = self._points(now, self._start)
+        return export.Sum(points, export.AggregationTemporality.CUMULATIVE, is_monotonic=True)
+
+
+class Info(Observed):
+    """What there is at the moment: 1 for each set of label values.
+
+    Series that a dropped label made alike are one, and still 1: dashboards select those that equal 1.
+    """
+
+    def __init__(self, about: views.Description) -> None:
+        super().__init__(about, max)
+
+    def tell(self, what: Callable[[], Iterable[Values]]) -> None:
+        """Say where it is read from; called from any thread."""
+        self.observe(lambda: ((values, 1) for values in what()))

@@ -1,7 +1,7 @@
 """The ConfigMap in the cluster, followed: what it says counts a moment after it was written.
 
-It is in the operator's own namespace, since who writes it says which requests no policy sees. One that cannot be read
-is as none: nothing is filtered and nobody excluded.
+Who writes it says which requests no policy sees, so it is usually in the operator's own namespace. One that cannot be
+read is as none: nothing is filtered and nobody excluded.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class ConfigurationStore:
 
     Args:
         client: Lists and watches it.
-        namespace: The operator's own namespace.
+        namespace: Where it is.
         name: Its name.
         report: Tells people what is wrong with it.
 

@@ -129,10 +129,7 @@ class Reader:
             skips_background=skips_background,
             needs_roles=match.needs_roles or checks.mention_roles(expressions),
             heeds_controls="podSecurity" in validate,
-            is_plain=not entries
-            and properties is None
-            and concerns is None
-            and not _loops_load(rule.raw("validate")),
+            is_plain=not entries and properties is None and concerns is None and not _loops_load(rule.raw("validate")),
             concerns=concerns,
         )
         return ReadRule(compiled, declared)
