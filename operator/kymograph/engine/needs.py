@@ -1,23 +1,25 @@
 """What an evaluation lacks and asks its caller for, and the facts it has been given.
 
 The engine fetches nothing. Where it misses something it raises `Needed`; the caller fetches that with a client of
-its own, puts it into the facts, and evaluates again. Needs of different classes may be equal, being tuples of the same
-words: the facts keep them apart by their class.
+its own, puts it into the facts, and evaluates again.
 """
 
+import dataclasses
 from collections.abc import Collection
 from typing import Any, NamedTuple, TypeAlias
 
 from kymograph.engine import errors
 
 
-class NamespaceLabels(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class NamespaceLabels:
     """The labels of a namespace: a map of strings; empty if it has none."""
 
     namespace: str
 
 
-class ResourceKind(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResourceKind:
     """The kind that a resource serves, which a request on a subresource does not say: (group, version, kind)."""
 
     group: str
@@ -25,7 +27,8 @@ class ResourceKind(NamedTuple):
     resource: str
 
 
-class UserRoles(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class UserRoles:
     """The roles that are bound to a user, as far as they count in a namespace: a `Roles`.
 
     Attributes:
@@ -51,28 +54,33 @@ class Roles(NamedTuple):
     cluster_roles: tuple[str, ...]
 
 
-class Now(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Now:
     """The time of the evaluation, in nanoseconds since 1970: one moment for all its expressions."""
 
 
-class Seed(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seed:
     """Randomness for one evaluation: 32 bytes, from which everything random in it is drawn."""
 
 
-class HostAddresses(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostAddresses:
     """The addresses that a host name resolves to: a tuple of IP addresses as text; empty if it resolves to none."""
 
     host: str
 
 
-class ConfigMap(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConfigMap:
     """A ConfigMap: `{"metadata": {...}, "data": {...}}`."""
 
     namespace: str
     name: str
 
 
-class APICall(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class APICall:
     """What the API server answers: any JSON value.
 
     Attributes:
@@ -86,7 +94,8 @@ class APICall(NamedTuple):
     body: bytes = b""
 
 
-class ServiceCall(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServiceCall:
     """What a service outside the API server answers: any JSON value.
 
     Attributes:
@@ -107,7 +116,8 @@ class ServiceCall(NamedTuple):
     policy_namespace: str = ""
 
 
-class ImageData(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageData:
     """What a registry holds under a reference.
 
     `{image, resolvedImage, registry, repository, identifier, manifest, configData}`, and `manifestList` for an index.
@@ -125,7 +135,8 @@ class ImageData(NamedTuple):
     insecure: bool = False
 
 
-class GlobalEntry(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class GlobalEntry:
     """What a GlobalContextEntry holds: any JSON value.
 
     Attributes:
@@ -135,7 +146,8 @@ class GlobalEntry(NamedTuple):
     name: str
 
 
-class Object(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Object:
     """One object of the cluster: all of it, or None if there is none of that name.
 
     Attributes:
@@ -151,7 +163,8 @@ class Object(NamedTuple):
     name: str
 
 
-class Objects(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Objects:
     """The objects of a kind: a list, each with its `apiVersion` and `kind`, by name.
 
     Attributes:
@@ -203,20 +216,20 @@ class Facts:
     __slots__ = ("_known", "without")
 
     def __init__(self, without: Collection[type[Need]] = ()) -> None:
-        self._known: dict[tuple[type[Need], Need], Any] = {}
+        self._known: dict[Need, Any] = {}
         self.without = frozenset(without)
 
     def add(self, need: Need, value: Any) -> None:
         """Record what a need turned out to be, in the shape its class describes."""
-        self._known[type(need), need] = value
+        self._known[need] = value
 
     def fail(self, need: Need, reason: str) -> None:
         """Record that a need cannot be met; evaluations that depend on it end in an error that says why."""
-        self._known[type(need), need] = errors.EvaluationError(reason)
+        self._known[need] = errors.EvaluationError(reason)
 
     def skip(self, need: Need) -> None:
         """Record that nobody can say here what a need is; a context entry that asks for it is left out."""
-        self._known[type(need), need] = errors.Unavailable(f"{need} is not available here")
+        self._known[need] = errors.Unavailable(f"{need} is not available here")
 
     def require(self, need: Need) -> Any:
         """What a need turned out to be.
@@ -227,7 +240,7 @@ class Facts:
             EvaluationError: It could not be fetched.
         """
         try:
-            value = self._known[type(need), need]
+            value = self._known[need]
         except KeyError:
             if type(need) in self.without:
                 raise errors.Unavailable(f"{need} is not available here") from None
