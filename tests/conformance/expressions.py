@@ -72,7 +72,8 @@ def evaluate(expression: str, value: Any, bindings: Bindings) -> Any:
 def filled(document: Any, bindings: Bindings) -> Any:
     """A copy of a template with every expression among its values replaced; keys are left as they are.
 
-    Text in parentheses that is no expression stays: chainsaw is told by configuration which files are no templates.
+    Text in parentheses stays where it is no expression or uses nothing that is bound: it is the policy's own, such as a
+    condition in CEL. Chainsaw is told by configuration which files are no templates.
 
     Raises:
         ExpressionFailed: See there.
@@ -81,7 +82,7 @@ def filled(document: Any, bindings: Bindings) -> Any:
         return {key: filled(value, bindings) for key, value in document.items()}
     if isinstance(document, list):
         return [filled(value, bindings) for value in document]
-    if isinstance(document, str) and (expression := inner(document)) is not None:
+    if isinstance(document, str) and (expression := inner(document)) is not None and "$" in expression:
         with contextlib.suppress(ExpressionInvalid):
             return evaluate(expression, {}, bindings)
     return document
