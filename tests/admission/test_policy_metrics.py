@@ -175,3 +175,19 @@ def test_a_dropped_label_makes_no_difference_to_a_rule_being_one(cluster):
     )
     (point,) = cluster.points("policy_rule_info_total")
     assert point.value == 1
+
+
+def test_a_policy_is_ready_when_its_condition_says_so_and_held_whether_or_not_it_compiles(cluster):
+    broken = copy.deepcopy(NO_PRIVILEGES)
+    broken["metadata"]["name"] = "broken"
+    broken["spec"]["rules"][0]["match"] = {}
+    cluster.put(NO_PRIVILEGES, conditions=[{"type": "Ready", "status": "True"}])
+    cluster.put(broken, conditions=[{"type": "Ready", "status": "True"}])
+    ready = {point.attributes["policy_name"]: point.value for point in cluster.points("policy_ready")}
+    assert ready == {"no-privileges": 1, "broken": 0}
+    held = {point.attributes["compiled"]: point.value for point in cluster.points("policy_cache_policies")}
+    assert held == {"true": 1, "false": 1}
+    compiled = {
+        point.attributes["result"]: point.count for point in cluster.points("policy_compilation_duration_seconds")
+    }
+    assert compiled == {"success": 1, "failure": 1}

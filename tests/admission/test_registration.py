@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import pathlib
 
 import kopf
 import pytest
@@ -11,6 +12,7 @@ from fakes.stored import stored
 from kymograph.clients.kubernetes import discovery, errors
 from kymograph.controllers import policies
 from kymograph.controllers.admission import registration, webhooknames, webhooks
+from support import trees
 
 PODS = discovery.Served("", "v1", "pods", "Pod", "", namespaced=True)
 THINGS = discovery.Served("example.com", "v1", "things", "Thing", "", namespaced=True)
@@ -471,3 +473,11 @@ async def test_what_trusts_another_authority_is_mended_whether_anybody_reaches_u
     await here.covered()
     (webhook,) = here.cluster.documents[RESOURCE]["webhooks"]
     assert base64.b64decode(webhook["clientConfig"]["caBundle"]) == ADDRESS.ca_pem
+
+
+async def test_the_tree_of_a_reconciliation(here, kept) -> None:
+    """See `webhooks.tree`: one root for each configuration that is written or removed."""
+    here.start(stored("p", 1))
+    await here.covered()
+    spans = trees.below(kept.finished(), "ADMISSION webhook configuration")
+    trees.compare(pathlib.Path(__file__).with_name("webhooks.tree"), spans)

@@ -13,6 +13,7 @@ import uvloop
 
 from kymograph.controllers.admission import server
 from kymograph.controllers.admission.server import target
+from kymograph.telemetry import propagators
 from support import pods, webhooks
 
 SECOND = 1_000_000_000
@@ -49,6 +50,20 @@ def test_a_handler_gets_the_path_the_body_and_the_trace_context(served):
     assert (first.path, first.body, first.content_type) == ("/see", b"{}", b"application/json")
     assert (first.traceparent, first.tracestate) == (b"00-a-b-01", b"x=1")
     assert (second.body, second.traceparent, second.tracestate) == (b"", None, None)
+
+
+def test_a_handler_gets_what_other_forms_of_the_trace_context_need(served):
+    """In the fields of B3 and baggage; nobody's credentials."""
+    seen = []
+    served.routes["/see"] = lambda request: seen.append(request) or b"{}"
+    fields = {name.decode(): "x" for name in propagators.FIELDS}
+    with served.client() as client:
+        client.post("/see", b"{}", Authorization="Bearer s3cr3t", **fields)
+        client.post("/see", b"{}")
+    first, second = seen
+    assert dict.fromkeys(propagators.FIELDS, b"x").items() <= first.fields.items()
+    assert b"authorization" not in first.fields
+    assert not propagators.FIELDS & second.fields.keys()
 
 
 def test_a_header_field_sent_twice_is_joined(served):

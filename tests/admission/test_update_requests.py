@@ -191,6 +191,15 @@ async def test_what_cannot_be_noted_denies_or_warns(entry, failure) -> None:
         assert (response["allowed"], response["warnings"]) == (True, [said])
 
 
+async def test_an_api_server_that_has_no_time_is_asked_again(entry) -> None:
+    """429 while it notes: the request is not refused for that as long as it has time itself."""
+    entry.enforce(generating())
+    entry.cluster.broken = [errors.from_status(429, {"reason": "TooManyRequests", "message": "later"})] * 3
+    assert (await entry.judge(created()))["allowed"]
+    assert not entry.cluster.broken
+    assert len(entry.noted) == 1
+
+
 async def test_the_answer_is_in_time_although_nothing_can_be_noted() -> None:
     async with traced.kept() as kept:
         entry = Entry(kept, Slow())

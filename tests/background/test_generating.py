@@ -1,12 +1,13 @@
 """What generate rules make of triggers: by what the cluster says, however often and whoever else writes."""
 
 import datetime as dt
+import pathlib
 
 import pytest
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.controllers import updaterequests
-from support import background
+from support import background, trees
 from support.background import config_map, namespace, until
 from support.writtenpolicies import generating
 
@@ -301,3 +302,14 @@ def test_an_update_request_says_what_it_was_made_from() -> None:
     document["metadata"] |= {"uid": "x", "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
     read = updaterequests.read(document)
     assert (read.policy, read.parts, read.kinds, read.state) == ("shop/p", (part,), (("v1", "ConfigMap"),), "Pending")
+
+
+async def test_the_tree_of_an_update_request(work) -> None:
+    """See `generate.tree`."""
+    work.enforce(generating())
+    trigger = await work.cluster.put("namespaces", namespace("shop"))
+    async with work.leading():
+        await work.ended(await work.ask(trigger, traceparent="00-0000000000000000000000000000000a-000000000000000b-01"))
+    trees.compare(
+        pathlib.Path(__file__).with_name("generate.tree"), trees.below(work.kept.finished(), "BACKGROUND generate")
+    )

@@ -1,10 +1,12 @@
 """What mutate rules with targets make of objects that exist, and where they stop."""
 
+import pathlib
+
 import pytest
 
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers import updaterequests
-from support import background
+from support import background, trees
 from support.background import config_map, until
 
 TRIGGERS = {"any": [{"resources": {"kinds": ["ConfigMap"], "names": ["trigger*"]}}]}
@@ -145,3 +147,14 @@ async def test_rules_that_set_each_other_off_are_stopped(work) -> None:
     assert states == ["Completed"] * 10 + ["Skip"] * 3
     assert "have set each other off" in status["message"]
     assert work.content("one", "shop", "secrets") == {"x": "x" * 11}
+
+
+async def test_the_tree_of_an_update_request(work) -> None:
+    """See `mutate-existing.tree`."""
+    work.enforce(changing(name="t-1"))
+    await work.cluster.put("secrets", secret("t-1"))
+    async with work.leading():
+        await work.ended(await asked(work))
+    trees.compare(
+        pathlib.Path(__file__).with_name("mutate-existing.tree"), trees.below(work.kept.finished(), "BACKGROUND mutate")
+    )

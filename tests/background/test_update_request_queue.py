@@ -49,6 +49,15 @@ async def test_names_of_one_lane_have_an_order(waiting) -> None:
     assert taken == ["a", "b", "c"]
 
 
+async def test_the_oldest_is_taken_first(waiting) -> None:
+    """In whichever order a new leader hears of them; what is tried again does not go before all others each time."""
+    for name, age in (("young", 1.0), ("old", 300.0), ("from-the-future", -5.0)):
+        waiting.put(name, name, age)
+    assert await waiting.take() == "old"
+    waiting.done("old", again=0.0)
+    assert [await waiting.take() for _ in range(3)] == ["young", "from-the-future", "old"]
+
+
 async def test_what_failed_holds_up_what_comes_after_it(waiting) -> None:
     """And is tried again as soon as something comes."""
     waiting.put("a", "one", order=(1, 0))
@@ -105,3 +114,24 @@ async def test_who_waits_is_woken(waiting) -> None:
         waiting.put(name, name)
     assert sorted(await asyncio.gather(*takers)) == ["a", "b", "c"]
     assert waiting.age >= 0
+
+
+async def test_how_long_a_name_could_have_been_taken_is_told() -> None:
+    waited = []
+    waiting = queue.Queue(waited.append)
+    waiting.put("a", "lane")
+    await waiting.take()
+    waiting.done("a", again=0.05)
+    await waiting.take()
+    first, second = waited
+    assert 0.0 <= first < 5.0
+    assert 0.0 <= second < 5.0
+
+
+async def test_threads_that_collect_metrics_may_ask(waiting) -> None:
+    """They have no event loop, and nothing need have come yet."""
+    assert await asyncio.to_thread(lambda: (waiting.age, sum(waiting.states.values()))) == (0.0, 0)
+    waiting.put("a", "lane", age=10.0)
+    age, states = await asyncio.to_thread(lambda: (waiting.age, waiting.states))
+    assert age >= 10.0
+    assert states == {"ready": 1, "working": 0, "retrying": 0}

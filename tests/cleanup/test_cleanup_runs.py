@@ -1,6 +1,7 @@
 """One run of a cleanup policy: what it looks at, what it deletes, what it leaves alone, and what is told of it."""
 
 import asyncio
+import pathlib
 
 import pytest
 from opentelemetry.trace import SpanContext, StatusCode
@@ -9,9 +10,11 @@ from fakes.cleanable import NODES, PODS, Catalogues, Cleanable, NoFacts
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import deletions, notes, pace, runs, selection, spared, ttl
 from kymograph.engine import cleanup, needs
+from support import trees
 from support.cleanuppolicies import cleanup_policy, named_like
 from support.handclock import NOON
 
+TREES = pathlib.Path(__file__).parent
 SPARE = spared.Spared("kymograph")
 DUE = runs.Occasion("schedule", NOON)
 
@@ -327,3 +330,14 @@ def test_what_a_label_comes_to_is_told_of_the_object() -> None:
     assert note.regarding == ("v1", "Pod", "shop", "web", "u2")
     assert (note.related, note.reason, note.source) == (None, "PolicyError", "kyverno-cleanup")
     assert note.text == "the label cleanup.kyverno.io/ttl=soon is not followed: no duration"
+
+
+async def test_the_tree_of_a_run(execute, server, exported) -> None:
+    """See `cleanup-run.tree`."""
+    server.put("web")
+    server.put("stuck")
+    server.refusing = [errors.Forbidden(403, "Forbidden", "may not")]
+    await execute(
+        cleanup_policy(kinds=("Pod",)), occasion=runs.Occasion("repeat", NOON, SpanContext(1, 1, is_remote=False))
+    )
+    trees.compare(TREES / "cleanup-run.tree", exported.get_finished_spans())

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import pathlib
 
 import pytest
 from opentelemetry import trace
@@ -10,6 +11,7 @@ from opentelemetry.trace import StatusCode
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import deletions, pace, spared, ttl
+from support import trees
 from support.handclock import NOON
 
 PODS = resources.Resource("", "v1", "pods", "Pod", namespaced=True)
@@ -404,3 +406,10 @@ async def test_the_backlog_is_what_is_due(running_deletions, server, clock) -> N
     assert age == 2.0
     await clock.advance(10)
     assert running_deletions.backlog == (0, 0.0)
+
+
+async def test_the_tree_of_a_deletion(running_deletions, clock, exported) -> None:
+    """See `ttl.tree`."""
+    running_deletions.changed(target(), labelled("1m", propagation="Background"))
+    await clock.advance(60)
+    trees.compare(pathlib.Path(__file__).with_name("ttl.tree"), exported.get_finished_spans())

@@ -60,6 +60,8 @@ PUSH = ("--otelConfig=grpc", "--otelCollector=flag")
         (["--disableMetrics"], "metrics.prometheus_enabled", False),
         (["--disableMetrics", "--otelConfig=grpc"], "metrics.otlp", None),
         (["--disableMetrics=false"], "metrics.prometheus_enabled", True),
+        (["--enableTracing", "--telemetry-output=-"], "traces.output", "-"),
+        ([*TO, "--tracingCreds=ca", "--telemetry-output=-"], "traces.tls", None),
         (["--metricsPort=9100"], "metrics.prometheus_port", 9100),
         (["--otelConfig=prometheus"], "metrics.prometheus_enabled", True),
         (["--otelConfig=grpc"], "metrics.prometheus_enabled", False),

@@ -15,11 +15,13 @@ from kymograph.cli import run
 from kymograph.controllers.admission import spans
 from kymograph.engine.watching import Step
 from kymograph.model import tracingconfiguration
-from kymograph.telemetry import instruments, semconv
+from kymograph.telemetry import instruments, semconv, views
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "operator" / "kymograph").rglob("*.py"))
-DOCUMENTS = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+DOCUMENTS = {"README.md": (ROOT / "README.md").read_text()} | {
+    str(path.relative_to(ROOT / "docs")): path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))
+}
 OPERATIONS, TELEMETRY = DOCUMENTS["operations.md"], DOCUMENTS["telemetry.md"]
 
 
@@ -64,7 +66,7 @@ def descriptions():
         importlib.import_module(f"{instruments.__name__}.{each.name}")
         for each in pkgutil.iter_modules(instruments.__path__)
     ]
-    return [module.ABOUT for module in modules if hasattr(module, "ABOUT")]
+    return [each for module in modules for each in vars(module).values() if isinstance(each, views.Description)]
 
 
 @pytest.mark.parametrize("about", descriptions(), ids=lambda about: about.name)
@@ -196,7 +198,7 @@ def test_what_can_be_copied_is_taken_by_the_api_server(snippet, kubectl, kinds, 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))
 def test_links_lead_somewhere(name) -> None:
     """To files of the repository, and to headings where they name one."""
-    folder = ROOT if name == "README.md" else ROOT / "docs"
+    folder = ROOT if name == "README.md" else (ROOT / "docs" / name).parent
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", DOCUMENTS[name]):
         path, _, anchor = target.partition("#")
         text = (folder / path).read_text() if path else DOCUMENTS[name]

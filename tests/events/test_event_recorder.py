@@ -127,6 +127,17 @@ async def test_an_event_says_who_what_and_why(writing) -> None:
     assert second["type"] == "Normal"
 
 
+async def test_an_event_says_where_the_trace_of_its_first_time_is(writing) -> None:
+    """In an annotation, so that what differs in nothing else is the same Event, seen again."""
+    writing.recorder.later(lambda: [note()], "https://jaeger.example/trace/1")
+    async with writing.at_work():
+        await writing.until(lambda: writing.events.created)
+        writing.recorder.later(lambda: [note(), note("other")], "https://jaeger.example/trace/2")
+        await writing.until(lambda: len(writing.events.created) == 2)
+    told = [(each["note"], each["metadata"]["annotations"][recorder.TRACE]) for each in writing.events.created]
+    assert told == [("no", "https://jaeger.example/trace/1"), ("other", "https://jaeger.example/trace/2")]
+
+
 async def test_what_is_seen_again_is_counted_in_the_first_event(writing, monkeypatch) -> None:
     """Not more often than once in a while; after long enough it is a new Event."""
     monkeypatch.setattr(recorder, "SERIES_EVERY", 0.01)

@@ -39,6 +39,8 @@ def test_an_object_in_the_documentation_is_taken_by_an_api_server(kubectl, insta
         assert document["kind"] in READ_FROM_FILES[group]
         return
     metadata = {"name": "documented", **document.get("metadata", {})}
+    if "namespace" in metadata:  # which the documents have their readers create
+        kubectl("create", "namespace", metadata["namespace"], check=False)
     given = json.dumps({**document, "metadata": metadata})
     kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", input=given)
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from kymograph.cli import crds
-from kymograph.model import kinds, tracingconfiguration
-from kymograph.telemetry import destination, logsettings, metricsettings, settings
+from kymograph.model import kinds, otlpexporter, tracingconfiguration
+from kymograph.telemetry import destination, logsettings, metricsettings, propagators, settings
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -59,8 +59,15 @@ def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
         **{f"traces.controllers.{name}.enabled": False for name in tracingconfiguration.CONTROLLERS},
         **{f"traces.controllers.{name}.samplingRatePerMillion": 7 for name in tracingconfiguration.CONTROLLERS},
         "traces.attributes.user": True,
+        "traces.decisionLink": "https://jaeger.example/trace/{trace_id}",
+        "traces.samplingRules": [{"namespaces": ["payments"], "samplingRatePerMillion": 7}],
+        "traces.additional": [{"name": "second", "endpoint": "second:4317"}],
+        "traces.compression": "gzip",
+        "traces.timeout": "3s",
         "metrics.prometheus.enabled": False,
         "metrics.prometheus.port": 9000,
+        "metrics.prometheus.tls": {"certificateSecretRef": {"name": "metrics-tls"}},
+        "metrics.prometheus.authorization": "kubernetes",
         "metrics.otlp.endpoint": "collector:4317",
         "metrics.otlp.insecure": True,
         "metrics.otlp.protocol": "http/protobuf",
@@ -68,8 +75,11 @@ def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
         "metrics.otlp.tls.clientCertificateSecretRef": {"name": "otel-client"},
         "metrics.otlp.tls.serverName": "collector.example",
         "metrics.otlp.headers": [{"name": "x-scope", "value": "a"}],
+        "metrics.otlp.compression": "gzip",
+        "metrics.otlp.timeout": "3s",
         "metrics.otlp.interval": "10s",
         "metrics.otlp.temporality": "delta",
+        "metrics.otlp.histograms": "exponential",
         "metrics.prefix": "kyverno_",
         "metrics.namespaces.include": ["team-*"],
         "metrics.namespaces.exclude": ["kube-*"],
@@ -81,10 +91,26 @@ def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
         "logs.level": "debug",
         "logs.format": "json",
         "logs.loggers": {"kymograph.controllers": "debug"},
+        "logs.otlp.endpoint": "collector:4317",
+        "logs.otlp.insecure": True,
+        "logs.otlp.protocol": "http/protobuf",
+        "logs.otlp.compression": "gzip",
+        "logs.otlp.timeout": "3s",
+        "logs.otlp.tls.caSecretRef": {"name": "otel-ca", "key": "ca.pem"},
+        "logs.otlp.tls.clientCertificateSecretRef": {"name": "otel-client"},
+        "logs.otlp.tls.serverName": "collector.example",
+        "logs.otlp.headers": [{"name": "x-scope", "value": "a"}],
+        "logs.otlp.level": "warning",
+        "propagators": ["b3"],
     }
     assert set(leaves(schema)) == set(values)
+    without = {"metrics.prometheus.authorization": {"tls": values["metrics.prometheus.tls"]}}
     for path, value in values.items():
-        assert acted_upon(nested(path, value)) != acted_upon(nested(path, None)), path
+        given, absent = nested(path, value), nested(path, None)
+        if beside := without.get(path):
+            given["metrics"]["prometheus"] |= beside
+            absent["metrics"]["prometheus"] = beside
+        assert acted_upon(given) != acted_upon(absent), path
 
 
 def acted_upon(spec):
@@ -94,11 +120,15 @@ def acted_upon(spec):
 
 def test_names_of_the_schema_are_those_of_the_settings() -> None:
     """The model knows no telemetry, so it says twice what can be chosen."""
-    assert tuple(destination.Protocol) == tracingconfiguration.PROTOCOLS
+    assert tuple(destination.Protocol) == otlpexporter.PROTOCOLS
     assert tuple(settings.Controller) == tracingconfiguration.CONTROLLERS
     assert tuple(settings.ParentPolicy) == tracingconfiguration.PARENT_MODES
     assert tuple(metricsettings.Temporality) == tracingconfiguration.TEMPORALITIES
+    assert tuple(metricsettings.Histograms) == tracingconfiguration.HISTOGRAMS
     assert metricsettings.PREFIXES == tracingconfiguration.PREFIXES
+    assert metricsettings.AUTHORIZATIONS == tracingconfiguration.AUTHORIZATIONS
+    assert destination.COMPRESSIONS == otlpexporter.COMPRESSIONS
+    assert tuple(propagators.Propagator) == tracingconfiguration.PROPAGATORS
 
 
 def test_printed_documents_are_crds(capsys) -> None:

@@ -97,7 +97,7 @@ def test_labels_are_dropped_and_namespaces_left_out_live(installed, enforce, nam
     text = scrape(installed)
     assert value(text, "policy_results_total", policy_name="no-privileges", rule_result="fail") == before + 1
     assert not re.search(r"^policy_results_total{.*resource_namespace", text, re.MULTILINE)
-    assert "policy_execution_duration_seconds" not in text
+    assert "# TYPE policy_execution_duration_seconds" not in text
     bounds = set(re.findall(r'^admission_review_duration_seconds_bucket{.*le="([^"]*)"', text, re.MULTILINE))
     assert bounds == {"0.001", "60.0", "+Inf"}
 

@@ -1,16 +1,19 @@
 """The store holds what the cluster holds, in whatever order it hears of it."""
 
 import asyncio
+import pathlib
 
 import kopf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import traced
 from fakes.stored import BROKEN, NO_LATEST, Lists, stored
 from kymograph.clients.kubernetes import errors
-from kymograph.controllers import policies
+from kymograph.controllers import policies, policytraces
 from kymograph.engine import compile as compiler
+from support import trees
 
 KEY = policies.Key("ClusterPolicy", "", "p")
 
@@ -276,3 +279,14 @@ def test_every_policy_may_be_made_to_fail_open() -> None:
     for document in documents:
         made.put(document)
     assert {each.failure_policy for each in made.policies.policies} == {"Ignore"}
+
+
+async def test_the_tree_of_a_compilation() -> None:
+    """See `compilation.tree`: one that compiles and one that does not."""
+    async with traced.kept() as kept:
+        store = policies.PolicyStore()
+        policytraces.trace_compiling(store, kept.telemetry.tracer_for("admission"))
+        store.put(stored("good", 1))
+        store.put(stored("bad", 2, validate={"message": "neither a pattern nor a condition"}))
+        store.put(stored("good", 3, status={"ready": True}))
+        trees.compare(pathlib.Path(__file__).with_name("compilation.tree"), kept.finished())

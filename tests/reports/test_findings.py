@@ -29,6 +29,14 @@ def test_an_entry_says_what_kyverno_says() -> None:
     )
 
 
+@pytest.mark.parametrize(("status", "told"), [("fail", True), ("error", True), ("pass", False), ("skip", False)])
+def test_what_failed_says_where_its_trace_is(status: str, told: bool) -> None:
+    """As a property, where there is a link."""
+    found = findings.Found(result_of(compiled(), status), FOUND_AT, trace="https://jaeger.example/trace/1")
+    properties = findings.rows(found)[0]["properties"]
+    assert properties.get("trace") == ("https://jaeger.example/trace/1" if told else None)
+
+
 @pytest.mark.parametrize("status", ["pass", "fail", "warn", "error", "skip"])
 def test_a_failure_of_an_unscored_policy_is_a_warning(status: str) -> None:
     """Annotation `policies.kyverno.io/scored: "false"`; other results stay what they are."""

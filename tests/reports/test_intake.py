@@ -210,3 +210,11 @@ def test_what_changed_a_new_object_is_told_of_each_rule(taken, clock) -> None:
     }
     stored = {**made, "metadata": {**made["metadata"], "uid": "u", "creationTimestamp": "2026-03-01T00:00:00Z"}}
     assert found.latest[findings.of_rule("m", "near")].reviewed in confirmation.digests(stored)
+
+
+async def test_findings_know_where_the_trace_of_their_request_is(clock, dropped) -> None:
+    """By what the link is when they are passed on."""
+    taken = intake.Intake(clock, lambda: clock.now, lambda: dropped.append(1), lambda decision: f"/{decision.trace_id}")
+    taken.decided(pods.create()["request"], (P,), (result_of(P, "fail"),), TRACED)
+    (found,) = mature(taken, clock)
+    assert found.latest["p"].trace == f"/{TRACED.trace_id}"

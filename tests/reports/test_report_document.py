@@ -40,6 +40,17 @@ def test_a_report_belongs_to_its_object(subject: findings.Subject, kind: str, ap
     assert document.subject_of(made) == subject
 
 
+def test_a_result_that_says_the_same_keeps_its_time_and_its_trace() -> None:
+    """Each request has a trace of its own; that alone is no reason to write a report."""
+    found = says(p="fail")["p"]
+    before = document.merged(POD, None, {"p": found._replace(trace="https://jaeger.example/1")}, everything)
+    again = found._replace(trace="https://jaeger.example/2", at=found.at + 1)
+    after = document.merged(POD, before, {"p": again}, everything)
+    assert after == before
+    assert before["results"][0]["properties"]["trace"] == "https://jaeger.example/1"
+    assert document.tells(before, document.merged(POD, None, {"p": again}, everything))
+
+
 def test_open_reports_differ_in_names_alone() -> None:
     """The API group, its version and the kinds; every field is the same."""
     for subject, kind, other in ((POD, "Report", "PolicyReport"), (NODE, "ClusterReport", "ClusterPolicyReport")):

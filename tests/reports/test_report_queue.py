@@ -99,3 +99,17 @@ async def test_a_burst_is_spread_evenly() -> None:
     for _ in range(11):
         await pace.turn()
     assert loop.time() - began >= 10 / 200.0
+
+
+async def test_who_waits_for_findings_hears_of_the_first_try_with_them() -> None:
+    """Not of a try that had begun before; and of what is tried again, not of the last try."""
+    work = queue.WorkQueue()
+    first = work.put(found(p="pass"))
+    assert work.put(found(q="pass")) is first
+    taken = await work.take()
+    second = work.put(found(p="fail"))
+    work.done(taken, again=queue.Work(taken.findings, 1))
+    assert first.is_set()
+    assert not second.is_set()
+    work.done(await asyncio.wait_for(work.take(), 5))
+    assert second.is_set()

@@ -1,6 +1,7 @@
 """What is scanned when, and what of it is news."""
 
 import logging
+import pathlib
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -8,7 +9,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
-from kymograph.clients.kubernetes import errors
+from kymograph.clients.kubernetes import discovery, errors
 from kymograph.controllers import policies
 from kymograph.controllers.reports import findings
 from kymograph.controllers.reports.scans import (
@@ -19,6 +20,7 @@ from kymograph.controllers.reports.scans import (
     scanner,
 )
 from kymograph.engine import exceptions, needs
+from support import trees
 from support.reporting import served
 from support.scanning import NoFacts, ScannedCluster, World, a_policy, an_exception, report, selecting
 
@@ -325,3 +327,35 @@ def test_an_odd_report_is_written_again() -> None:
 
 def _judged(_policy, _rule):
     return "validate"
+
+
+async def test_the_tree_of_a_scan(cluster) -> None:
+    """See `scan.tree`."""
+    exported = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    world = World(cluster, a_policy(), tracer=provider.get_tracer("test"))
+    async with world.at_work():
+        await world.scanned()
+    trees.compare(pathlib.Path(__file__).with_name("scan.tree"), exported.get_finished_spans())
+
+
+async def test_what_is_in_a_secret_is_not_told_of_by_a_scan(cluster) -> None:
+    """Neither in its report nor in the trace, whatever the policy quotes."""
+    exported = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    quoting = a_policy(kind="Secret")
+    quoting["spec"]["rules"][0]["validate"]["message"] = "{{ base64_decode(request.object.data.password) }} is weak"
+    world = World(cluster, quoting, tracer=provider.get_tracer("test"))
+    world.catalogues.current = world.catalogues.next = discovery.Catalogue((served("", "v1", "secrets", "Secret"),))
+    cluster.put("secrets", "shop", "s")
+    cluster.objects["secrets", "shop", "s"]["data"] = {"password": "aHVudGVyMg=="}
+    async with world.at_work():
+        await world.scanned()
+    (found,) = world.put
+    messages = [rule.message for each in found.latest.values() for rule in each.result.rules]
+    assert messages == ["[redacted] is weak"]
+    spans = "".join(span.to_json() for span in exported.get_finished_spans())
+    assert "[redacted] is weak" in spans
+    assert "hunter2" not in spans

@@ -2,12 +2,16 @@
 
 import asyncio
 import datetime as dt
+import pathlib
 
 import pytest
 from cryptography import x509
+from opentelemetry import trace
 
+from fakes import traced
 from kymograph.runtime import certificates
 from kymograph.runtime.certificates import keeper as keeping
+from support import trees
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 NAMES = certificates.Names(dns=("localhost",))
@@ -16,7 +20,7 @@ NAMES = certificates.Names(dns=("localhost",))
 class World:
     """A Secret, webhook configurations that a leader writes after a while, and a server, at one moment in time."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracer: trace.Tracer | None = None) -> None:
         self.now = NOW
         self.stored: certificates.Stored | None = None
         self.announced = b""
@@ -32,6 +36,7 @@ class World:
             self.announce,
             self.trusted,
             (OSError,),
+            tracer or trace.NoOpTracer(),
         )
 
     async def read(self):
@@ -175,3 +180,19 @@ async def test_a_touch_is_answered_at_once_and_failures_are_tried_again(world, m
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert not failures
+
+
+async def test_the_tree_of_looks():
+    """See `certificate.tree`: the first, one that finds nothing new, and one that cannot read the Secret."""
+    async with traced.kept() as kept:
+        world = World(kept.telemetry.tracer)
+        await world.keeper.look()
+        await world.keeper.look()
+
+        async def unreachable():
+            raise OSError("refused")
+
+        world.read = unreachable
+        with pytest.raises(OSError, match="refused"):
+            await world.keeper.look()
+        trees.compare(pathlib.Path(__file__).with_name("certificate.tree"), kept.finished())

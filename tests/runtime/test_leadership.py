@@ -2,12 +2,15 @@
 
 import asyncio
 import dataclasses
+import pathlib
 
 import pytest
 
+from fakes import traced
 from kymograph.clients.kubernetes import errors
 from kymograph.runtime import leadership
 from kymograph.runtime.leadership import LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD, Record
+from support import trees
 
 
 class Lock:
@@ -321,3 +324,18 @@ async def test_a_notice_ends_the_wait(lock, candidate):
 async def _settle() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+async def test_the_tree_of_an_election(lock, clock):
+    """See `election.tree`: a gain and a loss; renewals and those who follow are no news."""
+    async with traced.kept() as kept:
+        first = leadership.Leader(lock, "a", clock, lambda: 0.5, kept.telemetry.tracer)
+        second = leadership.Leader(lock, "b", clock, lambda: 0.5, kept.telemetry.tracer)
+        for _ in range(3):
+            await first.step()
+            await second.step()
+            clock.now += RETRY_PERIOD
+        lock.answers = False
+        clock.now += RENEW_DEADLINE
+        await first.step()
+        trees.compare(pathlib.Path(__file__).with_name("election.tree"), kept.finished())

@@ -8,6 +8,7 @@ import kopf
 import pytest
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
+from kymograph.localcluster import pki
 from kymograph.model import tracingconfiguration as model
 from kymograph.runtime import metricserver, tracing
 from kymograph.telemetry import defaults, logsettings, providers
@@ -75,22 +76,24 @@ class Here:
     def __init__(self):
         self.cluster = Cluster()
         self.unusable = False
+        self.destinations = []
         self.telemetry = providers.Telemetry(lambda *_: ("", {}), facts={}, environ={}, make_exporter=self._make)
         self.metrics = metricserver.MetricServer(self.telemetry)
         self.logs = []
         self.started_with(defaults.NONE)
         self.tasks = []
 
-    def started_with(self, given):
-        """Begin anew with other flags."""
-        under = tracing.StartedWith({}, given)
+    def started_with(self, given, environ=None):
+        """Begin anew with other flags and variables."""
+        under = tracing.StartedWith(environ or {}, given)
         self.tracing = tracing.Tracing(
             self.cluster, self.telemetry, self.metrics, Secrets(), under, self.logs.append, lambda: NOW
         )
 
-    def _make(self, *_):
+    def _make(self, to):
         if self.unusable:
             raise ValueError("bad certificate")
+        self.destinations.append(to)
         return Exporter()
 
     @property
@@ -196,7 +199,7 @@ async def test_the_resource_is_made_once_its_kind_is_installed(here, monkeypatch
     assert here.cluster.document is None
 
 
-async def _nowhere(self, port):
+async def _nowhere(self, port, guard=metricserver.OPEN):
     """Stands for a port, where a test is about something else."""
 
 
@@ -302,6 +305,28 @@ async def test_flags_apply_under_the_resource_that_is_made(here, unused_tcp_port
     assert here.endpoint == "b:1"
     await here.tracing.removed()
     assert here.endpoint == "a:1"
+
+
+async def test_certificates_in_files_are_followed(here, tmp_path, monkeypatch) -> None:
+    """Those that variables name, also where there is no resource; one that is broken leaves the last good in force."""
+    monkeypatch.setattr(tracing, "SECRETS_EVERY", 0.002)
+    monkeypatch.setattr(metricserver.MetricServer, "serve", _nowhere)
+    first, second = (pki.Authority(name).pair.certificate for name in ("first", "second"))
+    file = tmp_path / "ca.pem"
+    file.write_bytes(first)
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:4317",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(file),
+    }
+    here.started_with(defaults.Defaults(traced=True), environ)
+    await here.tracing.removed()
+    here.tasks.append(asyncio.create_task(here.tracing.follow_secrets()))
+    for content in (b"broken", second):
+        replacement = tmp_path / "new.pem"
+        replacement.write_bytes(content)
+        replacement.rename(file)
+    await here.until(lambda: len(here.destinations) == 2)
+    assert [to.ca for to in here.destinations] == [first, second]
 
 
 async def test_logs_are_told_with_everything_else(here, monkeypatch) -> None:

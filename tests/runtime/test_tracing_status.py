@@ -6,6 +6,7 @@ import pytest
 
 from kymograph.model import tracingconfiguration as model
 from kymograph.runtime import tracingstatus
+from kymograph.telemetry import export, push, settings
 
 NOW = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
 STAMP, EARLIER = "2024-03-01T12:00:00Z", "2024-02-01T00:00:00Z"
@@ -22,6 +23,43 @@ def signal(last_success=None, last_error_at=None, name="traces", error="refused"
 def render(*signals, problem=None, status=None):
     document = {"metadata": {"generation": 3}, **({"status": status} if status is not None else {})}
     return tracingstatus.render(document, problem, signals, NOW)
+
+
+def test_an_additional_destination_is_told_by_its_name() -> None:
+    """Each exporter has its entry, and the sentence says which one fails."""
+    additional = tracingstatus.Exporting("traces", "vendor:4317", SINCE, 0, 3, None, "refused", 2_000, "vendor")
+    status = render(signal(last_success=2_000), additional)
+    assert [entry.get("name", "") for entry in status["exporters"]] == ["", "vendor"]
+    exporting = condition(status, "Exporting")
+    assert (exporting["status"], exporting["reason"]) == FAILED
+    assert exporting["message"].startswith("vendor:4317 does not take traces: refused")
+
+
+def test_every_exporter_of_the_settings_has_its_entry() -> None:
+    """Traces, their additional destinations, metrics and logs; what became of each is its own."""
+    spec = {
+        "traces": {"endpoint": "a:1", "additional": [{"name": "b", "endpoint": "b:1"}]},
+        "metrics": {"otlp": {"endpoint": "c:1"}},
+        "logs": {"otlp": {"endpoint": "d:1"}},
+    }
+    applied = settings.from_spec(spec)
+    assert list(tracingstatus.paths(applied)) == ["traces", "metrics", "logs", "traces.additional[b]"]
+    status = [export.ExportStatus(sent, {export.Reason.QUEUE_FULL: sent}, 0, None, None, None) for sent in (1, 2, 3)]
+    found = tracingstatus.exporting(applied, {}, status[0], push.PushStatus(4, 4), status[1], {"b": status[2]})
+    assert [(each.signal, each.name, each.endpoint, each.sent, each.dropped) for each in found] == [
+        ("traces", "", "a:1", 1, 1),
+        ("traces", "b", "b:1", 3, 3),
+        ("metrics", "", "c:1", 4, 4),
+        ("logs", "", "d:1", 2, 2),
+    ]
+
+
+def test_a_disabled_sdk_is_told() -> None:
+    """The author of the resource did not do it."""
+    status = tracingstatus.render({"metadata": {"generation": 3}}, None, [], NOW, disabled=True)
+    exporting = condition(status, "Exporting")
+    assert (exporting["status"], exporting["reason"]) == ("False", "Disabled")
+    assert "OTEL_SDK_DISABLED" in exporting["message"]
 
 
 def condition(status, kind):

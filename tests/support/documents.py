@@ -53,5 +53,5 @@ def blocks(path: str) -> list[Block]:
 
 def all_blocks() -> list[Block]:
     """Those of the README and of everything under docs."""
-    pages = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
+    pages = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
     return [block for page in ("README.md", *pages) for block in blocks(page)]

@@ -8,10 +8,16 @@ from typing import Any, Self
 
 
 class Relay:
-    """Relays to a port of this machine. Use as an asynchronous context manager; `port` is where it listens."""
+    """Relays to a port of this machine. Use as an asynchronous context manager; `port` is where it listens.
 
-    def __init__(self, target: int) -> None:
+    Args:
+        target: The port.
+        delay: Seconds for which it keeps whatever is sent, in each direction.
+    """
+
+    def __init__(self, target: int, delay: float = 0.0) -> None:
         self._target = target
+        self._delay = delay
         self._server: asyncio.Server | None = None
         self._pairs: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -41,7 +47,7 @@ class Relay:
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         self._pairs |= {writer, back}
-        both = [asyncio.create_task(_copy(reader, back)), asyncio.create_task(_copy(there, writer))]
+        both = [asyncio.create_task(_copy(*ends, self._delay)) for ends in ((reader, back), (there, writer))]
         self._tasks |= set(both)
         await asyncio.wait(both)
         self._pairs -= {writer, back}
@@ -74,12 +80,12 @@ class Line:
 
 
 @contextlib.contextmanager
-def line(target: int) -> Iterator[Line]:
-    """Relay to a port of this machine while the body runs."""
+def line(target: int, delay: float = 0.0) -> Iterator[Line]:
+    """Relay to a port of this machine while the body runs; see `Relay`."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="relay")
     thread.start()
-    made = Line(Relay(target), loop)
+    made = Line(Relay(target, delay), loop)
     try:
         made.restore()
         yield made
@@ -90,9 +96,11 @@ def line(target: int) -> Iterator[Line]:
         loop.close()
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, delay: float) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await source.read(65536):
+            if delay:
+                await asyncio.sleep(delay)
             sink.write(data)
             await sink.drain()
     sink.close()

@@ -1,4 +1,4 @@
-"""Two replicas of the operator behind one Service, and a load that notices every wrong answer."""
+"""Replicas of the operator behind one Service, two as a rule, and a load that notices every wrong answer."""
 
 import contextlib
 import json
@@ -16,13 +16,13 @@ PODS = "/api/v1/namespaces/default/pods?dryRun=All"
 
 
 class Pair(Installed):
-    """A cluster with two replicas.
+    """A cluster with two replicas, or as many as are wanted.
 
     Attributes:
-        replicas: Both.
+        replicas: All of them.
     """
 
-    def __init__(self, cluster: localcluster.LocalCluster, service: Service) -> None:
+    def __init__(self, cluster: localcluster.LocalCluster, service: Service, replicas: int = 2) -> None:
         self.replicas = [
             installation.Operator(
                 cluster,
@@ -30,21 +30,21 @@ class Pair(Installed):
                 flags=["--shutdown-delay=1"],
                 log=cluster.directory / f"operator-{number}.log",
             )
-            for number in range(2)
+            for number in range(replicas)
         ]
         service.backends = self.replicas
         super().__init__(cluster, self.replicas[0])
-        self.configure({"metrics": {"prometheus": {"enabled": False}}})  # two processes of one host share its ports
+        self.configure({"metrics": {"prometheus": {"enabled": False}}})  # processes of one host share its ports
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Pair"]:
-        """Run both while the body runs, whichever of them it stops."""
+        """Run all while the body runs, whichever of them it stops."""
         with contextlib.ExitStack() as stack:
             for replica in self.replicas:
                 replica.launch()
                 stack.callback(replica.stop)
             for replica in self.replicas:
-                replica.wait_ready()
+                replica.wait_ready(60)
             yield self
 
     def lease(self) -> dict:
@@ -60,7 +60,7 @@ class Pair(Installed):
         return eventually(lambda: next(filter(self.is_leader, self.replicas), None))
 
     def follower(self) -> installation.Operator:
-        """The other one."""
+        """The other one, or one of the others."""
         leader = self.leader()
         return next(replica for replica in self.replicas if replica is not leader)
 

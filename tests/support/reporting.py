@@ -7,11 +7,13 @@ import itertools
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from kymograph.clients.kubernetes import discovery, errors
 from kymograph.controllers.reports import confirmation, findings, forms, kinds, permissions, queue, reported, writer
 from kymograph.engine import compile as compiler
 from kymograph.engine import evaluate
+from kymograph.telemetry import cells, instruments, work
 from kymograph.telemetry.sampling import Decision
 
 UNTRACED = Decision(trace_id=1, span_id=2, sampled=False, recorded=False)
@@ -225,6 +227,7 @@ class Controller:
             confirmation.Confirmation(cluster, store, lambda: 0),
             provider.get_tracer("test"),
             self.outcomes.append,
+            work.Work(instruments.declare(cells.Cells(InstrumentationScope("test"), lambda: 0)), "reports"),
         )
 
     async def settle(self, *given, until=lambda controller: controller.work.idle):

@@ -187,7 +187,7 @@ def test_https_in_the_environment_means_tls_on_this_machine_too():
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector:4317"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://:4317"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:99999"),

@@ -17,6 +17,10 @@ POLICY = {"policy_validation_mode", "policy_type", "policy_background_mode", "po
 RESOURCE = {"resource_kind", "resource_namespace", "resource_request_operation"}
 RULE = POLICY | RESOURCE | {"rule_name", "rule_result", "rule_type", "rule_execution_cause", "dry_run"}
 REVIEW = RESOURCE | {"request_allowed", "request_webhook"}
+CLEANED = {
+    *("policy_type", "policy_namespace", "policy_name"),
+    *("resource_kind", "resource_namespace", "deletion_propagation"),
+}
 TTL = {"resource_namespace", "resource_group", "resource_version", "resource_resource"}
 
 KYVERNO = {
@@ -81,6 +85,71 @@ KYVERNO = {
         TTL - {"resource_namespace"},
         "can be used to track individual resource controllers running for ttl based cleanup",
     ),
+    "kyverno_cleanup_controller_deletedobjects_total": (
+        "counter",
+        CLEANED,
+        "can be used to track number of deleted objects.",
+    ),
+    "kyverno_cleanup_controller_errors_total": (
+        "counter",
+        CLEANED,
+        "can be used to track number of cleanup failures.",
+    ),
+    "kyverno_http_requests_total": (
+        "counter",
+        {"http_method", "http_url"},
+        "can be used to track the number of http requests",
+    ),
+    "kyverno_http_requests_duration_seconds": (
+        "histogram",
+        {"http_method", "http_url"},
+        "can be used to track the latencies (in seconds) associated with the entire individual http request.",
+    ),
+    "kyverno_client_queries_total": (
+        "counter",
+        {"operation", "client_type", "resource_kind", "resource_namespace"},
+        "can be used to track the number of client queries sent from Kyverno to the API-server",
+    ),
+    "kyverno_controller_reconcile_total": (
+        "counter",
+        {"controller_name"},
+        "can be used to track number of reconciliation cycles",
+    ),
+    "kyverno_controller_requeue_total": (
+        "counter",
+        {"controller_name", "num_requeues"},
+        "can be used to track number of reconciliation errors",
+    ),
+    "kyverno_controller_drop_total": (
+        "counter",
+        {"controller_name"},
+        "can be used to track number of queue drops",
+    ),
+    "kyverno_updaterequest_total": (
+        "gauge",
+        {"resource_namespace"},
+        "can be used to track the current number of updaterequests in the cluster",
+    ),
+    "kyverno_events_dropped_total": (
+        "counter",
+        set(),
+        "can be used to track the number of events dropped by the event generator",
+    ),
+    "kyverno_breaker_total": (
+        "counter",
+        {"circuit_name"},
+        "track number of times the breaker was invoked",
+    ),
+    "kyverno_breaker_drops_total": (
+        "counter",
+        {"circuit_name"},
+        "track the number of times the breaker failed open and dropped",
+    ),
+    "kyverno_info": (
+        "gauge",
+        {"version"},
+        "Kyverno version information",
+    ),
 }
 
 POLICY_LABELS = ("enforce", "cluster", "true", "-", "no-privileges")
@@ -102,6 +171,19 @@ async def scrape():
     counted.admission_refused.bind(("too_large",)).add()
     counted.ttl_deleted_objects.bind(cleaned).add()
     counted.ttl_errors.bind(cleaned).add()
+    deleted = labels.CleanedByPolicy("ClusterCleanupPolicy", "", "p", "Pod", "a", "Foreground")
+    counted.cleanup_deleted_objects.bind(deleted).add()
+    counted.cleanup_errors.bind(deleted).add()
+    counted.http_requests.bind(("POST", "/validate/fail")).add()
+    counted.http_requests_duration.bind(("POST", "/validate/fail")).record(0.3)
+    counted.client_queries.bind(labels.Query("get", "kubeclient", "Pod", "a")).add()
+    counted.reconciled.bind(("webhook-controller",)).add()
+    counted.requeued.bind(("webhook-controller", "1")).add()
+    counted.queue_dropped.bind(("webhook-controller",)).add()
+    counted.update_requests_listed.observe(lambda: [(("kymograph",), 3)])
+    counted.events_dropped.bind(()).add()
+    counted.breaker.observe(lambda: [(("admission reports",), 3)])
+    counted.breaker_drops.observe(lambda: [(("admission reports",), 1)])
     info = labels.RuleInfo("-", "p", "true", "audit", "cluster", "true", "rule", "validate")
     counted.policy_rule_info.observe(lambda: [info])
     counted.ttl_info.observe(lambda: [labels.Watched("", "v1", "pods")])

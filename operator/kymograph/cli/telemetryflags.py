@@ -63,6 +63,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
         default="trace-based",
         help="exemplars lead to traces that are kept (default: %(default)s)",
     )
+    parser.add_argument(
+        "--telemetry-output",
+        default="",
+        metavar="DIRECTORY",
+        help="write what would be sent over OTLP as JSON into files there, or with - to standard output; to look at it",
+    )
     flag("--v", type=_verbosity, metavar="NUMBER", help=f"log debug records too, from {DEBUG_FROM} on")
 
 
@@ -79,6 +85,7 @@ def read(options: argparse.Namespace) -> defaults.Defaults:
         metrics=defaults.ExporterDefaults(f"{options.otelCollector}:{port}", options.transportCreds)
         if pushed
         else defaults.ExporterDefaults(),
+        output=options.telemetry_output,
     )
 
 

@@ -7,6 +7,7 @@ ready) and sweeps what a watch missed, because a relist after a gap reports no d
 import asyncio
 import dataclasses
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
@@ -86,12 +87,17 @@ class PolicyStore:
         self._held: dict[Key, Held] = {}
         self._gone: dict[str, None] = {}
         self._listeners: list[Callable[[Key, Held | None], None]] = []
+        self._timers: list[Callable[[Held, float], None]] = []
         self._suspicious = asyncio.Event()
         self.complete = asyncio.Event()
 
     def listen(self, listener: Callable[[Key, Held | None], None]) -> None:
         """Call a function after each change: the key, and what is held now (None when the policy is gone)."""
         self._listeners.append(listener)
+
+    def time_compiling(self, timer: Callable[[Held, float], None]) -> None:
+        """Call a function with each policy that was compiled, or does not compile, and the seconds that took."""
+        self._timers.append(timer)
 
     @property
     def held(self) -> tuple[Held, ...]:
@@ -116,7 +122,10 @@ class PolicyStore:
         if before is not None and before.uid == uid and before.generation == generation and _same(before, document):
             self._held[key] = dataclasses.replace(before, version=version, document=document)
             return
+        began = time.perf_counter()
         held = _compile(key, uid, generation, version, document)
+        for timer in self._timers:
+            timer(held, time.perf_counter() - began)
         if self._ignores_failures and held.compiled is not None:
             held = dataclasses.replace(held, compiled=dataclasses.replace(held.compiled, failure_policy="Ignore"))
         self._held[key] = held

@@ -28,7 +28,10 @@ class PolicyMetrics:
         self._store = store
         self._known = {held.key: held for held in store.held}
         store.listen(self._changed)
+        store.time_compiling(self._compiled)
         instruments.policy_rule_info.observe(self._rules)
+        instruments.policy_ready.observe(self._readiness)
+        instruments.policies_held.observe(self._compiling)
 
     def _changed(self, key: policies.Key, held: policies.Held | None) -> None:
         before = self._known.pop(key, None)
@@ -45,6 +48,20 @@ class PolicyMetrics:
             self._count(held, "created")
         elif before.document.get("spec") != held.document.get("spec"):
             self._count(held, "updated")
+
+    def _compiled(self, held: policies.Held, seconds: float) -> None:
+        result = "failure" if held.compiled is None else "success"
+        self._instruments.policy_compilation.bind((result,)).record(seconds)
+
+    def _readiness(self) -> Iterator[tuple[labels.PolicyName, float]]:
+        for held in self._store.held:
+            key = held.key
+            about = labels.PolicyName(_type(key), key.namespace or "-", key.name)
+            yield about, int(held.compiled is not None and _is_ready(held.document))
+
+    def _compiling(self) -> Iterator[tuple[tuple[str, str], float]]:
+        for held in self._store.held:
+            yield (_type(held.key), labels.boolean(value=held.compiled is not None)), 1
 
     def _count(self, held: policies.Held, change: str) -> None:
         mode, kind, background, namespace, name = _policy(held)
@@ -68,11 +85,15 @@ def _policy(held: policies.Held) -> tuple[str, str, str, str, str]:
         mode, background = _declared_action(spec), spec.get("background") is not False
     return (
         mode.lower(),
-        "namespaced" if held.key.namespace else "cluster",
+        _type(held.key),
         labels.boolean(value=background),
         held.key.namespace or "-",
         held.key.name,
     )
+
+
+def _type(key: policies.Key) -> str:
+    return "namespaced" if key.namespace else "cluster"
 
 
 def _declared_action(spec: Mapping[str, Any]) -> str:

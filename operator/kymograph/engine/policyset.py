@@ -112,8 +112,7 @@ class PolicySet:
         chosen = tuple(
             each
             for each in self.policies
-            if (failure_policy is None or _is_asked(each, failure_policy, alone))
-            and _may_concern(each, key, None)
+            if (failure_policy is None or _is_asked(each, failure_policy, alone)) and _may_concern(each, key, None)
         )
         selection = _Selection(chosen, everywhere=not any(_minds_namespace(each) for each in chosen))
         if len(self._remembered) >= _REMEMBERED:

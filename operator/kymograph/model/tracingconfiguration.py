@@ -6,7 +6,7 @@ The kind is named after the component configuration of kube-apiserver and kubele
 
 from typing import Any
 
-from kymograph.model import crd
+from kymograph.model import crd, otlpexporter
 
 GROUP = "kymograph.dev"
 VERSION = "v1alpha1"
@@ -16,106 +16,26 @@ NAME = "default"
 
 PARENT_MODES = ("respect", "link", "ignore")
 
-PROTOCOLS = ("grpc", "http/protobuf")
 CONTROLLERS = ("admission", "background", "cleanup", "reports")
 TEMPORALITIES = ("cumulative", "delta")
+HISTOGRAMS = ("explicit", "exponential")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 PREFIXES = ("", "kyverno_")
+AUTHORIZATIONS = ("none", "kubernetes")
+PROPAGATORS = ("tracecontext", "baggage", "b3", "b3multi")
 
-SECRET_LABEL = "kymograph.dev/telemetry"  # noqa: S105 - the name of a label
-"""The label, with the value `true`, of Secrets in the operator's namespace that exporters may use."""
+MOST_ADDITIONAL = 4
+"""Destinations of traces beside the first; each may hold as many spans as that."""
 
-_ENDPOINT = r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):[0-9]{1,5}$"
 _OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _POLICY_NAME = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-_HEADER_NAME = r"^[a-z0-9]([a-z0-9_.-]*[a-z0-9])?$"
-_RESERVED_HEADERS = r"^(grpc-.*|.*-bin|host|te|connection|transfer-encoding|content-(type|length|encoding))$"
-
-
-def _secret_name() -> crd.Schema:
-    return crd.text(
-        f"A Secret in the operator's namespace, labelled {SECRET_LABEL}=true.", minLength=1, pattern=_OBJECT_NAME
-    )
-
-
-def _secret_key(description: str) -> crd.Schema:
-    return crd.record(
-        description,
-        {"name": _secret_name(), "key": crd.text("The entry of the Secret.", minLength=1)},
-        required=["name", "key"],
-    )
-
-
-def exporter_fields(endpoint: str) -> dict[str, crd.Schema]:
-    """The fields that say how one signal is exported; `endpoint` describes its endpoint.
-
-    What uses them has `EXPORTER_RULES` among its validations.
-    """
-    return {
-        "endpoint": crd.text(endpoint, max_length=260, pattern=_ENDPOINT),
-        "protocol": {
-            "type": "string",
-            "enum": list(PROTOCOLS),
-            "description": "How OTLP is spoken: grpc (the default), or http/protobuf, to /v1/traces or /v1/metrics.",
-        },
-        "insecure": {
-            "type": "boolean",
-            "description": "Send in plaintext. Without it TLS with the system's roots is used, except to loopback.",
-        },
-        "tls": crd.record(
-            "What TLS is done with; empty: the system's roots, to loopback too.",
-            {
-                "caSecretRef": _secret_key("PEM of the authorities that are trusted, and no others."),
-                "clientCertificateSecretRef": crd.record(
-                    "The certificate shown to the receiver: entries tls.crt and tls.key.",
-                    {"name": _secret_name()},
-                    required=["name"],
-                ),
-                "serverName": crd.text(
-                    "The name the receiver's certificate must have. Default: the endpoint's host.",
-                    minLength=1,
-                    pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$",
-                ),
-            },
-        ),
-        "headers": crd.listing(
-            "Headers sent with every export, such as an authorization.",
-            crd.record(
-                "One header: its value is either here or in a Secret.",
-                {
-                    "name": crd.text("Its name, in lower case.", minLength=1, max_length=128, pattern=_HEADER_NAME),
-                    "value": crd.text("Its value, for all to read.", minLength=1, max_length=4096),
-                    "valueFrom": crd.record(
-                        "Where its value is.",
-                        {"secretKeyRef": _secret_key("The Secret that holds the value.")},
-                        required=["secretKeyRef"],
-                    ),
-                },
-                required=["name"],
-                **{
-                    "x-kubernetes-validations": [
-                        crd.rule(
-                            "has(self.value) != has(self.valueFrom)", "either value or valueFrom must be set, not both"
-                        ),
-                        crd.rule(
-                            f"!self.name.matches(r'{_RESERVED_HEADERS}')", "this header is set by the transport itself"
-                        ),
-                    ]
-                },
-            ),
-            max_items=16,
-            **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    }
-
-
-EXPORTER_RULES = (
-    crd.rule(
-        "!(has(self.insecure) && self.insecure && has(self.tls))",
-        "insecure and tls exclude each other: plaintext, or TLS as described",
-    ),
+_IN_URL = r"[^\s{}\"<>\\^`|]"
+_TRACE_URL = (
+    r"^https?://[^\s{}\"<>\\^`|@/?#]+[/?#]"
+    rf"({_IN_URL}|\{{span_id\}})*\{{trace_id\}}({_IN_URL}|\{{(trace_id|span_id)\}})*$"
 )
+
 
 _RATE = {"type": "integer", "format": "int32", "minimum": 0, "maximum": 1_000_000}
 
@@ -167,10 +87,66 @@ _CONTROLLERS = crd.record(
     },
 )
 
+_GLOB = r"^[a-z0-9*?]([-a-z0-9.*?]*[a-z0-9*?])?$"
+_POLICY_GLOB = r"^([a-z0-9*?]([-a-z0-9*?]*[a-z0-9*?])?/)?[a-z0-9*?]([-a-z0-9.*?]*[a-z0-9*?])?$"
+
+_SAMPLING_RULES = crd.listing(
+    "Other rates for traces without a sampling parent; the first that fits counts. One that names policies is decided"
+    " when the request ends.",
+    crd.record(
+        "A rate for those that fit all that is said here.",
+        {
+            "namespaces": crd.listing(
+                "Objects in one of these namespaces; those in none never fit.",
+                crd.text("A pattern of names: * is any run of characters, ? is one.", max_length=63, pattern=_GLOB),
+                max_items=64,
+                **{"x-kubernetes-list-type": "set"},
+            ),
+            "policies": crd.listing(
+                "Requests that one of these policies was applied to.",
+                crd.text(
+                    "A pattern of a ClusterPolicy's name, or of namespace/name of a Policy.",
+                    max_length=317,
+                    pattern=_POLICY_GLOB,
+                ),
+                max_items=64,
+                **{"x-kubernetes-list-type": "set"},
+            ),
+            "controllers": crd.listing(
+                "Traces of these controllers.",
+                {"type": "string", "enum": list(CONTROLLERS)},
+                max_items=len(CONTROLLERS),
+                **{"x-kubernetes-list-type": "set"},
+            ),
+            "samplingRatePerMillion": {**_RATE, "description": "How many of a million are traced."},
+        },
+        required=["samplingRatePerMillion"],
+    ),
+    max_items=64,
+    **{"x-kubernetes-list-type": "atomic"},
+)
+
+_ADDITIONAL = crd.listing(
+    "Further receivers of the same spans; each has a queue of its own, and none waits for another.",
+    crd.record(
+        "One receiver.",
+        {
+            "name": crd.text(
+                "What it is called in the status and in metrics.", minLength=1, max_length=63, pattern=_OBJECT_NAME
+            ),
+            **otlpexporter.fields("The receiver as host:port."),
+        },
+        required=["name", "endpoint"],
+        **{"x-kubernetes-validations": list(otlpexporter.RULES)},
+    ),
+    max_items=MOST_ADDITIONAL,
+    **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+)
+
 _TRACES = crd.record(
     "Export of traces over OTLP. Absent: nothing is exported. Empty: to localhost:4317 in plaintext.",
     {
-        **exporter_fields("The collector as host:port. Default: localhost:4317, or 4318 with http/protobuf."),
+        **otlpexporter.fields("The collector as host:port. Default: localhost:4317, or 4318 with http/protobuf."),
         "samplingRatePerMillion": {
             **_RATE,
             "description": "How many of a million requests without a sampling parent are traced. Default: 0.",
@@ -195,12 +171,21 @@ _TRACES = crd.record(
         },
         "keep": _KEEP,
         "controllers": _CONTROLLERS,
+        "samplingRules": _SAMPLING_RULES,
+        "decisionLink": crd.text(
+            "The URL at which the trace of a denial can be looked at, in which {trace_id} and {span_id} stand for those"
+            " of the review. Denials then carry it, and keep.denied is true unless it is said to be false."
+            " Default: denials carry none.",
+            max_length=512,
+            pattern=_TRACE_URL,
+        ),
+        "additional": _ADDITIONAL,
         "attributes": crd.record(
             "What spans say beyond the usual.",
             {"user": {"type": "boolean", "description": "Name, uid and groups of who made a request. Default: false."}},
         ),
     },
-    **{"x-kubernetes-validations": list(EXPORTER_RULES)},
+    **{"x-kubernetes-validations": list(otlpexporter.RULES)},
 )
 
 _NAMESPACES = crd.text(
@@ -224,12 +209,39 @@ _METRICS = crd.record(
                     "maximum": 65_535,
                     "description": "The port they are served on. Default: 8000.",
                 },
+                "tls": crd.record(
+                    "Serve them over TLS 1.2 or later. Absent: plain HTTP.",
+                    {
+                        "certificateSecretRef": crd.record(
+                            "The certificate that is presented: entries tls.crt and tls.key.",
+                            {"name": otlpexporter.secret_name()},
+                            required=["name"],
+                        )
+                    },
+                    required=["certificateSecretRef"],
+                ),
+                "authorization": {
+                    "type": "string",
+                    "enum": list(AUTHORIZATIONS),
+                    "description": "Who may scrape: none, everybody (the default); kubernetes, whoever shows a token"
+                    " that the API server knows, and may get the path /metrics.",
+                },
+            },
+            **{
+                "x-kubernetes-validations": [
+                    crd.rule(
+                        "!has(self.authorization) || self.authorization == 'none' || has(self.tls)",
+                        "authorization needs tls: a token must not be shown in plaintext",
+                    )
+                ]
             },
         ),
         "otlp": crd.record(
             "Metrics pushed over OTLP, beside being scraped. Absent: not pushed. Empty: to localhost in plaintext.",
             {
-                **exporter_fields("The receiver as host:port. Default: localhost:4317, or 4318 with http/protobuf."),
+                **otlpexporter.fields(
+                    "The receiver as host:port. Default: localhost:4317, or 4318 with http/protobuf."
+                ),
                 "interval": crd.text(
                     "How often, from 1s to 1h. Default: 60s.",
                     max_length=16,
@@ -248,8 +260,14 @@ _METRICS = crd.record(
                     "description": "What counters count from: cumulative, their start (the default); delta, the last"
                     " push that was delivered.",
                 },
+                "histograms": {
+                    "type": "string",
+                    "enum": list(HISTOGRAMS),
+                    "description": "In which buckets distributions are pushed: explicit, those of a scrape (the"
+                    " default); exponential, eight for each doubling.",
+                },
             },
-            **{"x-kubernetes-validations": list(EXPORTER_RULES)},
+            **{"x-kubernetes-validations": list(otlpexporter.RULES)},
         ),
         "prefix": {
             "type": "string",
@@ -317,6 +335,16 @@ _LOGS = crd.record(
             "maxProperties": 64,
             "additionalProperties": {**_LOG_LEVEL, "description": "The least that this logger logs."},
         },
+        "otlp": crd.record(
+            "Records sent over OTLP, beside being written. Absent: not sent. Empty: to localhost in plaintext.",
+            {
+                **otlpexporter.fields(
+                    "The receiver as host:port. Default: localhost:4317, or 4318 with http/protobuf."
+                ),
+                "level": {**_LOG_LEVEL, "description": "The least that is sent of what is logged. Default: all of it."},
+            },
+            **{"x-kubernetes-validations": list(otlpexporter.RULES)},
+        ),
     },
 )
 
@@ -326,6 +354,13 @@ _SPEC = crd.record(
         "traces": _TRACES,
         "metrics": _METRICS,
         "logs": _LOGS,
+        "propagators": crd.listing(
+            "In which forms a caller's trace is looked for in a request to a webhook (the first that is there counts),"
+            " and in which those we call are told of ours. Default: tracecontext, baggage.",
+            {"type": "string", "enum": list(PROPAGATORS)},
+            max_items=len(PROPAGATORS),
+            **{"x-kubernetes-list-type": "atomic"},
+        ),
         "resourceAttributes": {
             "type": "object",
             "description": "Attributes on everything the operator emits, such as k8s.cluster.name.",
@@ -345,7 +380,11 @@ _STATUS = crd.record(
             crd.record(
                 "One exporter.",
                 {
-                    "signal": crd.text("traces or metrics."),
+                    "signal": crd.text("traces, metrics or logs."),
+                    "name": {
+                        **crd.text("The name of an additional destination of traces; empty for the first."),
+                        "default": "",
+                    },
                     "endpoint": crd.text("Where it sends to.", max_length=260),
                     "lastSuccess": {"type": "string", "format": "date-time"},
                     "sent": {"type": "integer", "format": "int64", "minimum": 0},
@@ -355,7 +394,7 @@ _STATUS = crd.record(
                 required=["signal", "endpoint"],
             ),
             max_items=8,
-            **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["signal"]},
+            **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["signal", "name"]},
         ),
     },
 )
@@ -369,7 +408,7 @@ TRACING_CONFIGURATION = crd.Kind(
         crd.Version(
             VERSION,
             crd.resource(
-                "Where the operator sends its traces and metrics, and how much of them.",
+                "Where the operator sends its traces, metrics and logs, and how much of them.",
                 _SPEC,
                 _STATUS,
                 **{

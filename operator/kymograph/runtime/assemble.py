@@ -21,11 +21,13 @@ from kymograph import __version__
 from kymograph.clients.kubernetes import account, connection, discovery, informer, resources
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.controllers import exceptions, managed, policies, policymetrics
+from kymograph.controllers import exceptions, managed, policies, policymetrics, policytraces
 from kymograph.controllers.admission import (
+    decisions,
     facts,
     filtering,
     handlers,
+    httpmetrics,
     matchconditions,
     privileges,
     registration,
@@ -52,12 +54,14 @@ from kymograph.runtime import (
     configured,
     connecting,
     errors,
+    forgetting,
     health,
     identity,
     leadership,
     lease,
     lifecycle,
     logs,
+    metricaccess,
     metricserver,
     outside,
     secretstore,
@@ -65,7 +69,8 @@ from kymograph.runtime import (
     tracing,
     webhookcertificate,
 )
-from kymograph.runtime.settings import CONTROLLERS, Settings
+from kymograph.runtime.settings import Settings
+from kymograph.telemetry import clientmetrics
 from kymograph.telemetry.current import ClientSpans
 from kymograph.telemetry.instruments import cleanup_queue, leader_election, update_requests
 from kymograph.telemetry.providers import Telemetry
@@ -143,10 +148,13 @@ class _Process:
         self.exceptions = exceptions.ExceptionStore(client, _excepted(settings, namespace))
         self.catalogues = discovery.Catalogues(client)
         self.on_kinds_changed: list[Callable[[], None]] = []
-        self.on_namespace_changed: list[Callable[[str, Mapping[str, str] | None], None]] = []
+        self.on_namespace_changed: list[Callable[[str, Mapping[str, str] | None], None]] = [
+            forgetting.NamespaceSeries(telemetry.cells.forget).changed
+        ]
         self.registry = kopf.OperatorRegistry()
         self.stop = lifecycle.Stop()
-        self.metrics = metricserver.MetricServer(telemetry, settings.metrics_host)
+        access = metricaccess.Access(client, time.monotonic)
+        self.metrics = metricserver.MetricServer(telemetry, settings.metrics_host, access)
         secrets = telemetrysecrets.TelemetrySecrets(client, namespace)
         started_with = tracing.StartedWith(environ, settings.telemetry)
         self.tracing = tracing.Tracing(client, telemetry, self.metrics, secrets, started_with, log.apply, _now)
@@ -154,7 +162,8 @@ class _Process:
         self.account = ""
         self.cleaning: cleanup.Cleanup | None = None
         self.reports: reports.Reports | None = None
-        self.untraced = clients.KubernetesClient(connected, ClientSpans(trace.NoOpTracer(), time.monotonic_ns))
+        counted = clientmetrics.ClientMetrics(telemetry.instruments).called
+        self.untraced = clients.KubernetesClient(connected, ClientSpans(trace.NoOpTracer(), time.monotonic_ns, counted))
         self.events = recorder.Recorder(
             self.untraced,
             time.monotonic_ns,
@@ -163,12 +172,13 @@ class _Process:
             lambda: telemetry.instruments.events_dropped.bind(()).add(),
             settings.omit_events,
         )
+        telemetry.work("event-controller").queue(lambda: self.events.depth)
         self.telling = telling.Telling(self.events, lambda: self.exceptions.current)
-        self.lock = lease.LeaseLock(self.untraced, namespace, _lease(settings.controllers), _now)
+        self.lock = lease.LeaseLock(self.untraced, namespace, identity.election(settings.controllers), _now)
         self.identity = identity.candidate(settings, environ)
-        self.leader = leadership.Leader(self.lock, self.identity, time.monotonic, random.random)
+        self.leader = leadership.Leader(self.lock, self.identity, time.monotonic, random.random, telemetry.tracer)
         meter = telemetry.meter_provider.get_meter("kymograph", __version__)
-        leader_election.observe(meter, _lease(settings.controllers), lambda: self.leader.leading)
+        leader_election.observe(meter, identity.election(settings.controllers), lambda: self.leader.leading)
         self.configured = configured.Configured(
             settings,
             namespace,
@@ -187,6 +197,7 @@ class _Process:
         self.health.require("policies are being compiled", self.store.complete.is_set)
         policies.register(self.registry, self.store)
         policymetrics.PolicyMetrics(self.telemetry.instruments, self.store)
+        policytraces.trace_compiling(self.store, self.telemetry.tracer_for("admission"))
         tracing.register(self.registry, self.tracing)
         self.tasks.append(self.store.keep_true(self.client))
         await self.tracing.start()
@@ -263,8 +274,6 @@ class _Process:
         return bool(filters) and filters.match(kind, "", subject.namespace, subject.name)
 
     def _namespace_changed(self, name: str, labels: Mapping[str, str] | None) -> None:
-        if labels is None:
-            self.telemetry.cells.forget({"resource_namespace": name})
         for listener in self.on_namespace_changed:
             listener(name, labels)
 
@@ -339,6 +348,9 @@ class _Process:
         registered, reached = announced.registration, announced.reachability
         self.on_kinds_changed.append(registered.kinds_changed)
         self.covers = registered.covers
+        telemetry.instruments.webhook_configured.observe(
+            lambda: [((), int(registered.current))] if self.leader.leading else []
+        )
         metrics = ReviewMetrics(telemetry.instruments, self.store)
         reporting = self.reports if self.settings.admission_reports else None
         reviews = review.Reviews(
@@ -354,6 +366,7 @@ class _Process:
             managed.Protection(self.namespace, self.account) if self.settings.protect_managed_resources else None,
             filtering.Filtering(self.configured.current, self.catalogues),
             reporting.mutated if reporting is not None else None,
+            decisions.Decisions(time.monotonic_ns, telemetry.instruments.decision_records_dropped.bind(()).add),
         )
         checks: dict[tuple[str, str], handlers.Check] = {
             (exception.VERSION, exception.PLURAL): self.exceptions.check,
@@ -367,10 +380,16 @@ class _Process:
         registration.register(self.registry, registered, self.configured.names.labels)
         self.seam = handlers.Seam()
         tls = server.TLS()
-        certificate = webhookcertificate.WebhookCertificate(client, self.namespace, self.settings, tls, registered)
+        certificate = webhookcertificate.WebhookCertificate(
+            client, self.namespace, self.settings, tls, registered, telemetry
+        )
         await certificate.start()
         https = server.Server(
-            handlers.routes(self.registry, self.seam, telemetry, metrics), tls, on_refused=metrics.refused
+            httpmetrics.CountedRoutes(
+                handlers.routes(self.registry, self.seam, telemetry, metrics), telemetry.instruments
+            ),
+            tls,
+            on_refused=metrics.refused,
         )
         serving = asyncio.Event()
         self.health.require("the webhooks are not served yet", serving.is_set)
@@ -469,12 +488,6 @@ class _Process:
 def _excepted(settings: Settings, namespace: str) -> str | None:
     """Where PolicyExceptions count."""
     return (settings.exception_namespace or namespace) if settings.enable_policy_exception else None
-
-
-def _lease(controllers: frozenset[str]) -> str:
-    """The Lease of a Deployment, which is known by the first of its controllers: a controller is in one Deployment."""
-    first = next(name for name in CONTROLLERS if name in controllers)
-    return "kymograph" if first == CONTROLLERS[0] else f"kymograph-{first}"
 
 
 async def _at_once(_generation: int) -> None:

@@ -4,6 +4,7 @@ Alive: the event loop turns. Ready: everything that a request needs is there; ea
 out readiness fails first, so that no new request comes while the last ones are answered.
 """
 
+import ssl
 from collections.abc import Callable
 
 from aiohttp import web
@@ -54,15 +55,17 @@ async def serve(health: Health, port: int) -> web.AppRunner:
     return await listen(application, port)
 
 
-async def listen(application: web.Application, port: int, host: str | None = None) -> web.AppRunner:
-    """Serve a small plain-HTTP application on an address, or on all.
+async def listen(
+    application: web.Application, port: int, host: str | None = None, tls: ssl.SSLContext | None = None
+) -> web.AppRunner:
+    """Serve a small application on an address, or on all, in plain HTTP or over TLS.
 
     Raises:
         PortTaken: Another process listens on the port.
     """
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
+    site = web.TCPSite(runner, host, port, ssl_context=tls)
     try:
         await site.start()
     except OSError as error:

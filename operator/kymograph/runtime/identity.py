@@ -5,7 +5,7 @@ import socket
 from collections.abc import Mapping
 
 from kymograph import __version__
-from kymograph.runtime.settings import Settings
+from kymograph.runtime.settings import CONTROLLERS, Settings
 
 
 def facts(namespace: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -27,3 +27,9 @@ def candidate(settings: Settings, environ: Mapping[str, str]) -> str:
     """Who stands for election. Pods have a name and a uid; other processes of a host differ in their health port."""
     pod, uid = environ.get("POD_NAME"), environ.get("POD_UID")
     return f"{pod}_{uid}" if pod and uid else f"{socket.gethostname()}_{settings.health_port}"
+
+
+def election(controllers: frozenset[str]) -> str:
+    """The Lease of a Deployment, which is known by the first of its controllers: a controller is in one Deployment."""
+    first = next(name for name in CONTROLLERS if name in controllers)
+    return "kymograph" if first == CONTROLLERS[0] else f"kymograph-{first}"

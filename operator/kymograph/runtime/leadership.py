@@ -18,12 +18,18 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from opentelemetry import context, trace
+
 from kymograph.clients.kubernetes import errors
+from kymograph.telemetry import semconv
 
 logger = logging.getLogger(__name__)
+
+_NOBODY = trace.NoOpTracer()
 
 LEASE_DURATION = 15.0
 RENEW_DEADLINE = 10.0
@@ -87,16 +93,25 @@ class Leader:
             container was restarted) goes on leading at once.
         clock: Monotonic seconds.
         jitter: Random numbers from 0 to 1.
+        tracer: Makes a span of each gain and each loss.
 
     Attributes:
         followed: Whether another replica was seen to lead, ever.
     """
 
-    def __init__(self, lock: Lock, identity: str, clock: Callable[[], float], jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        lock: Lock,
+        identity: str,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+        tracer: trace.Tracer = _NOBODY,
+    ) -> None:
         self._lock = lock
         self._identity = identity
         self._clock = clock
         self._jitter = jitter
+        self._tracer = tracer
         self._observed: Record | None = None
         self._observed_at = 0.0
         self._renewed_at = 0.0
@@ -185,7 +200,7 @@ class Leader:
             self._complained = ""
             if holds:
                 self._renewed_at = began
-                self._gain()
+                self._gain(began)
                 return RETRY_PERIOD
             self._lose("another replica holds the Lease")
             return self._spread()
@@ -236,10 +251,11 @@ class Leader:
         left = self._observed_at + self._observed.seconds - self._clock()
         return min(wait, left + TOGETHER * self._jitter()) if left > 0 else wait
 
-    def _gain(self) -> None:
+    def _gain(self, began: float) -> None:
         if not self._leads.is_set() and not self._resigned:
             logger.info("%s leads", self._identity)
             self._leads.set()
+            self._traced("gained", "nobody else holds the Lease", began)
 
     def _lose(self, why: str) -> None:
         if self._leads.is_set():
@@ -247,3 +263,20 @@ class Leader:
             for task in self._work:
                 task.cancel()
             logger.warning("%s no longer leads: %s", self._identity, why)
+            self._traced("lost", why, self._renewed_at)
+
+    def _traced(self, change: str, why: str, began: float) -> None:
+        """A span of a gain, as long as the Lease took, or of a loss, as long as the Lease had not been renewed."""
+        ended = time.time_ns()
+        attributes = {
+            semconv.LEADER_IDENTITY: self._identity,
+            semconv.LEADER_CHANGE: change,
+            semconv.LEADER_REASON: why,
+        }
+        span = self._tracer.start_span(
+            "LEADER election",
+            context=context.Context(),
+            attributes=attributes,
+            start_time=ended - int((self._clock() - began) * 1e9),
+        )
+        span.end(ended)

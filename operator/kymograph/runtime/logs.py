@@ -1,4 +1,8 @@
-"""Log records: one line each, as text for people or as JSON for machines, with the trace they belong to."""
+"""Log records: one line each, as text for people or as JSON for machines, with the trace they belong to.
+
+Whatever library a record is from, its JSON is as the schema in docs/telemetry.md says; warnings of Python are records,
+too.
+"""
 
 import json
 import logging
@@ -8,14 +12,23 @@ from typing import Any
 
 import orjson
 
-from kymograph.telemetry import current, logsettings
+from kymograph.telemetry import credentials, current, logexport, logsettings
 
 _QUIET = ("kopf", "aiohttp", "asyncio", "opentelemetry", "urllib3")
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_OURS = frozenset({"time", "level", "logger", "message", "trace_id", "span_id", "exception", "stack"})
+_LEVELS = (
+    (logging.CRITICAL, "critical"),
+    (logging.ERROR, "error"),
+    (logging.WARNING, "warning"),
+    (logging.INFO, "info"),
+)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339), level, logger, message, trace_id and span_id, and extra fields."""
+    """One JSON object a line: time (RFC 3339), level, logger, message, trace_id and span_id, and extra fields.
+
+    A level without a name of its own is told by that of the next lower one.
+    """
 
     converter = staticmethod(time.gmtime)
 
@@ -23,16 +36,16 @@ class JsonFormatter(logging.Formatter):
         """The record as one line."""
         document: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
+            "level": next((name for level, name in _LEVELS if record.levelno >= level), "debug"),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": credentials.redacted(record.getMessage()),
             **_context(),
         }
         if record.exc_info:
-            document["exception"] = self.formatException(record.exc_info)
-        for key, value in vars(record).items():
-            if key not in _STANDARD:
-                document.setdefault(key, value)
+            document["exception"] = credentials.redacted(self.formatException(record.exc_info))
+        if record.stack_info:
+            document["stack"] = record.stack_info
+        document |= {key: value for key, value in logexport.extra_fields(record).items() if key not in _OURS}
         try:
             return orjson.dumps(document, default=str).decode()
         except TypeError:  # what orjson takes is less: no lone surrogates, no integers over 64 bits
@@ -48,8 +61,8 @@ class TextFormatter(logging.Formatter):
         """The record as text."""
         line = f"{self.formatTime(record, '%H:%M:%S')}.{int(record.msecs):03d} {record.levelname:<7} {record.name}: "
         context = _context()
-        line += record.getMessage() + (f" [trace {context['trace_id']}]" if context else "")
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line += credentials.redacted(record.getMessage()) + (f" [trace {context['trace_id']}]" if context else "")
+        return f"{line}\n{credentials.redacted(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 class Log:
@@ -66,6 +79,7 @@ class Log:
         self._handler = logging.StreamHandler(sys.stderr)
         self._handler.setFormatter(_formatter(log_format))
         logging.basicConfig(level=level.upper(), handlers=[self._handler], force=True)
+        logging.captureWarnings(capture=True)
         self.apply(self._started)
 
     def apply(self, wanted: logsettings.LogSettings) -> None:

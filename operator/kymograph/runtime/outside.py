@@ -12,7 +12,7 @@ from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import discovery, errors, resources
 from kymograph.clients.registry import client as registry
 from kymograph.controllers.admission import facts
-from kymograph.controllers.globalcontext import definition, status, store
+from kymograph.controllers.globalcontext import definition, metrics, status, store
 from kymograph.runtime.settings import Settings
 from kymograph.telemetry.providers import Telemetry
 
@@ -48,6 +48,7 @@ class Outside:
         called = services.Services(self._carrier, telemetry.client_spans, limit, shown)
         calls = facts.Calls(client, called, limit)
         self._entries = store.GlobalContext(client, catalogues, calls)
+        metrics.ContextMetrics(telemetry.instruments, self._entries, now)
         self.status = status.StatusWriter(client, self._entries, telemetry, now)
         self._config_maps = facts.config_maps(client)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.model import tracingconfiguration as model
+from kymograph.model import otlpexporter
 from kymograph.runtime import secretstore
 from kymograph.telemetry import current
 from kymograph.telemetry import errors as telemetry_errors
@@ -87,9 +87,9 @@ class TelemetrySecrets:
 
     def _judge(self, name: str, document: Mapping[str, Any]) -> None:
         labels = document["metadata"].get("labels") or {}
-        if labels.get(model.SECRET_LABEL) != "true":
+        if labels.get(otlpexporter.SECRET_LABEL) != "true":
             raise telemetry_errors.SecretNotAllowed(
-                f"Secret {name!r}", f"it must carry the label {model.SECRET_LABEL}=true to be used by exporters"
+                f"Secret {name!r}", f"it must carry the label {otlpexporter.SECRET_LABEL}=true to be used by exporters"
             )
         if document.get("type") in _TOKEN_TYPES:
             raise telemetry_errors.SecretNotAllowed(f"Secret {name!r}", "tokens of Kubernetes stay in the cluster")

@@ -8,7 +8,8 @@ import asyncio
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Callable, Mapping
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import kopf
@@ -94,6 +95,7 @@ class Tracing:
         self._document: Mapping[str, Any] | None = None
         self._applied = settings.TelemetrySettings()
         self._since: dict[str, int] = {}
+        self._files: Mapping[str, tuple[int, ...]] = {}
         self._problem: tuple[str, str] | None = None
         self._written: dict[str, Any] = {}
         self._written_at = 0.0
@@ -161,12 +163,13 @@ class Tracing:
             await self._apply({})
 
     async def follow_secrets(self) -> None:
-        """Apply the configuration again when a Secret that it names has changed, until cancelled."""
+        """Apply the configuration again when a Secret or file that it names has changed, until cancelled."""
         while True:
             await asyncio.sleep(SECRETS_EVERY)
             async with self._lock:
-                if self._document is not None and await self._secrets.changed():
-                    await self._apply(self._document.get("spec") or {})
+                document = self._document
+                if (document is not None and await self._secrets.changed()) or await self._files_changed():
+                    await self._apply((document or {}).get("spec") or {})
 
     async def report(self) -> None:
         """Keep the status true until cancelled. May be run again after somebody else wrote it."""
@@ -191,9 +194,13 @@ class Tracing:
                 logger.warning("The status of the TracingConfiguration cannot be written: %s", error)
                 await asyncio.sleep(LOOK_EVERY)
 
+    async def _files_changed(self) -> bool:
+        return bool(self._files) and await asyncio.to_thread(_looks_of, self._files) != self._files
+
     async def _apply(self, spec: Mapping[str, Any]) -> None:
         try:
             wanted = settings.from_spec(spec, self._started_with.environ, self._started_with.flags)
+            self._files = await asyncio.to_thread(_looks_of, wanted.files)
             secrets = await self._secrets.read(wanted.secrets)
             await self._put_in_force(wanted, secrets)
         except (telemetry_errors.TelemetryError, errors.PortTaken, kubernetes_errors.KubernetesError) as error:
@@ -201,10 +208,10 @@ class Tracing:
             logger.warning("The TracingConfiguration cannot be used, the last good one goes on: %s", error)
         else:
             now = int(self._now().timestamp() * 1e9)
-            if wanted.traces != self._applied.traces:
-                self._since["traces"] = now
-            if wanted.metrics.otlp != self._applied.metrics.otlp:
-                self._since["metrics"] = now
+            before = tracingstatus.paths(self._applied)
+            for name, exporter in tracingstatus.paths(wanted).items():
+                if before.get(name) != exporter:
+                    self._since[name] = now
             self._applied = wanted
             self._problem = None
             traces = wanted.traces
@@ -213,19 +220,30 @@ class Tracing:
 
     async def _put_in_force(self, wanted: settings.TelemetrySettings, secrets: destination.Secrets) -> None:
         """Apply settings, all of them or none."""
-        port = self._metrics.port
-        await self._metrics.serve(wanted.metrics.prometheus_port if wanted.metrics.prometheus_enabled else None)
+        port, guard = self._metrics.port, self._metrics.guard
+        metrics = wanted.metrics
+        await self._metrics.serve(
+            metrics.prometheus_port if metrics.prometheus_enabled else None, metricserver.guard(metrics, secrets)
+        )
         try:
             await self._telemetry.apply(wanted, secrets)
         except telemetry_errors.TelemetryError:
-            await self._metrics.serve(port)
+            await self._metrics.serve(port, guard)
             raise
         self._apply_logs(wanted.logs)
 
     def _status(self, document: Mapping[str, Any]) -> dict[str, Any]:
         telemetry = self._telemetry
-        signals = tracingstatus.exporting(self._applied, self._since, telemetry.queue.status(), telemetry.push.status())
-        return tracingstatus.render(document, self._problem, signals, self._now())
+        signals = tracingstatus.exporting(
+            self._applied,
+            self._since,
+            telemetry.queue.status(),
+            telemetry.push.status(),
+            telemetry.log_queue.status(),
+            telemetry.additional,
+        )
+        disabled = self._applied.disabled
+        return tracingstatus.render(document, self._problem, signals, self._now(), disabled=disabled)
 
     async def _write(self, status: dict[str, Any]) -> None:
         now = asyncio.get_running_loop().time()
@@ -254,6 +272,19 @@ def register(registry: kopf.OperatorRegistry, tracing: Tracing) -> None:
             await tracing.removed()
         else:
             await tracing.changed(dict(document))
+
+
+def _looks_of(paths: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """What files look like from outside: those of a mounted Secret are exchanged, hence the inode."""
+    looks: dict[str, tuple[int, ...]] = {}
+    for path in paths:
+        try:
+            found = pathlib.Path(path).stat()
+        except OSError:
+            looks[path] = ()
+        else:
+            looks[path] = (found.st_ino, found.st_mtime_ns, found.st_size)
+    return looks
 
 
 def _generation(document: Mapping[str, Any]) -> Any:

@@ -2,10 +2,11 @@
 
 import dataclasses
 import datetime as dt
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kymograph.telemetry import export, push, settings
+from kymograph.telemetry import destination, export, push, settings
 
 MOST_MESSAGE = 1024
 """Characters of a condition's message and of an exporter's last error."""
@@ -16,14 +17,15 @@ class Exporting:
     """What became of one signal.
 
     Attributes:
-        signal: `traces` or `metrics`.
+        signal: `traces`, `metrics` or `logs`.
         endpoint: Where it goes.
         since: Since when it goes there, in nanoseconds since the epoch: what was before says nothing about it.
-        sent: How many spans or data points were delivered.
+        sent: How many spans, data points or records were delivered.
         dropped: How many were not, and never will be.
         last_success: When something was delivered last, in nanoseconds since the epoch.
         last_error: Why something was not delivered last.
         last_error_at: When that was.
+        name: What an additional destination of traces is called; empty for the first.
     """
 
     signal: str
@@ -34,6 +36,7 @@ class Exporting:
     last_success: int | None
     last_error: str | None
     last_error_at: int | None
+    name: str = ""
 
     @property
     def succeeded(self) -> bool:
@@ -62,6 +65,8 @@ class Exporting:
             "sent": self.sent,
             "dropped": self.dropped,
         }
+        if self.name:
+            entry["name"] = self.name
         if self.succeeded:
             entry["lastSuccess"] = _rfc3339(dt.datetime.fromtimestamp((self.last_success or 0) / 1e9, dt.UTC))
         if self.failed:
@@ -74,24 +79,40 @@ def exporting(
     since: Mapping[str, int],
     traces: export.ExportStatus,
     metrics: push.PushStatus,
+    logs: export.ExportStatus | None = None,
+    additional: Mapping[str, export.ExportStatus] = types.MappingProxyType({}),
 ) -> list[Exporting]:
     """The state of the signals that are exported.
 
     Args:
         applied: The settings in force.
-        since: Since when each signal goes where it goes, by `traces` and `metrics`.
+        since: Since when each exporter sends where it does, by its path (`paths`).
         traces: What became of spans.
         metrics: What became of data points.
+        logs: What became of log records.
+        additional: What became of spans for additional destinations, by their names.
     """
     found = []
     if applied.traces is not None:
-        dropped, endpoint = sum(traces.dropped.values()), applied.traces.endpoint
-        times = (traces.last_success, traces.last_error, traces.last_error_at)
-        found.append(Exporting("traces", endpoint, since.get("traces", 0), traces.sent, dropped, *times))
+        found.append(_queued("traces", applied.traces.endpoint, since.get("traces", 0), traces))
+        for each in applied.traces.additional:
+            began = since.get(f"traces.additional[{each.name}]", 0)
+            found.append(_queued("traces", each.endpoint, began, additional[each.name], each.name))
     if applied.metrics.otlp is not None:
         endpoint = applied.metrics.otlp.endpoint
         times = (metrics.last_success, metrics.last_error, metrics.last_error_at)
         found.append(Exporting("metrics", endpoint, since.get("metrics", 0), metrics.sent, metrics.dropped, *times))
+    if applied.logs.otlp is not None and logs is not None:
+        found.append(_queued("logs", applied.logs.otlp.endpoint, since.get("logs", 0), logs))
+    return found
+
+
+def paths(applied: settings.TelemetrySettings) -> dict[str, destination.ExporterSettings]:
+    """The exporters that settings ask for, by what they are called in `exporting`."""
+    named = {"traces": applied.traces, "metrics": applied.metrics.otlp, "logs": applied.logs.otlp}
+    found: dict[str, destination.ExporterSettings] = {key: each for key, each in named.items() if each is not None}
+    if applied.traces is not None:
+        found |= {f"traces.additional[{each.name}]": each for each in applied.traces.additional}
     return found
 
 
@@ -100,6 +121,8 @@ def render(
     problem: tuple[str, str] | None,
     signals: Sequence[Exporting],
     now: dt.datetime,
+    *,
+    disabled: bool = False,
 ) -> dict[str, Any]:
     """The status of a TracingConfiguration: `Accepted` and `Exporting`, and the state of each exporter.
 
@@ -111,6 +134,7 @@ def render(
         problem: Why it is not in force, as a reason and a text; None where it is.
         signals: What is exported.
         now: The time of a condition's transition.
+        disabled: Whoever started us wants nothing exported.
     """
     generation = int(document["metadata"].get("generation") or 0)
     before = {c.get("type"): c for c in (document.get("status") or {}).get("conditions") or []}
@@ -133,8 +157,11 @@ def render(
         accepted = condition("Accepted", "False", problem[0], f"{problem[1]}; the last good configuration goes on.")
     failing_first = sorted(signals, key=lambda each: not each.failed)
     message = "; ".join(each.sentence for each in failing_first)
-    if not signals:
-        message = "neither spec.traces nor spec.metrics.otlp is set: nothing is exported."
+    if disabled:
+        message = "OTEL_SDK_DISABLED is true: nothing is exported, whatever the spec says."
+        exported = condition("Exporting", "False", "Disabled", message)
+    elif not signals:
+        message = "none of spec.traces, spec.metrics.otlp and spec.logs.otlp is set: nothing is exported."
         exported = condition("Exporting", "False", "NotConfigured", message)
     elif any(each.failed for each in signals):
         exported = condition("Exporting", "False", "ExportFailed", message)
@@ -159,6 +186,11 @@ def failing(status: Mapping[str, Any]) -> str:
     """What a status says of exports that fail; an empty string where none does."""
     conditions = status.get("conditions") or []
     return next((str(each["message"]) for each in conditions if each["reason"] == "ExportFailed"), "")
+
+
+def _queued(signal: str, endpoint: str, since: int, status: export.ExportStatus, name: str = "") -> Exporting:
+    times = (status.last_success, status.last_error, status.last_error_at)
+    return Exporting(signal, endpoint, since, status.sent, sum(status.dropped.values()), *times, name)
 
 
 def _rfc3339(moment: dt.datetime) -> str:

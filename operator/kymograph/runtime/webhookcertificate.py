@@ -14,6 +14,7 @@ from kymograph.controllers.admission import registration, server, webhooks
 from kymograph.controllers.admission.server import errors as server_errors
 from kymograph.runtime import certificates, errors, secretstore
 from kymograph.runtime.settings import Settings
+from kymograph.telemetry.providers import Telemetry
 
 _OWNER = "kymograph"
 """The operator's ClusterRole: its webhook configurations belong to it, so that removing the one removes the others."""
@@ -28,6 +29,7 @@ class WebhookCertificate:
         settings: How API servers reach the webhooks, and whose client certificates are demanded.
         tls: What the webhook server presents.
         registered: What tells API servers whom to trust.
+        telemetry: Is told until when certificates are valid, and makes a span of each look at the Secret.
     """
 
     def __init__(
@@ -37,12 +39,17 @@ class WebhookCertificate:
         settings: Settings,
         tls: server.TLS,
         registered: registration.Registration,
+        telemetry: Telemetry,
     ) -> None:
         self._client = client
         self._namespace = namespace
         self._settings = settings
         self._tls = tls
         self._registered = registered
+        self._until: dict[str, float] = {}
+        telemetry.instruments.certificate_expiration.observe(
+            lambda: [((name,), moment) for name, moment in self._until.copy().items()], "webhooks"
+        )
         store = secretstore.SecretStore(client, namespace)
         names = _names(settings, namespace)
         self._keeper = certificates.Keeper(
@@ -53,6 +60,7 @@ class WebhookCertificate:
             self._announce,
             registered.trusts,
             (kubernetes_errors.KubernetesError, errors.SettingsInvalid),
+            telemetry.tracer,
         )
         self._secret = store.watch(self._keeper.touched)
 
@@ -85,6 +93,10 @@ class WebhookCertificate:
             raise errors.SettingsInvalid(f"--webhook-client-ca {demanded}: {error.strerror}") from error
         except server_errors.CertificateRejected as error:
             raise errors.SettingsInvalid(f"--webhook-client-ca {demanded}: {error}") from error
+        self._until = {
+            "webhook": certificates.expiry(bundle.serving.certificate).timestamp(),
+            "webhook-ca": certificates.expiry(bundle.authorities).timestamp(),
+        }
 
     async def _announce(self, authorities: bytes) -> None:
         self._registered.address(

@@ -13,13 +13,14 @@ observation ahead of its sum, never torn or going back. How cells make up a metr
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Self, TypeVar
 
 from opentelemetry.sdk.metrics import Exemplar, export
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from kymograph.telemetry import errors, families, metricsettings, series, temporality, views
+from kymograph.telemetry import errors, exponential, families, metricsettings, series, temporality, views
 from kymograph.telemetry.families import Values
 from kymograph.telemetry.views import Description as Description  # noqa: PLC0414 - what instruments are declared with
 
@@ -67,10 +68,11 @@ class CounterCell(series.Cell):
 class HistogramCell(series.Cell):
     """One series of a histogram."""
 
-    __slots__ = ("bounds", "counts", "marks", "sum")
+    __slots__ = ("bounds", "counts", "exponential", "marks", "sum")
 
     def __init__(self, labels: Values, bounds: tuple[float, ...], start: int = 0) -> None:
         super().__init__(labels, start)
+        self.exponential: exponential.Exponential | None = None
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
@@ -80,6 +82,8 @@ class HistogramCell(series.Cell):
         """Observe a value; a bucket's upper bound belongs to it."""
         self.counts[bisect.bisect_left(self.bounds, value)] += 1
         self.sum += value
+        if self.exponential is not None:
+            self.exponential.record(value)
 
     def exemplify(self, mark: Mark) -> None:
         """Point at a trace that was observed here: the last one of each bucket is kept."""
@@ -87,10 +91,17 @@ class HistogramCell(series.Cell):
             self.marks = {}
         self.marks[bisect.bisect_left(self.bounds, mark.value)] = mark
 
+    @property
+    def exemplars(self) -> list[Exemplar]:
+        """The traces that were pointed at; correct from any thread."""
+        return [mark.exemplar() for mark in self.marks.copy().values()] if self.marks else []
+
     def absorb(self, part: Self) -> None:
         """Take in what another cell with the same buckets observed; see `series.Cell`."""
         self.counts = [ours + theirs for ours, theirs in zip(self.counts, part.counts, strict=True)]
         self.sum += part.sum
+        if self.exponential is not None and part.exponential is not None:
+            self.exponential.absorb(part.exponential)
         if part.marks:
             self.marks = {**(self.marks or {}), **part.marks}
 
@@ -131,10 +142,34 @@ class Histogram(series.Instrument[HistogramCell]):
 
     def __init__(self, about: Description, start: int, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
+        self._exponential_since = start
         super().__init__(about, start)
 
+    def show(self, view: views.View, now: int) -> bool:
+        """Show it otherwise; see `Family`. Exponential buckets that are wanted from now on count from now on."""
+        before = self._view.exponential
+        if view.exponential and not before:
+            self._exponential_since = now
+        rebound = super().show(view, now)
+        if view.exponential != before:
+            for _, cell in self._series:
+                cell.exponential = exponential.Exponential(now) if view.exponential else None
+        return rebound
+
     def _make(self, values: Values) -> HistogramCell:
-        return HistogramCell(values, self._bounds if self._view.bounds is None else self._view.bounds, self._start)
+        view = self._view
+        cell = HistogramCell(values, self._bounds if view.bounds is None else view.bounds, self._start)
+        if view.exponential:
+            cell.exponential = exponential.Exponential(max(self._start, self._exponential_since))
+        return cell
+
+    def _exponential_data(self, now: int) -> export.ExponentialHistogram:
+        points = [
+            cell.exponential.point(attributes, now, cell.exemplars)
+            for attributes, cell in self._series
+            if cell.exponential is not None
+        ]
+        return export.ExponentialHistogram(points, export.AggregationTemporality.CUMULATIVE)
 
     def _data(self, now: int) -> export.Histogram:
         points = [self._point(attributes, cell, now) for attributes, cell in self._series]
@@ -152,7 +187,7 @@ class Histogram(series.Instrument[HistogramCell]):
             explicit_bounds=cell.bounds,
             min=None,  # type: ignore[arg-type] # not kept; optional in OTLP, whose encoder leaves None out
             max=None,  # type: ignore[arg-type] # the same
-            exemplars=[mark.exemplar() for mark in cell.marks.copy().values()] if cell.marks else [],
+            exemplars=cell.exemplars,
             source=cell,
         )
 
@@ -198,6 +233,28 @@ class Cells:
         """
         return self._declare(families.Info(about))
 
+    def observed(self, about: Description, merged: Callable[[float, float], float] = operator.add) -> families.Observed:
+        """Declare a gauge that is read from those who know; `merged` makes one value of those of several series.
+
+        Raises:
+            InstrumentInvalid: The name is taken.
+        """
+        return self._declare(families.Observed(about, merged))
+
+    def observed_counter(self, about: Description) -> families.ObservedCounter:
+        """Declare a counter that somebody else keeps.
+
+        Raises:
+            InstrumentInvalid: The name is taken.
+        """
+        return self._declare(families.ObservedCounter(about, self._wall_clock()))
+
+    def sizes(self) -> Iterator[tuple[str, int, int]]:
+        """Of each metric made of cells: its name in a scrape, its series, and how many sets of labels had no room."""
+        for family in list(self._families.values()):
+            if isinstance(family, series.Instrument):
+                yield family.about.name, family.size, family.overflowed
+
     def on_rebinding(self, holder: Callable[[], None]) -> None:
         """Call whoever keeps bound cells when some are the metrics' no longer: all must be bound anew."""
         self._holders.append(holder)
@@ -233,15 +290,19 @@ class Cells:
         if any(dropped):
             self._rebind()
 
-    def read(self) -> list[export.Metric]:
-        """Read all cells into data points. Correct from any thread, while cells are written."""
+    def read(self, *, exponential: bool = False) -> list[export.Metric]:
+        """Read all cells into data points. Correct from any thread, while cells are written.
+
+        Args:
+            exponential: Read distributions with exponential buckets, where they are kept.
+        """
         now = self._wall_clock()
-        read = (family.collect(now) for family in list(self._families.values()))
+        read = (family.collect(now, exponential=exponential) for family in list(self._families.values()))
         return [metric for metric in read if metric is not None]
 
     def added_to(self, collected: export.MetricsData) -> export.MetricsData:
-        """Add a reading of all cells to what the SDK's own instruments gave a reader."""
-        metrics = self.read()
+        """Add a reading of all cells, as it is pushed, to what the SDK's own instruments gave a reader."""
+        metrics = self.read(exponential=True)
         if not metrics:
             return collected
         first, *others = collected.resource_metrics

@@ -9,12 +9,12 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from kymograph.telemetry import propagation, rendering, semconv
+from kymograph.telemetry import propagators, rendering, semconv
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
@@ -28,6 +28,9 @@ class _Place(NamedTuple):
     recorder: "Recorder"
     span_id: int
 
+
+Called: TypeAlias = "Callable[[Mapping[str, AnyValue], Mapping[str, AnyValue], float], None]"
+"""Takes a call's attributes, those that its result added, and how many seconds it took."""
 
 _UNTRACED = "untraced"
 _place: contextvars.ContextVar[_Place | str | None] = contextvars.ContextVar("kymograph.request", default=None)
@@ -55,11 +58,18 @@ def untraced() -> Iterator[None]:
 
 def context() -> tuple[int, int] | None:
     """The trace id and span id of what is going on: of the review being served, else of the current span, if any."""
-    place = _place.get()
-    if isinstance(place, _Place):
-        return place.recorder.decision.trace_id, place.span_id or place.recorder.decision.span_id
+    found = place()
+    return None if found is None else found[:2]
+
+
+def place() -> tuple[int, int, bool] | None:
+    """The same, and whether the trace is sampled: by its caller, by us, or as far as is known until its end."""
+    around = _place.get()
+    if isinstance(around, _Place):
+        decision = around.recorder.decision
+        return decision.trace_id, around.span_id or decision.span_id, decision.sampled or decision.recorded
     found = trace.get_current_span().get_span_context()
-    return (found.trace_id, found.span_id) if found.is_valid else None
+    return (found.trace_id, found.span_id, found.trace_flags.sampled) if found.is_valid else None
 
 
 class ClientSpan(Protocol):
@@ -67,7 +77,7 @@ class ClientSpan(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers to add to the call, `traceparent` and perhaps `tracestate`; never the caller's own baggage."""
+        """The headers to add to the call, in the forms that are configured. They are for hosts that are ours."""
 
     def set_status(self, code: int) -> None:
         """Say what HTTP status came back; 400 and above is an error."""
@@ -82,11 +92,21 @@ class ClientSpans:
     Args:
         tracer: The shared tracer, for calls that no request is waiting for.
         clock: The monotonic clock of recorders, in nanoseconds.
+        called: Is told of each call at its end: its attributes, those that its result added, and its seconds.
+        forms: Gives the forms in which those we call are told of a trace that is no review's.
     """
 
-    def __init__(self, tracer: trace.Tracer, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        tracer: trace.Tracer,
+        clock: Callable[[], int],
+        called: "Called | None" = None,
+        forms: Callable[[], propagators.Propagators] = lambda: propagators.W3C,
+    ) -> None:
         self._tracer = tracer
         self._clock = clock
+        self._called = called
+        self._forms = forms
 
     def start(self, name: str, attributes: "Mapping[str, AnyValue]") -> AbstractContextManager[ClientSpan]:
         """Open a span for one call.
@@ -98,12 +118,30 @@ class ClientSpans:
         Returns:
             A context manager for the call's duration; spans opened inside it are part of this one.
         """
+        opened = self._opened(name, attributes)
+        return opened if self._called is None else self._counted(opened, attributes, self._called)
+
+    def _opened(self, name: str, attributes: "Mapping[str, AnyValue]") -> "AbstractContextManager[_Call]":
         place = _place.get()
         if place is None:
             return self._traced(name, attributes)
         if isinstance(place, str):
             return contextlib.nullcontext(_Call({}))
         return self._recorded(place, name, attributes)
+
+    @contextlib.contextmanager
+    def _counted(
+        self, opened: "AbstractContextManager[_Call]", attributes: "Mapping[str, AnyValue]", called: Called
+    ) -> "Iterator[_Call]":
+        began, call = self._clock(), _Call({})
+        try:
+            with opened as call:
+                yield call
+        except BaseException as error:
+            call.fail(error)
+            raise
+        finally:
+            called(attributes, call.attributes, (self._clock() - began) / 1e9)
 
     @contextlib.contextmanager
     def _recorded(self, place: _Place, name: str, attributes: "Mapping[str, AnyValue]") -> "Iterator[_Call]":
@@ -127,7 +165,7 @@ class ClientSpans:
     def _traced(self, name: str, attributes: "Mapping[str, AnyValue]") -> "Iterator[_Call]":
         span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=rendering.bounded_values(attributes))
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-            call = _Call(_headers(span.get_span_context()))
+            call = _Call(_headers(span.get_span_context(), self._forms()))
             try:
                 yield call
             except BaseException as error:
@@ -160,10 +198,10 @@ class _Call:
         self.error = rendering.bounded(str(error) or type(error).__qualname__)
 
 
-def _headers(context: trace.SpanContext) -> dict[str, str]:
+def _headers(context: trace.SpanContext, forms: propagators.Propagators) -> dict[str, str]:
     if not context.is_valid:
         return {}
-    return propagation.headers(
+    return forms.write(
         context.trace_id,
         context.span_id,
         sampled=context.trace_flags.sampled,

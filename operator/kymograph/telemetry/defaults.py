@@ -35,7 +35,7 @@ class ExporterDefaults:
             insecure=not self.ca_secret,
             path=None,
             ca_secret=self.ca_secret,
-            files=environment.TLSFiles(),
+            files=environment.NO_FILES,
         )
 
 
@@ -50,6 +50,7 @@ class Defaults:
         prometheus_port: `metrics.prometheus.port`.
         pushed: `metrics.otlp` is there.
         metrics: Where metrics are pushed.
+        output: A directory, or `-` for standard output, that is written to instead of sending to anybody.
     """
 
     traced: bool = False
@@ -58,6 +59,7 @@ class Defaults:
     prometheus_port: int = 8000
     pushed: bool = False
     metrics: ExporterDefaults = ExporterDefaults()
+    output: str = ""
 
 
 NONE = Defaults()

@@ -104,7 +104,7 @@ class Delivery:
         self._transport.close()
 
     def _receipt(self, answer: bytes) -> Receipt:
-        """Read an answer. Those for traces and metrics have the same fields under the same numbers."""
+        """Read an answer. Those for traces, metrics and logs have the same fields under the same numbers."""
         try:
             partial = trace_service_pb2.ExportTraceServiceResponse.FromString(answer).partial_success
         except Exception:  # noqa: BLE001 - protobuf's own errors differ between its implementations

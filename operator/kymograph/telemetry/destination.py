@@ -103,6 +103,7 @@ class ExporterSettings:
         timeout: Seconds that one batch may take.
         gzip: Compress exports.
         files: What TLS is done with, where environment variables say so and not `tls`.
+        output: Where exports are written to instead of being sent; see `otlpfile`.
     """
 
     endpoint: str = Protocol.GRPC.default_endpoint
@@ -113,7 +114,8 @@ class ExporterSettings:
     path: str = Signal.TRACES.value
     timeout: float = TIMEOUT
     gzip: bool = False
-    files: environment.TLSFiles = environment.TLSFiles()
+    files: environment.TLSFiles = environment.NO_FILES
+    output: str = ""
 
     @property
     def plaintext(self) -> bool:
@@ -146,6 +148,7 @@ class Destination:
         ca: PEM of the authorities that are trusted; None for those of the system.
         certificate: PEM of our certificate, or None.
         key: PEM of its key, or None.
+        output: Where exports are written to instead of being sent.
     """
 
     endpoint: str
@@ -159,6 +162,7 @@ class Destination:
     ca: bytes | None = dataclasses.field(default=None, repr=False)
     certificate: bytes | None = dataclasses.field(default=None, repr=False)
     key: bytes | None = dataclasses.field(default=None, repr=False)
+    output: str = ""
 
     @property
     def host(self) -> str:
@@ -214,6 +218,7 @@ def resolve(wanted: ExporterSettings, secrets: Secrets, path: str = "traces") ->
         ca=ca,
         certificate=certificate,
         key=key,
+        output=wanted.output,
     )
 
 
@@ -250,7 +255,7 @@ def from_spec(
         "protocol": Protocol(protocol),
         "path": signal.value,
         "timeout": _timeout(spec.get("timeout"), defaults.timeout, f"{path}.timeout"),
-        "gzip": _gzip(spec.get("compression"), defaults.gzip, f"{path}.compression"),
+        "gzip": _gzip(spec.get("compression"), f"{path}.compression", default=defaults.gzip),
         "insecure": bool(spec.get("insecure", False)),
         "tls": None if spec.get("tls") is None else _tls(spec["tls"], f"{path}.tls"),
         "headers": tuple(_header(each, f"{path}.headers[{at}]") for at, each in enumerate(spec.get("headers") or ())),
@@ -263,7 +268,7 @@ def from_spec(
             read["insecure"] = read["insecure"] or defaults.insecure
             ca = SecretKey(defaults.ca_secret, startup.CA_ENTRY) if defaults.ca_secret else None
             read["tls"] = None if read["insecure"] else TLS(ca)
-            read["files"] = environment.TLSFiles() if read["insecure"] else defaults.files
+            read["files"] = environment.NO_FILES if read["insecure"] else defaults.files
         named = {header.name for header in read["headers"]}
         read["headers"] += tuple(Header(name, value) for name, value in defaults.headers if name not in named)
     if not isinstance(read["endpoint"], str) or not _is_host_and_port(read["endpoint"]):
@@ -303,7 +308,7 @@ def _timeout(text: Any, default: float | None, path: str) -> float:
     return seconds
 
 
-def _gzip(compression: Any, default: bool | None, path: str) -> bool:
+def _gzip(compression: Any, path: str, *, default: bool | None) -> bool:
     if compression is None:
         return bool(default)
     if compression not in COMPRESSIONS:

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-Span: TypeAlias = "ReadableSpan | bytes"
+
+class Written(NamedTuple):
+    """A span of the SDK that is written already, as `Span` has it, and whose it is."""
+
+    resource: "Resource"
+    scope: "InstrumentationScope | None"
+    data: bytes
+
+
+Span: TypeAlias = "ReadableSpan | Written | bytes"
 """A span that is to be exported. As bytes it is a `spans` field of a ScopeSpans message, tag and length included: any
 number of them, from any number of traces, are put together by being joined."""
 
@@ -42,6 +51,10 @@ class Encoder:
         self._origin = origin
         self._spans = spanencoding.SpanEncoder()
 
+    def write(self, span: "ReadableSpan") -> Written:
+        """Write a span of the SDK, for several destinations to send."""
+        return Written(span.resource, span.instrumentation_scope, self._spans.encode(span))
+
     def encode(self, spans: Iterable[Span]) -> bytes:
         """Write an ExportTraceServiceRequest of these spans."""
         ours: list[bytes] = []
@@ -50,11 +63,12 @@ class Encoder:
             if isinstance(span, bytes):
                 ours.append(span)
                 continue
-            key = id(span.resource), id(span.instrumentation_scope)  # their own hashes walk all attributes
+            resource, scope, data = span if isinstance(span, Written) else self.write(span)
+            key = id(resource), id(scope)  # their own hashes walk all attributes
             group = encoded.get(key)
             if group is None:
-                group = encoded[key] = (span.resource, span.instrumentation_scope, [])
-            group[2].append(self._spans.encode(span))
+                group = encoded[key] = (resource, scope, [])
+            group[2].append(data)
         resources: dict[Resource, dict[InstrumentationScope | None, list[bytes]]] = {}
         for resource, scope, written in [(*self._origin, ours), *encoded.values()]:
             if written:

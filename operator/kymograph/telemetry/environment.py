@@ -52,6 +52,9 @@ class TLSFiles:
         return tuple(each.path for each in (self.ca, self.certificate, self.key) if each is not None)
 
 
+NO_FILES = TLSFiles()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class QueueLimits:
     """The bounds of a queue before exporters; None where the environment says nothing.
@@ -65,6 +68,10 @@ class QueueLimits:
     capacity: int | None = None
     batch: int | None = None
     linger: float | None = None
+
+
+NO_LIMITS = QueueLimits()
+"""The environment says nothing."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ class ExporterDefaults:
     timeout: float | None = None
     gzip: bool | None = None
     ca_secret: str = ""
-    files: TLSFiles = TLSFiles()
+    files: TLSFiles = NO_FILES
 
 
 def exporter_defaults(environ: Mapping[str, str], signal: str) -> ExporterDefaults:
@@ -207,11 +214,10 @@ def _endpoint(name: str, url: str, signal: str, *, plaintext: bool) -> tuple[str
     """
     if not url:
         return None, False, None
-    if "://" not in url:
-        url = f"{'http' if plaintext else 'https'}://{url}"
-    parts = urllib.parse.urlsplit(url)
+    schemed = "://" in url
+    parts = urllib.parse.urlsplit(url if schemed else f"{'http' if plaintext else 'https'}://{url}")
     try:
-        port = (parts.port or _PORTS[parts.scheme]) if parts.scheme in _PORTS else 0
+        port = (parts.port or (_PORTS[parts.scheme] if schemed else 0)) if parts.scheme in _PORTS else 0
     except ValueError:
         port = 0
     if not port or not parts.hostname or parts.username or parts.query or parts.fragment:

@@ -1,4 +1,4 @@
-"""The one way out for spans: a bounded queue that accepts in a microsecond and ships from threads of its own.
+"""The way out for spans and log records: a bounded queue that accepts in a microsecond and ships from its own threads.
 
 It stands before the exporters and outlives them: `swap` puts another one behind the queue while spans keep coming.
 Every exporter has its own shipping thread, so one that hangs takes nothing with it but that thread; the batch in its
@@ -17,11 +17,11 @@ import enum
 import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from kymograph.telemetry import errors, recorder
+from kymograph.telemetry import environment, errors, recorder, sharing
 
 if TYPE_CHECKING:
     from kymograph.telemetry.encoding import Span
@@ -51,10 +51,14 @@ class Reason(enum.StrEnum):
     SHUTDOWN = "shutdown"
 
 
-class Exporter(Protocol):
+ItemT = TypeVar("ItemT")
+ItemT_contra = TypeVar("ItemT_contra", contravariant=True)
+
+
+class Exporter(Protocol[ItemT_contra]):
     """What is behind the queue. Called from one thread at a time, except `shutdown`, which interrupts `export`."""
 
-    def export(self, spans: "Sequence[Span]") -> None:
+    def export(self, items: Sequence[ItemT_contra], /) -> None:
         """Deliver a batch, with whatever retries are worth while.
 
         Raises:
@@ -67,12 +71,12 @@ class Exporter(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExportStatus:
-    """What became of the spans so far, for status conditions and self metrics.
+    """What became of the spans or log records so far, for status conditions and self metrics.
 
     Attributes:
-        sent: Spans delivered.
-        dropped: Spans not delivered, by reason; every reason is present.
-        pending: Spans accepted and neither delivered nor dropped yet.
+        sent: How many were delivered.
+        dropped: How many were not, by reason; every reason is present.
+        pending: How many were accepted and neither delivered nor dropped yet.
         last_success: Nanoseconds since the epoch of the last delivered batch.
         last_error: Text of the last failed batch's error.
         last_error_at: Nanoseconds since the epoch of that failure.
@@ -86,20 +90,20 @@ class ExportStatus:
     last_error_at: int | None
 
 
-class _Shipment(threading.Thread):
+class _Shipment(threading.Thread, Generic[ItemT]):
     """The thread of one exporter; what it holds is guarded by the queue's lock."""
 
-    def __init__(self, queue: "ExportQueue", exporter: Exporter) -> None:
+    def __init__(self, queue: "Queue[ItemT]", exporter: Exporter[ItemT]) -> None:
         super().__init__(name="kymograph-export", daemon=True)
         self.queue = queue
         self.exporter = exporter
         self.retired = False
-        self.held: list[Span] = []
+        self.held: list[ItemT] = []
 
     def run(self) -> None:
         while (entries := self.queue._take(self)) is not None:  # noqa: SLF001 - the thread is a part of the queue
             self.queue._hold(self, entries)  # noqa: SLF001 - see above
-            while batch := self.held[:BATCH]:
+            while batch := self.held[: self.queue.batch]:
                 lost, error = 0, None
                 try:
                     self.exporter.export(batch)
@@ -111,30 +115,32 @@ class _Shipment(threading.Thread):
                 self.queue._settle(self, len(batch), lost, error)  # noqa: SLF001 - see above
 
 
-Render: TypeAlias = "Callable[[recorder.Recorder], Sequence[Span]]"
-"""Makes the spans of a finished recorder."""
+def is_shipping() -> bool:
+    """Whether this thread ships: what it says is about exporting, and exporting that would not end."""
+    return isinstance(threading.current_thread(), _Shipment)
 
-_Entry: TypeAlias = "tuple[int, Span | recorder.Recorder]"
+
+_Entry: TypeAlias = tuple[int, Any]
+"""How many items, and an item, or what `Queue._items` makes them of."""
 
 
-class ExportQueue(SpanProcessor):
-    """The queue. Made once per process; added to the shared TracerProvider as its only span processor.
+class Queue(Generic[ItemT]):
+    """The queue, of items that exporters understand.
 
     Args:
-        render: Called in the shipping threads, rarely in two at a time.
         wall_clock: Nanoseconds since the epoch, for the status.
         clock: Monotonic seconds.
-        capacity: Spans that wait at most.
-        linger: Seconds that a span waits for others to share its batch.
+        capacity: Items that wait at most.
+        linger: Seconds that an item waits for others to share its batch.
         grace: Seconds that a replaced exporter has to finish by itself, and then again to stop.
 
     Attributes:
         enabled: Whether anything is behind the queue. Read it before making what would be queued.
+        batch: How many items are in one export.
     """
 
     def __init__(
         self,
-        render: Render,
         *,
         wall_clock: Callable[[], int],
         clock: Callable[[], float],
@@ -143,36 +149,39 @@ class ExportQueue(SpanProcessor):
         grace: float = GRACE,
     ) -> None:
         self.enabled = False
-        self._render = render
+        self.batch = BATCH
         self._wall_clock = wall_clock
         self._clock = clock
+        self._started_with = (capacity, linger)
         self._capacity = capacity
         self._linger = linger
         self._grace = grace
         self._changed = threading.Condition()
         self._waiting: collections.deque[_Entry] = collections.deque()
-        self._size = 0  # spans in _waiting
-        self._in_hand = 0  # spans taken by shipments, not settled
+        self._size = 0  # items in _waiting
+        self._in_hand = 0  # items taken by shipments, not settled
         self._due = 0.0
         self._flushes = 0
         self._undeliverable = Reason.NO_EXPORTER
-        self._shipment: _Shipment | None = None
+        self._shipment: _Shipment[ItemT] | None = None
         self._sent = 0
         self._dropped = dict.fromkeys(Reason, 0)
         self._last_success: int | None = None
         self._last_error: tuple[str, int] | None = None
 
-    def offer(self, record: recorder.Recorder) -> bool:
-        """Accept a finished recorder, if there is room and anything behind the queue."""
-        return self._accept((record.span_count, record))
+    def put(self, item: ItemT) -> bool:
+        """Accept an item, if there is room and anything behind the queue."""
+        return self._accept((1, item))
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Accept a span that the SDK's tracer ended; see `SpanProcessor`."""
-        context = span.get_span_context()
-        if context is not None and context.trace_flags.sampled:
-            self._accept((1, span))
+    def limit(self, limits: environment.QueueLimits) -> None:
+        """Change the bounds; what is left open is as the queue was made. What waits already stays."""
+        capacity, linger = self._started_with
+        with self._changed:
+            self._capacity = limits.capacity or capacity
+            self._linger = linger if limits.linger is None else limits.linger
+            self.batch = min(limits.batch or BATCH, self._capacity)
 
-    def swap(self, exporter: Exporter | None) -> None:
+    def swap(self, exporter: Exporter[ItemT] | None) -> None:
         """Put another exporter, or none, behind the queue, and return at once.
 
         What waits is shipped by the new one. The old one may finish the batch in its hands for `grace` seconds, is
@@ -214,14 +223,6 @@ class ExportQueue(SpanProcessor):
         if old is not None:
             self._stop(old)
 
-    def shutdown(self) -> None:
-        """Close with the SDK's default patience; see `SpanProcessor`."""
-        self.close(self._grace)
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush; see `SpanProcessor`."""
-        return self.flush(timeout_millis / 1_000)
-
     def status(self) -> ExportStatus:
         """Take a consistent snapshot."""
         with self._changed:
@@ -248,18 +249,18 @@ class ExportQueue(SpanProcessor):
             self._size = size + count
             if not size:
                 self._due = self._clock() + self._linger
-            if not size or size < BATCH <= size + count:
+            if not size or size < self.batch <= size + count:
                 self._changed.notify_all()
         return True
 
-    def _take(self, shipment: _Shipment) -> list[_Entry] | None:
+    def _take(self, shipment: _Shipment[ItemT]) -> list[_Entry] | None:
         """Wait for a batch's worth of entries; None when this shipment has nothing more to do."""
         with self._changed:
             while not shipment.retired:
                 last = self._shipment is not shipment
                 if self._waiting:
                     left = self._due - self._clock()
-                    if last or self._flushes or self._size >= BATCH or left <= 0:
+                    if last or self._flushes or self._size >= self.batch or left <= 0:
                         return self._pop()
                 elif last:
                     return None
@@ -271,7 +272,7 @@ class ExportQueue(SpanProcessor):
     def _pop(self) -> list[_Entry]:
         entries: list[_Entry] = []
         taken = 0
-        while self._waiting and taken < BATCH:
+        while self._waiting and taken < self.batch:
             entry = self._waiting.popleft()
             entries.append(entry)
             taken += entry[0]
@@ -279,21 +280,18 @@ class ExportQueue(SpanProcessor):
         self._in_hand += taken
         return entries
 
-    def _hold(self, shipment: _Shipment, entries: list[_Entry]) -> None:
+    def _hold(self, shipment: _Shipment[ItemT], entries: list[_Entry]) -> None:
         """Render entries into the shipment's hands. In-hand counts become exact here."""
-        spans: list[Span] = []
+        items: list[ItemT] = []
         failed, error = 0, ""
         for count, body in entries:
-            if not isinstance(body, recorder.Recorder):
-                spans.append(body)
-                continue
             try:
-                spans.extend(self._render(body))
-            except Exception as failure:  # noqa: BLE001 - whoever names steps may fail; the other spans must not
+                items.extend(self._items(body))
+            except Exception as failure:  # noqa: BLE001 - whoever names steps may fail; the other items must not
                 failed, error = failed + count, f"rendering: {failure!r}"
         with self._changed:
-            shipment.held = spans
-            self._in_hand += len(spans) - sum(count for count, _ in entries)
+            shipment.held = items
+            self._in_hand += len(items) - sum(count for count, _ in entries)
             if failed:
                 self._dropped[Reason.RENDER_FAILED] += failed
                 self._last_error = (error, self._wall_clock())
@@ -301,7 +299,11 @@ class ExportQueue(SpanProcessor):
                 self._give_back(shipment)
             self._changed.notify_all()
 
-    def _settle(self, shipment: _Shipment, count: int, lost: int, error: str | None) -> None:
+    def _items(self, body: Any) -> Sequence[ItemT]:
+        """What an entry stands for."""
+        return (body,)
+
+    def _settle(self, shipment: _Shipment[ItemT], count: int, lost: int, error: str | None) -> None:
         """Book an export's result, unless the batch was taken back meanwhile."""
         with self._changed:
             if error is None:
@@ -319,23 +321,23 @@ class ExportQueue(SpanProcessor):
                 self._give_back(shipment)
             self._changed.notify_all()
 
-    def _give_back(self, shipment: _Shipment) -> None:
+    def _give_back(self, shipment: _Shipment[ItemT]) -> None:
         """Put what a retired shipment holds before what waits; with no successor, drop it and what waits."""
         held, shipment.held = shipment.held, []
         self._in_hand -= len(held)
         self._size += len(held)
         self._due = self._clock()
-        self._waiting.extendleft((1, span) for span in reversed(held))
+        self._waiting.extendleft((1, item) for item in reversed(held))
         if self._shipment is None:
             self._dropped[self._undeliverable] += self._size
             self._waiting.clear()
             self._size = 0
 
-    def _retire(self, old: _Shipment) -> None:
+    def _retire(self, old: _Shipment[ItemT]) -> None:
         old.join(self._grace)
         self._stop(old)
 
-    def _stop(self, old: _Shipment) -> None:
+    def _stop(self, old: _Shipment[ItemT]) -> None:
         """Shut an exporter down and take back what it holds; one that hangs is left behind in its own thread."""
         deadline = self._clock() + self._grace
         stopper = threading.Thread(target=_shut_down, args=(old.exporter,), name="kymograph-export-stop", daemon=True)
@@ -348,6 +350,59 @@ class ExportQueue(SpanProcessor):
             self._changed.notify_all()
 
 
-def _shut_down(exporter: Exporter) -> None:
+Render: TypeAlias = "Callable[[recorder.Recorder], Sequence[Span]]"
+"""Makes the spans of a finished recorder."""
+
+
+class ExportQueue(Queue["Span"], SpanProcessor):
+    """The queue of spans; those of a request come as its recorder, and are counted before they are made.
+
+    Args:
+        render: Called in the shipping threads, rarely in two at a time.
+        wall_clock: See `Queue`, as the rest.
+        clock: See `Queue`.
+        capacity: See `Queue`.
+        linger: See `Queue`.
+        grace: See `Queue`.
+    """
+
+    def __init__(
+        self,
+        render: Render,
+        *,
+        wall_clock: Callable[[], int],
+        clock: Callable[[], float],
+        capacity: int = CAPACITY,
+        linger: float = LINGER,
+        grace: float = GRACE,
+    ) -> None:
+        super().__init__(wall_clock=wall_clock, clock=clock, capacity=capacity, linger=linger, grace=grace)
+        self._render = render
+
+    def offer(self, record: "recorder.Recorder | sharing.Shared") -> bool:
+        """Accept a finished recorder, or what is shared with other queues, if there is room and anything behind it."""
+        return self._accept((record.span_count, record))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Accept a span that the SDK's tracer ended; see `SpanProcessor`."""
+        context = span.get_span_context()
+        if context is not None and context.trace_flags.sampled:
+            self._accept((1, span))
+
+    def shutdown(self) -> None:
+        """Close with the SDK's default patience; see `SpanProcessor`."""
+        self.close(self._grace)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush; see `SpanProcessor`."""
+        return self.flush(timeout_millis / 1_000)
+
+    def _items(self, body: Any) -> "Sequence[Span]":
+        if isinstance(body, recorder.Recorder):
+            return self._render(body)
+        return body.spans() if isinstance(body, sharing.Shared) else (body,)
+
+
+def _shut_down(exporter: Exporter[Any]) -> None:
     with contextlib.suppress(Exception):  # it is let go of either way
         exporter.shutdown()

@@ -44,20 +44,31 @@ class Family(abc.ABC):
     def forget(self, about: Mapping[str, str], now: int) -> bool:
         """Drop the series with all of these label values; whether there were any."""
 
-    def collect(self, now: int) -> export.Metric | None:
-        """Read it into data points; None while there are none. `now` is in nanoseconds since the epoch."""
+    def collect(self, now: int, *, exponential: bool = False) -> export.Metric | None:
+        """Read it into data points; None while there are none.
+
+        Args:
+            now: Nanoseconds since the epoch.
+            exponential: With exponential buckets, where it has them.
+        """
         view = self._view
-        data = self._data(now) if view.enabled else None
+        data: export.DataT | None = None
+        if view.enabled:
+            data = self._exponential_data(now) if exponential and view.exponential else self._data(now)
         if data is None or not data.data_points:
             return None
         return export.Metric(view.name, self.about.description, self.about.unit, data)
+
+    def _exponential_data(self, now: int) -> export.DataT:
+        """The data with exponential buckets; the same where there are no buckets."""
+        return self._data(now)
 
     @abc.abstractmethod
     def _data(self, now: int) -> export.Sum | export.Histogram | export.Gauge: ...
 
 
-class Observed(Family):
-    """What there is at the moment: a gauge, read from those who know when a reader collects.
+class Gathered(Family):
+    """A metric that is read from those who know when a reader collects.
 
     Args:
         about: What it is.
@@ -67,11 +78,7 @@ class Observed(Family):
     def __init__(self, about: views.Description, merged: Callable[[float, float], float]) -> None:
         super().__init__(about)
         self._merged = merged
-        self._sources: list[Callable[[], Iterable[tuple[Values, float]]]] = []
-
-    def observe(self, what: Callable[[], Iterable[tuple[Values, float]]]) -> None:
-        """Add a place that it is read from; called from any thread."""
-        self._sources.append(what)
+        self._sources: dict[str, Callable[[], Iterable[tuple[Values, float]]]] = {}
 
     def show(self, view: views.View, now: int) -> bool:  # noqa: ARG002 - the signature of all metrics
         """Show it otherwise; see `Family`."""
@@ -82,15 +89,12 @@ class Observed(Family):
         """Nothing to drop: what is gone is not observed."""
         return False
 
-    def _data(self, now: int) -> export.Gauge | export.Sum:
-        return export.Gauge(self._points(now))
-
     def _points(self, now: int, start: int = 0) -> list[export.NumberDataPoint]:
         view = self._view
         labels = [self.about.labels[at] for at in view.kept]
         there_are: dict[Values, float] = {}
         overflow: float | None = None
-        for values, value in itertools.chain.from_iterable(source() for source in self._sources):
+        for values, value in itertools.chain.from_iterable(source() for source in list(self._sources.values())):
             if view.namespace is not None and not view.namespaces.admits(values[view.namespace]):
                 continue
             key = tuple(values[at] for at in view.kept)
@@ -107,7 +111,18 @@ class Observed(Family):
         return points if overflow is None else [*points, export.NumberDataPoint(OVERFLOW, start, now, overflow)]
 
 
-class ObservedCounter(Observed):
+class Observed(Gathered):
+    """What somebody knows at the moment: a gauge."""
+
+    def observe(self, what: Callable[[], Iterable[tuple[Values, float]]], of: str = "") -> None:
+        """Say where it is read from, from any thread; of each part of the process the latest word counts."""
+        self._sources[of] = what
+
+    def _data(self, now: int) -> export.Gauge:
+        return export.Gauge(self._points(now))
+
+
+class ObservedCounter(Gathered):
     """A count that somebody else keeps.
 
     Args:
@@ -121,13 +136,17 @@ class ObservedCounter(Observed):
         super().__init__(about, operator.add)
         self._start = start
 
+    def observe(self, what: Callable[[], Iterable[tuple[Values, float]]]) -> None:
+        """Say where it is read from; called from any thread."""
+        self._sources[""] = what
+
     def _data(self, now: int) -> export.Sum:
         points = self._points(now, self._start)
         return export.Sum(points, export.AggregationTemporality.CUMULATIVE, is_monotonic=True)
 
 
-class Info(Observed):
-    """What there is at the moment: 1 for each set of label values.
+class Info(Gathered):
+    """What there is at the moment: a gauge of 1 for each set of label values.
 
     Series that a dropped label made alike are one, and still 1: dashboards select those that equal 1.
     """
@@ -135,6 +154,9 @@ class Info(Observed):
     def __init__(self, about: views.Description) -> None:
         super().__init__(about, max)
 
-    def tell(self, what: Callable[[], Iterable[Values]]) -> None:
+    def observe(self, what: Callable[[], Iterable[Values]]) -> None:
         """Say where it is read from; called from any thread."""
-        self.observe(lambda: ((values, 1) for values in what()))
+        self._sources[""] = lambda: ((values, 1) for values in what())
+
+    def _data(self, now: int) -> export.Gauge:
+        return export.Gauge(self._points(now))

@@ -16,6 +16,8 @@ ERROR = "error"
 SLOW = "slow"
 POLICY = "policy"
 NAMESPACE = "namespace"
+SAMPLING_RULE = "sampling_rule"
+"""No keep rule: a sampling rule about policies, which is known to fit only at the end."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from opentelemetry.sdk.metrics import Exemplar, export
 
-from kymograph.telemetry import wire
+from kymograph.telemetry import exponentialpoints, wire
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -69,10 +69,11 @@ class Encoder:
             )
             points += _temporality(data) + (b"\x18\x01" if data.is_monotonic else b"")
             return encoded + wire.field(b"\x3a", points)
-        if isinstance(data, export.Gauge):
-            points = b"".join(wire.field(b"\x0a", self._number(point, None)) for point in data.data_points)
-            return encoded + wire.field(b"\x2a", points)
-        return encoded
+        if isinstance(data, export.ExponentialHistogram):
+            points = b"".join(wire.field(b"\x0a", self._exponential(point)) for point in data.data_points)
+            return encoded + wire.field(b"\x52", points + _temporality(data))
+        points = b"".join(wire.field(b"\x0a", self._number(point, None)) for point in data.data_points)
+        return encoded + wire.field(b"\x2a", points)
 
     def _number(self, point: export.NumberDataPoint, start: int | None) -> bytes:
         return b"".join(
@@ -99,6 +100,22 @@ class Encoder:
             )
         )
 
+    def _exponential(self, point: export.ExponentialHistogramDataPoint) -> bytes:
+        """An exponential histogram's point, of durations: there are none below zero."""
+        return b"".join(
+            (
+                self._attributes(b"\x0a", point.attributes),
+                _times(point.start_time_unix_nano, point.time_unix_nano),
+                b"\x21" + wire.fixed64(point.count) if point.count else b"",
+                b"\x29" + wire.double(point.sum),
+                b"\x30" + _signed(point.scale),
+                b"\x39" + wire.fixed64(point.zero_count) if point.zero_count else b"",
+                wire.field(b"\x42", _buckets(point.positive)) if point.positive.bucket_counts else b"",
+                *(wire.field(b"\x5a", _exemplar(each)) for each in point.exemplars),
+                b"\x71" + wire.double(exponentialpoints.ZERO_THRESHOLD),
+            )
+        )
+
     def _attributes(self, tag: bytes, attributes: "Mapping[str, AnyValue] | None") -> bytes:
         remembered = self._remembered
         parts = []
@@ -115,7 +132,17 @@ class Encoder:
         return b"".join(parts)
 
 
-def _temporality(data: export.Sum | export.Histogram) -> bytes:
+def _signed(number: int) -> bytes:
+    """A sint32: zigzag, so that small negative numbers are short."""
+    return wire.varint(number << 1 if number >= 0 else (-number << 1) - 1)
+
+
+def _buckets(buckets: export.Buckets) -> bytes:
+    counts = b"".join(map(wire.varint, buckets.bucket_counts))
+    return b"\x08" + _signed(buckets.offset) + wire.field(b"\x12", counts)
+
+
+def _temporality(data: export.Sum | export.Histogram | export.ExponentialHistogram) -> bytes:
     return b"\x10" + wire.SHORT[data.aggregation_temporality.value]
 
 

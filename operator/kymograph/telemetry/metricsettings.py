@@ -19,6 +19,9 @@ from kymograph.telemetry import destination, errors
 PREFIXES = ("", "kyverno_")
 """The prefixes there are: none, or Kyverno's, under which its dashboards and alerts work unchanged."""
 
+AUTHORIZATIONS = ("none", "kubernetes")
+"""Who may scrape: everybody, or whoever the API server lets `get` the path `/metrics`."""
+
 CARDINALITY_LIMIT = 2_000
 """Series of one metric, the overflow series among them, as OpenTelemetry's SDKs have it by default."""
 
@@ -31,6 +34,7 @@ MOST_INTERVAL = 3_600.0
 """Seconds between two pushes."""
 
 _INTERVAL_VARIABLE = "OTEL_METRIC_EXPORT_INTERVAL"
+_HISTOGRAM_VARIABLE = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
 _TEMPORALITY_VARIABLE = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 
 
@@ -43,6 +47,15 @@ class Temporality(enum.StrEnum):
     """The last number that was delivered."""
 
 
+class Histograms(enum.StrEnum):
+    """In which buckets distributions are pushed."""
+
+    EXPLICIT = "explicit"
+    """Those of the metric, as a scrape has them."""
+    EXPONENTIAL = "exponential"
+    """Eight for each doubling, of any duration."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PushSettings(destination.ExporterSettings):
     """Where metrics are pushed, and how.
@@ -50,11 +63,13 @@ class PushSettings(destination.ExporterSettings):
     Attributes:
         interval: Seconds between two pushes.
         temporality: What the numbers count from.
+        histograms: In which buckets distributions are pushed.
     """
 
     path: str = destination.Signal.METRICS.value
     interval: float = INTERVAL
     temporality: Temporality = Temporality.CUMULATIVE
+    histograms: Histograms = Histograms.EXPLICIT
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,6 +117,8 @@ class MetricSettings:
     Attributes:
         prometheus_enabled: `/metrics` is served.
         prometheus_port: The port it is served on.
+        prometheus_tls: The Secret with the certificate they are served with; empty for plain HTTP.
+        prometheus_authorized: Scrapers have to show a token.
         otlp: How they are pushed; None for not at all.
         prefix: Stands before the names of the metrics that Kyverno has too; one of `PREFIXES`.
         exposure: How metrics are shown, by their names as the configuration spells them.
@@ -111,6 +128,8 @@ class MetricSettings:
 
     prometheus_enabled: bool = True
     prometheus_port: int = 8000
+    prometheus_tls: str = ""
+    prometheus_authorized: bool = False
     otlp: PushSettings | None = None
     prefix: str = ""
     exposure: Mapping[str, Exposure] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
@@ -146,12 +165,15 @@ def from_spec(
             "metrics.cardinalityLimit",
             f"{limit!r} is not between {LEAST_CARDINALITY_LIMIT} and {MOST_CARDINALITY_LIMIT}",
         )
+    tls, authorized = _served(prometheus)
     namespaces = spec.get("namespaces") or {}
     otlp = spec.get("otlp", {} if defaults.pushed else None)
     exposure = {name: _exposure(name, shown or {}) for name, shown in (spec.get("exposure") or {}).items()}
     return MetricSettings(
         prometheus_enabled=bool(prometheus.get("enabled", defaults.prometheus)),
         prometheus_port=port,
+        prometheus_tls=tls,
+        prometheus_authorized=authorized,
         otlp=None if otlp is None else _push(otlp, environ, defaults.metrics),
         prefix=prefix,
         exposure=types.MappingProxyType(exposure),
@@ -168,11 +190,30 @@ def _push(spec: Mapping[str, Any], environ: Mapping[str, str], flags: startup.Ex
     temporality = spec.get("temporality") or _preferred_temporality(environ)
     if temporality not in tuple(Temporality):
         raise errors.SettingsInvalid(f"{path}.temporality", f"{temporality!r} is none of {', '.join(Temporality)}")
+    histograms = spec.get("histograms") or _preferred_histograms(environ)
+    if histograms not in tuple(Histograms):
+        raise errors.SettingsInvalid(f"{path}.histograms", f"{histograms!r} is none of {', '.join(Histograms)}")
     return PushSettings(
         **destination.from_spec(spec, path, destination.Signal.METRICS, environ, flags),
         interval=_interval(spec.get("interval"), environ),
         temporality=Temporality(temporality),
+        histograms=Histograms(histograms),
     )
+
+
+def _served(spec: Mapping[str, Any]) -> tuple[str, bool]:
+    """The Secret of the certificate, and whether scrapers have to show a token."""
+    tls = str(((spec.get("tls") or {}).get("certificateSecretRef") or {}).get("name") or "")
+    authorization = spec.get("authorization", "none")
+    if authorization not in AUTHORIZATIONS:
+        raise errors.SettingsInvalid(
+            "metrics.prometheus.authorization", f"{authorization!r} is none of {', '.join(AUTHORIZATIONS)}"
+        )
+    if "tls" in spec and not tls:
+        raise errors.SettingsInvalid("metrics.prometheus.tls", "certificateSecretRef.name must be given")
+    if authorization == "kubernetes" and not tls:
+        raise errors.SettingsInvalid("metrics.prometheus.authorization", "a token must not be shown without tls")
+    return tls, authorization == "kubernetes"
 
 
 def _interval(text: Any, environ: Mapping[str, str]) -> float:
@@ -193,6 +234,11 @@ def _interval(text: Any, environ: Mapping[str, str]) -> float:
 
 def _preferred_temporality(environ: Mapping[str, str]) -> str:
     return "delta" if environ.get(_TEMPORALITY_VARIABLE, "").strip().lower() == "delta" else "cumulative"
+
+
+def _preferred_histograms(environ: Mapping[str, str]) -> str:
+    preferred = environ.get(_HISTOGRAM_VARIABLE, "").strip().lower()
+    return "exponential" if preferred == "base2_exponential_bucket_histogram" else "explicit"
 
 
 def _exposure(name: str, spec: Mapping[str, Any]) -> Exposure:

@@ -1,4 +1,4 @@
-"""Spans and metrics over OTLP, by gRPC or HTTP.
+"""Spans, metrics and log records over OTLP, by gRPC or HTTP.
 
 Importing this loads protobuf, and making an exporter may load gRPC, half a second of work: do both off the event loop.
 """
@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kymograph.telemetry import delivery, destination, encoding, errors, metricencoding
+from kymograph.telemetry import delivery, destination, encoding, errors, logexport, metricencoding
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -16,15 +16,33 @@ if TYPE_CHECKING:
 def deliveries(to: destination.Destination, signal: destination.Signal) -> delivery.Delivery:
     """Make what delivers encoded export requests of one signal to a destination."""
     transport: delivery.Transport
-    if to.protocol is destination.Protocol.GRPC:
+    if to.output:
+        transport = importlib.import_module("kymograph.telemetry.otlpfile").FileTransport(to.output, signal)
+    elif to.protocol is destination.Protocol.GRPC:
         transport = importlib.import_module("kymograph.telemetry.otlpgrpc").GRPCTransport(to, signal)
     else:
         transport = importlib.import_module("kymograph.telemetry.otlphttp").HTTPTransport(to)
     return delivery.Delivery(transport, to.timeout, to.redacted)
 
 
-class SpanExporter:
-    """An exporter of the queue (`kymograph.telemetry.export.Exporter`).
+class _Exporter:
+    """What exporters of all signals have in common."""
+
+    def __init__(self, to: destination.Destination, signal: destination.Signal) -> None:
+        self._delivery = deliveries(to, signal)
+
+    def shutdown(self) -> None:
+        """Give up what is under way and let go of the connection."""
+        self._delivery.close()
+
+    def _deliver(self, request: bytes) -> None:
+        receipt = self._delivery.deliver(request)
+        if receipt.rejected > 0:
+            raise errors.ExportFailed(receipt.reason, receipt.rejected)
+
+
+class SpanExporter(_Exporter):
+    """An exporter of the queue of spans (`kymograph.telemetry.export.Exporter`).
 
     Args:
         to: Where to.
@@ -32,25 +50,40 @@ class SpanExporter:
     """
 
     def __init__(self, to: destination.Destination, origin: encoding.Origin) -> None:
+        super().__init__(to, destination.Signal.TRACES)
         self._encoder = encoding.Encoder(origin)
-        self._delivery = deliveries(to, destination.Signal.TRACES)
 
-    def export(self, spans: Sequence[encoding.Span]) -> None:
+    def export(self, spans: Sequence[encoding.Span], /) -> None:
         """Deliver a batch.
 
         Raises:
             ExportFailed: The receiver could not be reached in time, or refused the batch or a part of it.
         """
-        receipt = self._delivery.deliver(self._encoder.encode(spans))
-        if receipt.rejected > 0:
-            raise errors.ExportFailed(receipt.reason, receipt.rejected)
-
-    def shutdown(self) -> None:
-        """Give up what is under way and let go of the connection."""
-        self._delivery.close()
+        self._deliver(self._encoder.encode(spans))
 
 
-class MetricExporter:
+class LogExporter(_Exporter):
+    """An exporter of the queue of log records.
+
+    Args:
+        to: Where to.
+        origin: Whose records they are: the resource, and the version of our own loggers' scopes.
+    """
+
+    def __init__(self, to: destination.Destination, origin: encoding.Origin) -> None:
+        super().__init__(to, destination.Signal.LOGS)
+        self._origin = origin
+
+    def export(self, records: Sequence[logexport.Written], /) -> None:
+        """Deliver a batch.
+
+        Raises:
+            ExportFailed: See `SpanExporter`.
+        """
+        self._deliver(logexport.request(self._origin.resource, self._origin.scope.version, records))
+
+
+class MetricExporter(_Exporter):
     """An exporter of the push (`kymograph.telemetry.push.Exporter`).
 
     Args:
@@ -58,19 +91,13 @@ class MetricExporter:
     """
 
     def __init__(self, to: destination.Destination) -> None:
+        super().__init__(to, destination.Signal.METRICS)
         self._encoder = metricencoding.Encoder()
-        self._delivery = deliveries(to, destination.Signal.METRICS)
 
     def export(self, resource: "Resource", metrics: Sequence[metricencoding.Scoped]) -> None:
         """Deliver a batch.
 
         Raises:
-            ExportFailed: The receiver could not be reached in time, or refused the batch or a part of it.
+            ExportFailed: See `SpanExporter`.
         """
-        receipt = self._delivery.deliver(self._encoder.encode(resource, metrics))
-        if receipt.rejected > 0:
-            raise errors.ExportFailed(receipt.reason, receipt.rejected)
-
-    def shutdown(self) -> None:
-        """Give up what is under way and let go of the connection."""
-        self._delivery.close()
+        self._deliver(self._encoder.encode(resource, metrics))

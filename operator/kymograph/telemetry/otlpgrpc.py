@@ -15,6 +15,7 @@ from kymograph.telemetry import delivery, destination, trust
 _SERVICES = {
     destination.Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
     destination.Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    destination.Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
 }
 
 _PASSING = frozenset(

@@ -11,26 +11,29 @@ import importlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics import export as metric_export
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace import Tracer as SDKTracer
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from kymograph.telemetry import (
     capping,
     cells,
+    clientmetrics,
     current,
     destination,
     encoding,
     errors,
     export,
     instruments,
+    keeping,
+    logexport,
     prometheus,
-    propagation,
+    propagators,
     push,
     recordencoding,
     recorder,
@@ -39,9 +42,12 @@ from kymograph.telemetry import (
     sampling,
     semconv,
     settings,
+    sharing,
     steady,
+    ways,
+    work,
 )
-from kymograph.telemetry.instruments import capped_traces, exported_spans, trace_context
+from kymograph.telemetry.instruments import capped_traces, exported_log_records, exported_spans, trace_context
 from kymograph.telemetry.metricsettings import Temporality
 
 if TYPE_CHECKING:
@@ -50,14 +56,18 @@ if TYPE_CHECKING:
 SCOPE = "kymograph"
 """The name of the instrumentation scope of all our spans and metrics."""
 
-MadeT = TypeVar("MadeT")
 
-MakeExporter = Callable[[destination.Destination], export.Exporter]
-
-
-def otlp(origin: encoding.Origin, to: destination.Destination) -> export.Exporter:
+def otlp(origin: encoding.Origin, to: destination.Destination) -> export.Exporter[encoding.Span]:
     """Make the exporter to a destination. Slow the first time, when it loads gRPC: call it off the event loop."""
-    made: export.Exporter = importlib.import_module("kymograph.telemetry.otlp").SpanExporter(to, origin)
+    made: export.Exporter[encoding.Span] = importlib.import_module("kymograph.telemetry.otlp").SpanExporter(to, origin)
+    return made
+
+
+def otlp_logs(origin: encoding.Origin, to: destination.Destination) -> export.Exporter[logexport.Written]:
+    """Make the exporter of log records to a destination; as slow as `otlp`."""
+    made: export.Exporter[logexport.Written] = importlib.import_module("kymograph.telemetry.otlp").LogExporter(
+        to, origin
+    )
     return made
 
 
@@ -81,6 +91,7 @@ class Telemetry:
         make_exporter: Makes an exporter of `ReadableSpan`s to a destination; called in a worker thread. None for those
             over OTLP, for which reviews are written straight from their logs.
         make_metric_exporter: The same for metrics.
+        make_log_exporter: The same for log records; None for those over OTLP.
         ids: Where trace and span ids come from.
         clock: Monotonic nanoseconds, the clock of recorders.
         wall_clock: Nanoseconds since the epoch.
@@ -94,7 +105,8 @@ class Telemetry:
         client_spans: Opens the spans of calls to other processes.
         prometheus: Renders `/metrics`.
         push: Pushes metrics.
-        queue: The way out for spans.
+        queue: The way out for spans, to their first destination.
+        log_queue: The way out for log records.
     """
 
     def __init__(
@@ -103,8 +115,9 @@ class Telemetry:
         *,
         facts: Mapping[str, str],
         environ: Mapping[str, str],
-        make_exporter: MakeExporter | None = None,
+        make_exporter: ways.MakeSpanExporter | None = None,
         make_metric_exporter: MakeMetricExporter = otlp_metrics,
+        make_log_exporter: ways.MakeLogExporter | None = None,
         ids: IdGenerator | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         wall_clock: Callable[[], int] = time.time_ns,
@@ -116,10 +129,10 @@ class Telemetry:
         self._clock = clock
         self._wall_clock = wall_clock
         self._settings = settings.TelemetrySettings()
+        self._forms = propagators.W3C
         self._reviews: settings.TraceSettings | None = None  # as the admission controller has them
         self._cap = capping.Cap(capping.DEFAULT_PER_SECOND)
         self._contexts = trace_context.Contexts()
-        self._destination: destination.Destination | None = None
         self._pushed: tuple[destination.Destination, float, Temporality] | None = None
         self._applying = asyncio.Lock()
         self._resource = resource.LiveResource({})
@@ -129,21 +142,37 @@ class Telemetry:
         origin = encoding.Origin(self._resource, scope)
         render: export.Render
         if make_exporter is None:
-            self._make_exporter: MakeExporter = functools.partial(otlp, origin)
+            make_exporter = functools.partial(otlp, origin)
             render = recordencoding.RecordEncoder(describe, origin, self._ids).encode
+            encode: sharing.Encode = encoding.Encoder(origin).write
         else:
-            self._make_exporter = make_exporter
             render = rendering.Renderer(describe, self._resource, scope, self._ids).render
-        self.queue = export.ExportQueue(render, wall_clock=wall_clock, clock=time.monotonic)
+            encode = _as_it_is
+        self.log_queue: export.Queue[logexport.Written] = export.Queue(
+            wall_clock=wall_clock, clock=time.monotonic, capacity=logexport.CAPACITY
+        )
+        self._log_handler = logexport.Handler(self.log_queue)
+        self._ways = ways.Ways(
+            lambda: export.ExportQueue(render, wall_clock=wall_clock, clock=time.monotonic),
+            make_exporter,
+            self.log_queue,
+            make_log_exporter or functools.partial(otlp_logs, origin),
+            render,
+            encode,
+        )
+        self.queue = self._ways.queue
         self.cells = cells.Cells(scope, wall_clock)
         self.instruments = instruments.declare(self.cells)
         self.prometheus = prometheus.PullReader(self.cells)
         self._reader = push.OnDemandReader()
         self.push = push.Push(self._collect, wall_clock=wall_clock)
         self.meter_provider = MeterProvider([self.prometheus, self._reader], self._resource, shutdown_on_exit=False)
-        exported_spans.observe(self.meter_provider.get_meter(SCOPE, version), self.queue.status)
+        meter = self.meter_provider.get_meter(SCOPE, version)
+        exported_spans.observe(meter, self.queue.status, lambda: self._ways.additional)
+        exported_log_records.observe(meter, self.log_queue.status)
         capped_traces.observe(self.meter_provider.get_meter(SCOPE, version), lambda: self._cap.refused)
         trace_context.observe(self.meter_provider.get_meter(SCOPE, version), self._contexts.read)
+        self._observe_metrics(version)
         self.tracer_provider = TracerProvider(
             sampler=sampling.LiveSampler(lambda: self._settings.traces),
             resource=self._resource,
@@ -151,17 +180,23 @@ class Telemetry:
             id_generator=self._ids,
             meter_provider=self.meter_provider,
         )
-        steadied = steady.SteadySpans(time.monotonic_ns, time.time_ns, self.queue.on_end)
+        steadied = steady.SteadySpans(time.monotonic_ns, time.time_ns, self._ways.fan.on_end)
         self.tracer_provider.add_span_processor(steadied)
         self.tracer: Tracer = self.tracer_provider.get_tracer(SCOPE, version)
         self._tracers = {each: self._tracer_of(each, version) for each in settings.Controller}
-        self.client_spans = current.ClientSpans(self.tracer, clock)
+        called = clientmetrics.ClientMetrics(self.instruments).called
+        self.client_spans = current.ClientSpans(self.tracer, clock, called, lambda: self._forms)
         self._describe_ourselves({})
 
     @property
     def in_force(self) -> settings.TelemetrySettings:
         """The settings applied last."""
         return self._settings
+
+    @property
+    def additional(self) -> Mapping[str, export.ExportStatus]:
+        """What became of the spans for each additional destination, by its name."""
+        return self._ways.additional
 
     @property
     def tells_users(self) -> bool:
@@ -179,11 +214,17 @@ class Telemetry:
         """
         return self._tracers[settings.Controller(controller)]
 
+    def work(self, name: str) -> work.Work:
+        """What a controller, by Kyverno's name for it where it has one, counts of its work."""
+        return work.Work(self.instruments, name)
+
     def begin(
         self,
         traceparent: str | bytes | None,
         tracestate: str | bytes | None,
         started_ns: int,
+        namespace: str = "",
+        fields: propagators.Fields | None = None,
     ) -> recorder.Recorder:
         """Begin a request: read the caller's headers and decide.
 
@@ -191,15 +232,19 @@ class Telemetry:
             traceparent: The header's value, if the request has one.
             tracestate: The header's value, if the request has one.
             started_ns: When the request arrived, on the monotonic clock.
+            namespace: The namespace of the request's object, or an empty string.
+            fields: Other header fields of the request that may tell of its caller; see `propagators.FIELDS`.
 
         Returns:
             The request's recorder. Give it to the engine as its watcher only if it is `recording`.
         """
-        caller = propagation.parse(traceparent, tracestate) if traceparent else None
+        caller, baggage = self._forms.read(traceparent, tracestate, fields)
+        if baggage and self._reviews is not None and self._reviews.parent is not settings.ParentPolicy.RESPECT:
+            baggage = ""
         self._contexts.count(sampled=None if caller is None else caller.sampled)
-        decision = sampling.decide(self._reviews, caller, self._ids, self._cap, started_ns)
+        decision = sampling.decide(self._reviews, caller, self._ids, self._cap, started_ns, namespace)
         wall_ns = self._on_the_wall(started_ns) if decision.recorded else 0
-        return recorder.Recorder(decision, started_ns, wall_ns, self._ids)
+        return recorder.Recorder(decision, started_ns, wall_ns, self._ids, self._forms, baggage)
 
     def judge(
         self,
@@ -231,13 +276,22 @@ class Telemetry:
                 namespace=namespace,
                 policies=policies,
             )
+            if not rule and sampling.is_sampled_after_all(traces, record.decision, namespace, policies):
+                rule = keeping.SAMPLING_RULE
             if rule:
                 record.keep(rule, self._on_the_wall(record.started_ns))
         return record.decision.recorded
 
+    def decision_link(self, decision: sampling.Decision) -> str:
+        """The URL of a request's trace; empty where none is to be told, or our spans of it are not kept."""
+        traces = self._reviews
+        if traces is None or traces.decision_link is None or not decision.recorded:
+            return ""
+        return traces.decision_link.of(decision.trace_id, decision.span_id)
+
     def keep(self, finished: recorder.Recorder) -> bool:
         """Hand a finished recorder over for export; False if it is not taken: not sampled nor kept, or no room."""
-        return finished.decision.recorded and self.queue.offer(finished)
+        return finished.decision.recorded and self._ways.fan.offer(finished)
 
     async def apply(
         self, wanted: settings.TelemetrySettings, secrets: destination.Secrets = destination.NO_SECRETS
@@ -257,16 +311,22 @@ class Telemetry:
         async with self._applying:
             self.cells.check(wanted.metrics)
             traces, pushed = wanted.traces, wanted.metrics.otlp
-            to = None if traces is None else await asyncio.to_thread(destination.resolve, traces, secrets)
-            push_to = None
+            push_to = metrics = None
             if pushed is not None:
                 place = await asyncio.to_thread(destination.resolve, pushed, secrets, "metrics.otlp")
                 push_to = (place, pushed.interval, pushed.temporality)
-            spans, metrics = await self._exporters(to, push_to)
+            plan = await self._ways.plan(wanted, secrets)
+            if push_to is not None and push_to != self._pushed:
+                try:
+                    metrics = await ways.made(self._make_metric_exporter, push_to[0])
+                except errors.ExporterInvalid:
+                    await plan.abandon()
+                    raise
             self.cells.configure(wanted.metrics)  # nothing can fail from here on
-            if to != self._destination:
-                self.queue.swap(spans)
-                self._destination = to
+            self._ways.carry_out(plan, wanted)
+            self._log_handler.follow(wanted.logs.otlp)
+            if wanted.propagated != self._forms.forms:
+                self._forms = propagators.Propagators(wanted.propagated)
             if push_to != self._pushed:
                 self.push.swap(metrics, *(push_to[1:] if push_to is not None else ()))
                 self._pushed = push_to
@@ -281,9 +341,8 @@ class Telemetry:
         async with self._applying:
             self._settings = settings.TelemetrySettings(metrics=self._settings.metrics)
             self._reviews = None
-            await asyncio.gather(
-                asyncio.to_thread(self.queue.close, patience), asyncio.to_thread(self.push.close, patience)
-            )
+            self._log_handler.follow(None)
+            await asyncio.gather(self._ways.close(patience), asyncio.to_thread(self.push.close, patience))
             await asyncio.to_thread(self.meter_provider.shutdown)
 
     def _tracer_of(self, controller: settings.Controller, version: str | None) -> "Tracer":
@@ -295,26 +354,17 @@ class Telemetry:
             )
         return tracer
 
+    def _observe_metrics(self, version: str | None) -> None:
+        """Have the metrics tell of themselves, and of the version."""
+        made, sizes, status = self.instruments, self.cells.sizes, self.push.status
+        made.metric_series.observe(lambda: [((name,), size) for name, size, _ in sizes() if size])
+        made.metric_overflow.observe(lambda: [((name,), count) for name, _, count in sizes() if count])
+        made.metric_points_exported.observe(lambda: [((), status().sent)])
+        made.metric_points_dropped.observe(lambda: [((), status().dropped)])
+        made.info.observe(lambda: [(version or "",)])
+
     def _on_the_wall(self, moment_ns: int) -> int:
         return self._wall_clock() - (self._clock() - moment_ns)
-
-    async def _exporters(
-        self,
-        to: destination.Destination | None,
-        push_to: tuple[destination.Destination, float, Temporality] | None,
-    ) -> tuple[export.Exporter | None, push.Exporter | None]:
-        """Make the exporters for these destinations, where they differ from those in force: both or none."""
-        spans = metrics = None
-        if to is not None and to != self._destination:
-            spans = await _made(self._make_exporter, to)
-        if push_to is not None and push_to != self._pushed:
-            try:
-                metrics = await _made(self._make_metric_exporter, push_to[0])
-            except errors.ExporterInvalid:
-                if spans is not None:
-                    await asyncio.to_thread(spans.shutdown)
-                raise
-        return spans, metrics
 
     def _collect(self) -> metric_export.MetricsData:
         """Read all metrics: those of the SDK's instruments, and the cells."""
@@ -329,8 +379,5 @@ class Telemetry:
         self.prometheus.show_resource(attributes)
 
 
-async def _made(make: Callable[[destination.Destination], MadeT], to: destination.Destination) -> MadeT:
-    try:
-        return await asyncio.to_thread(make, to)
-    except Exception as error:
-        raise errors.ExporterInvalid(f"no exporter for {to.endpoint}: {to.redacted(str(error))}") from error
+def _as_it_is(span: ReadableSpan) -> ReadableSpan:
+    return span

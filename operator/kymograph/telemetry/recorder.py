@@ -8,7 +8,7 @@ tuples a step, or one a policy; one that is kept is handed as it is to the expor
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kymograph.telemetry import propagation
+from kymograph.telemetry import propagation, propagators
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -82,15 +82,37 @@ class Recorder:
         wall_ns: The same moment in nanoseconds since the epoch: the only look at the wall clock in a request, so that
             a step of the clock does not bend a trace. 0 while it is not known whether anybody wants to know.
         ids: Where the ids of client spans come from.
+        forms: How those we call are told of the trace.
+        baggage: What its caller wants them told, too.
 
     Attributes:
         decision: What was decided, and at the request's end decided anew by a keep rule.
         kept_by: The rule that keeps the spans of a request that was not sampled; empty until one does.
     """
 
-    __slots__ = ("_beyond", "_ids", "decision", "dropped", "kept_by", "log", "server", "started_ns", "wall_ns")
+    __slots__ = (
+        "_baggage",
+        "_beyond",
+        "_forms",
+        "_ids",
+        "decision",
+        "dropped",
+        "kept_by",
+        "log",
+        "server",
+        "started_ns",
+        "wall_ns",
+    )
 
-    def __init__(self, decision: "Decision", started_ns: int, wall_ns: int, ids: "IdGenerator") -> None:
+    def __init__(
+        self,
+        decision: "Decision",
+        started_ns: int,
+        wall_ns: int,
+        ids: "IdGenerator",
+        forms: propagators.Propagators = propagators.W3C,
+        baggage: str = "",
+    ) -> None:
         self.decision = decision
         self.started_ns = started_ns
         self.wall_ns = wall_ns
@@ -100,6 +122,8 @@ class Recorder:
         self.server: Server | None = None
         self._beyond = 0
         self._ids = ids
+        self._forms = forms
+        self._baggage = baggage
 
     @property
     def recording(self) -> bool:
@@ -127,11 +151,12 @@ class Recorder:
     def headers(self, span_id: int = 0) -> dict[str, str]:
         """Write the headers to inject into a call; `span_id` is the client span's, or 0 for the server span."""
         decision = self.decision
-        return propagation.headers(
+        return self._forms.write(
             decision.trace_id,
             span_id or decision.span_id,
             sampled=decision.sampled,
             tracestate=decision.tracestate,
+            baggage=self._baggage,
         )
 
     def extend(self, steps: Sequence[tuple[Any, ...]]) -> None:

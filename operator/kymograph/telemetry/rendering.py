@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from kymograph.telemetry import nesting, recorder, semconv
+from kymograph.telemetry import credentials, nesting, recorder, semconv
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -52,7 +52,11 @@ _ELLIPSIS = "..."
 
 
 def bounded(text: str, limit: int = MAX_ATTRIBUTE_BYTES) -> str:
-    """Cut a string to a number of UTF-8 bytes, between characters; what UTF-8 cannot hold becomes `?`."""
+    """Cut a string to a number of UTF-8 bytes, between characters; what UTF-8 cannot hold becomes `?`.
+
+    Tokens are taken out: what is bounded is on its way to others.
+    """
+    text = credentials.redacted(text)
     if text.isascii():
         return text if len(text) <= limit else text[: limit - len(_ELLIPSIS)] + _ELLIPSIS
     raw = text.encode("utf-8", "replace")

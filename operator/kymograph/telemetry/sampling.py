@@ -5,13 +5,13 @@ same trace at the same rate decides alike. Nothing here looks at what a request 
 rules, at its end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import sampling
 
-from kymograph.telemetry import settings
+from kymograph.telemetry import samplingrules, semconv, settings
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -63,6 +63,7 @@ def decide(
     ids: "IdGenerator",
     cap: "capping.Cap | None" = None,
     now_ns: int = 0,
+    namespace: str = "",
 ) -> Decision:
     """Decide for one request.
 
@@ -72,11 +73,12 @@ def decide(
         ids: Where new ids come from.
         cap: Limits the traces that callers ask for; None does not.
         now_ns: The moment, on the cap's clock.
+        namespace: The namespace of the request's object, or an empty string.
 
     Returns:
         A parent that is respected is followed in both directions (as OpenTelemetry's ParentBased does); a request
-        without one is sampled at the configured rate. What is not sampled is still recorded where a keep rule may keep
-        it.
+        without one is sampled at the configured rate, or at that of the first sampling rule that fits. What is not
+        sampled is still recorded where a keep rule may keep it, or a sampling rule about policies may fit.
     """
     if traces is None:
         if parent is not None:
@@ -87,15 +89,52 @@ def decide(
         tentative = not sampled and bool(traces.keep)
         return Decision(parent.trace_id, ids.generate_span_id(), sampled, sampled, tentative, parent)
     trace_id = ids.generate_trace_id()
-    sampled = is_within_rate(trace_id, traces.sampling_rate_per_million)
     link = parent if traces.parent is settings.ParentPolicy.LINK else None
-    tentative = not sampled and bool(traces.keep)
+    if traces.sampling_rules:
+        least, greatest = samplingrules.rates(traces.sampling_rules, namespace, traces.sampling_rate_per_million)
+        sampled = is_within_rate(trace_id, least)
+        tentative = not sampled and (bool(traces.keep) or is_within_rate(trace_id, greatest))
+    else:
+        sampled = is_within_rate(trace_id, traces.sampling_rate_per_million)
+        tentative = not sampled and bool(traces.keep)
     return Decision(trace_id, ids.generate_span_id(), sampled, sampled, tentative, link=link)
+
+
+def is_sampled_after_all(
+    traces: settings.TraceSettings, decision: Decision, namespace: str, policies: Callable[[], Iterable[str]]
+) -> bool:
+    """Whether a sampling rule makes the trace of a request that was not sampled, now that its policies are known.
+
+    Args:
+        traces: The settings in force.
+        decision: What was decided at the request's start; one that follows a parent is not changed.
+        namespace: The namespace of the request's object, or an empty string.
+        policies: Names the policies that were applied; asked only where a rule wants to know.
+    """
+    rules, common = traces.sampling_rules, traces.sampling_rate_per_million
+    if not rules or decision.parent is not None:
+        return False
+    _, greatest = samplingrules.rates(rules, namespace, common)
+    if not is_within_rate(decision.trace_id, greatest):
+        return False
+    return is_within_rate(decision.trace_id, samplingrules.rate(rules, namespace, tuple(policies()), common))
 
 
 def is_within_rate(trace_id: int, rate_per_million: int) -> bool:
     """Tell whether a trace id falls among the given number in a million."""
     return (trace_id & _LOW_64_BITS) * settings.MILLION < rate_per_million << 64
+
+
+def _rate_of_root(traces: settings.TraceSettings, attributes: "Attributes") -> int:
+    """The rate of a root outside of requests, by what it says at its start of its object and its policy."""
+    common = traces.sampling_rate_per_million
+    if not traces.sampling_rules:
+        return common
+    said = attributes or {}
+    policy, within = str(said.get(semconv.POLICY_NAME) or ""), str(said.get(semconv.POLICY_NAMESPACE) or "")
+    namespace = str(said.get(semconv.OBJECT_NAMESPACE) or within)
+    policies = (f"{within}/{policy}" if within else policy,) if policy else ()
+    return samplingrules.rate(traces.sampling_rules, namespace, policies, common)
 
 
 class LiveSampler(sampling.Sampler):
@@ -126,7 +165,7 @@ class LiveSampler(sampling.Sampler):
         elif parent.is_valid:
             sampled = parent.trace_flags.sampled
         else:
-            sampled = is_within_rate(trace_id, traces.sampling_rate_per_million)
+            sampled = is_within_rate(trace_id, _rate_of_root(traces, attributes))
         if sampled:
             return sampling.SamplingResult(sampling.Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
         return sampling.SamplingResult(sampling.Decision.DROP, None, parent.trace_state)

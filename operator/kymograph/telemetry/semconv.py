@@ -64,6 +64,8 @@ KUBE_CLIENT_NAMESPACE = "kube.client.namespace"
 
 # Kymograph: the steps of an evaluation
 POLICY_RESULT = "kymograph.policy.result"
+POLICY_GENERATION = "kymograph.policy.generation"
+POLICY_RULES = "kymograph.policy.rules"
 RULE_RESULT = "kymograph.rule.result"
 RULE_TYPE = "kymograph.rule.type"
 MATCH_RESULT = "kymograph.match.result"
@@ -117,6 +119,12 @@ SCAN_POLICIES = "kymograph.scan.policies"
 SCAN_OBJECTS = "kymograph.scan.objects"
 SCAN_NEWS = "kymograph.scan.news"
 SCAN_BATCH = "kymograph.scan.batch"
+
+# Kymograph: which replica leads, and what the webhooks are served with
+LEADER_IDENTITY = "kymograph.leader.identity"
+LEADER_CHANGE = "kymograph.leader.change"
+LEADER_REASON = "kymograph.leader.reason"
+CERTIFICATE_OUTCOME = "kymograph.certificate.outcome"
 
 # Kymograph: events on spans
 EVENT_DENIED = "kymograph.denied"

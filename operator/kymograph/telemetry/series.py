@@ -59,13 +59,22 @@ class Instrument(families.Family, Generic[CellT]):
     Args:
         about: What the instrument is.
         start: Nanoseconds since the epoch at which its series begin at zero.
+
+    Attributes:
+        overflowed: How often a set of labels found no room for a series of its own.
     """
 
     def __init__(self, about: views.Description, start: int) -> None:
         super().__init__(about)
+        self.overflowed = 0
         self._start = start
         self._series: Series[CellT] = Series(about.labels, {})
         self._uncounted: CellT = self._make(())
+
+    @property
+    def size(self) -> int:
+        """How many series there are, the overflow series among them."""
+        return len(self._series.cells) + (self._series.overflow is not None)
 
     def bind(self, values: Values) -> CellT:
         """Find or make the cell of these label values.
@@ -124,6 +133,7 @@ class Instrument(families.Family, Generic[CellT]):
         if len(series.cells) < view.limit - 1:
             cell = series.cells[key] = self._make(key)
             return cell
+        self.overflowed += 1
         if series.overflow is None:
             series.overflow = self._make(())
         return series.overflow

@@ -7,10 +7,21 @@ Secrets are here by name only: they are read by whoever may, and meet the settin
 import dataclasses
 import enum
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kymograph.telemetry import capping, destination, environment, errors, keeping, logsettings, metricsettings
+from kymograph.telemetry import (
+    capping,
+    decisionlink,
+    destination,
+    environment,
+    errors,
+    keeping,
+    logsettings,
+    metricsettings,
+    propagators,
+    samplingrules,
+)
 from kymograph.telemetry import defaults as startup
 
 MILLION = 1_000_000
@@ -49,6 +60,20 @@ class ControllerTraces:
     sampling_rate_per_million: int | None = None
 
 
+_AS_ALL = ControllerTraces()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AdditionalDestination(destination.ExporterSettings):
+    """A further receiver of the same spans.
+
+    Attributes:
+        name: What it is called in the status and in metrics.
+    """
+
+    name: str = ""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class TraceSettings(destination.ExporterSettings):
     """Where spans go and which are made.
@@ -61,6 +86,9 @@ class TraceSettings(destination.ExporterSettings):
         keep: Which requests keep our spans although they were not sampled.
         controllers: What controllers do differently.
         user: Whether spans say who made a request.
+        additional: Where spans go besides.
+        decision_link: The URL under which the trace of a denial is found; None where none is told.
+        sampling_rules: Other rates for some namespaces, policies and controllers; the first that fits counts.
     """
 
     sampling_rate_per_million: int = 0
@@ -71,33 +99,63 @@ class TraceSettings(destination.ExporterSettings):
         default_factory=lambda: types.MappingProxyType({})
     )
     user: bool = False
+    additional: tuple[AdditionalDestination, ...] = ()
+    decision_link: decisionlink.Template | None = None
+    sampling_rules: tuple[samplingrules.SamplingRule, ...] = ()
 
     def of(self, controller: Controller) -> "TraceSettings | None":
         """The settings as one controller has them; None if it makes no spans."""
-        own = self.controllers.get(controller)
-        if own is None:
-            return self
+        own = self.controllers.get(controller, _AS_ALL)
         if not own.enabled:
             return None
-        if own.sampling_rate_per_million is None:
+        rate = own.sampling_rate_per_million
+        rules = samplingrules.for_controller(self.sampling_rules, controller) if self.sampling_rules else ()
+        if rate is None and len(rules) == len(self.sampling_rules):
             return self
-        return dataclasses.replace(self, sampling_rate_per_million=own.sampling_rate_per_million)
+        rate = self.sampling_rate_per_million if rate is None else rate
+        return dataclasses.replace(self, sampling_rate_per_million=rate, sampling_rules=rules)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TelemetrySettings:
-    """All of it. No `traces` means that no span is made or sent, which is the shipped default."""
+    """All of it. No `traces` means that no span is made or sent, which is the shipped default.
+
+    Attributes:
+        traces: Which spans are made and where they go.
+        metrics: Which metrics are shown, and where they are pushed.
+        resource_attributes: Attributes on everything.
+        logs: How records are written, and where they go besides.
+        propagated: In which forms the trace context is read and told, in the order of preference.
+        span_queue: Bounds of the queue of spans before each destination.
+        log_queue: Bounds of the queue of log records.
+        disabled: Whoever started us wants nothing exported, whatever the resource says.
+    """
 
     traces: TraceSettings | None = None
     metrics: metricsettings.MetricSettings = dataclasses.field(default_factory=metricsettings.MetricSettings)
     resource_attributes: Mapping[str, str] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
     logs: logsettings.LogSettings = dataclasses.field(default_factory=logsettings.LogSettings)
+    propagated: tuple[propagators.Propagator, ...] = propagators.DEFAULT
+    span_queue: environment.QueueLimits = environment.NO_LIMITS
+    log_queue: environment.QueueLimits = environment.NO_LIMITS
+    disabled: bool = False
+
+    @property
+    def exporters(self) -> list[destination.ExporterSettings]:
+        """Where anything goes."""
+        additional = () if self.traces is None else self.traces.additional
+        return [each for each in (self.traces, *additional, self.metrics.otlp, self.logs.otlp) if each is not None]
 
     @property
     def secrets(self) -> frozenset[str]:
-        """The names of the Secrets that exporters need."""
-        exporters = (self.traces, self.metrics.otlp)
-        return frozenset[str]().union(*(each.secrets for each in exporters if each is not None))
+        """The names of the Secrets that exporters, and the server of metrics, need."""
+        served = {self.metrics.prometheus_tls} - {""}
+        return frozenset(served).union(*(each.secrets for each in self.exporters))
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The paths of the files that exporters need."""
+        return frozenset(path for each in self.exporters for path in each.files.paths)
 
 
 def from_spec(
@@ -119,13 +177,48 @@ def from_spec(
         SettingsInvalid: A field has a value that cannot be used.
     """
     traces = spec.get("traces", {} if defaults.traced else None)
-    return TelemetrySettings(
+    read = TelemetrySettings(
         traces=None if traces is None else _traces(traces, environ, defaults),
         metrics=metricsettings.from_spec(spec.get("metrics") or {}, environ, defaults),
         resource_attributes=types.MappingProxyType(
             {str(key): str(value) for key, value in (spec.get("resourceAttributes") or {}).items()}
         ),
-        logs=logsettings.from_spec(spec.get("logs") or {}),
+        logs=logsettings.from_spec(spec.get("logs") or {}, environ),
+        propagated=propagators.from_spec(spec.get("propagators"), environ),
+        span_queue=environment.queue_limits(environ, "BSP"),
+        log_queue=environment.queue_limits(environ, "BLRP"),
+    )
+    if defaults.output:
+        read = _written(read, defaults.output)
+    if not environment.disabled(environ):
+        return read
+    return dataclasses.replace(
+        read,
+        traces=None,
+        metrics=dataclasses.replace(read.metrics, otlp=None),
+        logs=dataclasses.replace(read.logs, otlp=None),
+        disabled=True,
+    )
+
+
+def _written(read: TelemetrySettings, output: str) -> TelemetrySettings:
+    """The same settings, where everything is written and nothing is sent."""
+    to: dict[str, Any] = {
+        "endpoint": output,
+        "output": output,
+        "insecure": True,
+        "tls": None,
+        "headers": (),
+        "files": environment.NO_FILES,
+    }
+    traces, pushed, logs = read.traces, read.metrics.otlp, read.logs.otlp
+    return dataclasses.replace(
+        read,
+        traces=None if traces is None else dataclasses.replace(traces, additional=(), **to),
+        metrics=read.metrics
+        if pushed is None
+        else dataclasses.replace(read.metrics, otlp=dataclasses.replace(pushed, **to)),
+        logs=read.logs if logs is None else dataclasses.replace(read.logs, otlp=dataclasses.replace(logs, **to)),
     )
 
 
@@ -141,12 +234,13 @@ def _traces(spec: Mapping[str, Any], environ: Mapping[str, str], defaults: start
         rate = environment.sampling_rate_per_million(environ)
     if rate is None:
         rate = MILLION if defaults.traced else 0
+    link, kept = spec.get("decisionLink"), spec.get("keep") or {}
     return TraceSettings(
         **destination.from_spec(spec, "traces", destination.Signal.TRACES, environ, defaults.traces),
         sampling_rate_per_million=rate,
         parent=ParentPolicy(parent),
         parent_traces_per_second=cap,
-        keep=keeping.from_spec(spec.get("keep") or {}, "traces.keep"),
+        keep=keeping.from_spec(kept if link is None else {"denied": True, **kept}, "traces.keep"),
         controllers=types.MappingProxyType(
             {
                 Controller(name): ControllerTraces(
@@ -158,7 +252,28 @@ def _traces(spec: Mapping[str, Any], environ: Mapping[str, str], defaults: start
             }
         ),
         user=bool((spec.get("attributes") or {}).get("user", False)),
+        additional=_additional(spec.get("additional") or (), environ),
+        decision_link=None if link is None else decisionlink.parse(str(link), "traces.decisionLink"),
+        sampling_rules=samplingrules.from_spec(
+            spec.get("samplingRules") or (), "traces.samplingRules", tuple(Controller)
+        ),
     )
+
+
+def _additional(listed: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> tuple[AdditionalDestination, ...]:
+    found: dict[str, AdditionalDestination] = {}
+    for at, spec in enumerate(listed):
+        path, name = f"traces.additional[{at}]", spec.get("name")
+        if not isinstance(name, str) or not name:
+            raise errors.SettingsInvalid(f"{path}.name", "must be set")
+        if name in found:
+            raise errors.SettingsInvalid(f"{path}.name", f"{name!r} is there twice")
+        if "endpoint" not in spec:
+            raise errors.SettingsInvalid(f"{path}.endpoint", "must be set")
+        found[name] = AdditionalDestination(
+            **destination.from_spec(spec, path, destination.Signal.TRACES, environ), name=name
+        )
+    return tuple(found.values())
 
 
 def _rate(spec: Mapping[str, Any], path: str) -> int | None:

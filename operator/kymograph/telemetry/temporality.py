@@ -12,6 +12,8 @@ from typing import ClassVar, NamedTuple, Self, TypeVar
 
 from opentelemetry.sdk.metrics import export
 
+from kymograph.telemetry import exponentialpoints
+
 _DELTA = export.AggregationTemporality.DELTA
 
 
@@ -75,8 +77,8 @@ class CellHistogram(export.HistogramDataPoint):
     source: Source | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
-_Point = export.NumberDataPoint | export.HistogramDataPoint
-_PointT = TypeVar("_PointT", export.NumberDataPoint, export.HistogramDataPoint)
+_Point = export.NumberDataPoint | export.HistogramDataPoint | export.ExponentialHistogramDataPoint
+_PointT = TypeVar("_PointT", export.NumberDataPoint, export.HistogramDataPoint, export.ExponentialHistogramDataPoint)
 
 
 class Ledger:
@@ -88,11 +90,14 @@ class Ledger:
     def since(self, metric: export.Metric) -> export.Metric | None:
         """What of a cumulative metric was not told yet; None for nothing. What does not add up stays as it is."""
         data = metric.data
-        changed: export.Sum | export.Histogram
+        changed: export.Sum | export.Histogram | export.ExponentialHistogram
         if isinstance(data, export.Sum) and data.is_monotonic:
             changed = export.Sum(self._news(metric.name, data.data_points, _number_with), _DELTA, is_monotonic=True)
         elif isinstance(data, export.Histogram):
             changed = export.Histogram(self._news(metric.name, data.data_points, _histogram_with), _DELTA)
+        elif isinstance(data, export.ExponentialHistogram):
+            points = self._news(metric.name, data.data_points, exponentialpoints.with_numbers)
+            changed = export.ExponentialHistogram(points, _DELTA)
         else:
             return metric
         return dataclasses.replace(metric, data=changed) if changed.data_points else None
@@ -100,7 +105,7 @@ class Ledger:
     def settle(self, metric: export.Metric) -> None:
         """A receiver took this reading of a cumulative metric, or what came since the one before."""
         data = metric.data
-        if not isinstance(data, export.Histogram) and not (isinstance(data, export.Sum) and data.is_monotonic):
+        if isinstance(data, export.Gauge) or (isinstance(data, export.Sum) and not data.is_monotonic):
             return
         with Source.settling:
             for point in data.data_points:
@@ -136,6 +141,8 @@ def _since(numbers: tuple[float, ...], told: Told | None) -> tuple[float, ...]:
 def _numbers(point: _Point) -> tuple[float, ...]:
     if isinstance(point, export.HistogramDataPoint):
         return (*point.bucket_counts, point.sum)
+    if isinstance(point, export.ExponentialHistogramDataPoint):
+        return exponentialpoints.numbers(point)
     return (point.value,)
 
 
@@ -153,7 +160,7 @@ def _histogram_with(
 
 
 def _source(point: _Point) -> Source | None:
-    return point.source if isinstance(point, CellNumber | CellHistogram) else None
+    return point.source if isinstance(point, CellNumber | CellHistogram | exponentialpoints.CellExponential) else None
 
 
 def _key(name: str, point: _Point) -> tuple[object, ...]:

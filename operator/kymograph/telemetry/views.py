@@ -48,6 +48,7 @@ class View:
         namespace: The position of the label that `namespaces` looks at; None where it has none.
         namespaces: Whose resources are counted.
         limit: Series at most, the overflow series among them.
+        exponential: Whether exponential buckets are kept beside its own, for who is pushed to.
     """
 
     name: str
@@ -57,6 +58,7 @@ class View:
     namespace: int | None
     namespaces: metricsettings.NamespaceFilter
     limit: int
+    exponential: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,4 +129,5 @@ def _view(subject: Subject, wanted: metricsettings.MetricSettings, exposure: met
         namespace=labels.index(NAMESPACE) if NAMESPACE in labels else None,
         namespaces=wanted.namespaces,
         limit=wanted.cardinality_limit,
+        exponential=wanted.otlp is not None and wanted.otlp.histograms is metricsettings.Histograms.EXPONENTIAL,
     )

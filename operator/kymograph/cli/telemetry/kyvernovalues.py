@@ -12,6 +12,7 @@ from typing import Any
 from kymograph.cli import telemetryflags
 from kymograph.cli.telemetry import kyvernometrics
 from kymograph.cli.telemetry.kyvernometrics import Note, Unreadable
+from kymograph.model import otlpexporter
 from kymograph.model import tracingconfiguration as model
 from kymograph.telemetry import defaults, destination, settings
 
@@ -133,7 +134,9 @@ def _logs(logging: Mapping[str, Any]) -> dict[str, Any]:
 def _needs_label(exporter: Mapping[str, Any], to_do: Note) -> None:
     secret = ((exporter.get("tls") or {}).get("caSecretRef") or {}).get("name")
     if secret:
-        to_do(f"Secret {secret}", f"copy it into the operator's namespace and label it {model.SECRET_LABEL}=true")
+        to_do(
+            f"Secret {secret}", f"copy it into the operator's namespace and label it {otlpexporter.SECRET_LABEL}=true"
+        )
 
 
 def _around(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_do: Note) -> None:

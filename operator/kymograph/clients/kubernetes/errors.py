@@ -11,6 +11,7 @@ KubernetesError
     + Conflict            409: somebody else was faster, or the object exists
     + Forbidden           401, 403: whoever grants the operator's role
     + Expired             410: a resourceVersion is too old; list again
+    + Throttled           429: nobody; the API server has no time, or is just starting; worth another try
 """
 
 from typing import Any
@@ -72,7 +73,18 @@ class Expired(StatusError):
     """The resourceVersion or continue token is too old."""
 
 
-_BY_CODE: dict[int, type[StatusError]] = {401: Forbidden, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Expired}
+class Throttled(StatusError):
+    """The API server has no time for this call now."""
+
+
+_BY_CODE: dict[int, type[StatusError]] = {
+    401: Forbidden,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Expired,
+    429: Throttled,
+}
 
 
 def from_status(code: int, document: Any) -> StatusError:

@@ -217,12 +217,13 @@ def _dispatched(seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics) -> ser
         except ValueError as error:
             metrics.refused("malformed_review")
             return server.Response(400, orjson.dumps({"error": f"malformed_review: {error}"}))
-        recorder = telemetry.begin(http.traceparent, http.tracestate, started)
+        namespace = request.get("namespace") or ""
+        recorder = telemetry.begin(http.traceparent, http.tracestate, started, namespace, http.fields)
         answer = await seam.dispatch(document, _POLICY_HANDLER)
         verdict = answer["response"]
         ended = time.monotonic_ns()
         kept = None
-        if telemetry.judge(recorder, ended, denied=not verdict["allowed"], namespace=request.get("namespace") or ""):
+        if telemetry.judge(recorder, ended, denied=not verdict["allowed"], namespace=namespace):
             denial = None if verdict["allowed"] else (verdict.get("status") or {}).get("message", "")
             name, attributes, events = server_span(request, denial, (), ended, user=telemetry.tells_users)
             recorder.finish(name, attributes, ended, events=events)

@@ -90,6 +90,7 @@ class Registration:
         self._refused: dict[str, str] = {}
         self._covered = -1
         self._introduced = asyncio.Event()
+        self._counted = telemetry.work("webhook-controller")
         self._progress = asyncio.Condition()
         store.listen(lambda _key, _held: self._dirty.set())
 
@@ -97,6 +98,11 @@ class Registration:
     def registered(self) -> bool:
         """Whether this replica has told API servers of the webhooks that prove it can be reached, at least once."""
         return self._introduced.is_set()
+
+    @property
+    def current(self) -> bool:
+        """Whether this replica has told API servers of all policies that are held, as they are."""
+        return self._covered >= self._store.policies.generation
 
     async def introduced(self) -> None:
         """Wait until API servers have been told how to reach us."""
@@ -151,7 +157,7 @@ class Registration:
         self._rediscover = True
         self._dirty.set()
         clock = asyncio.get_running_loop().time
-        wait, resync_at = RESYNC_EVERY, clock() + RESYNC_EVERY
+        wait, resync_at, failures = RESYNC_EVERY, clock() + RESYNC_EVERY, 0
         while True:
             try:
                 async with asyncio.timeout(wait):
@@ -166,11 +172,14 @@ class Registration:
             if self._address is None:
                 continue
             try:
-                missing = await self._reconcile(self._address)
-                wait = UNRESOLVED_EVERY if missing else RESYNC_EVERY
+                with self._counted.reconciling():
+                    missing = await self._reconcile(self._address)
+                wait, failures = UNRESOLVED_EVERY if missing else RESYNC_EVERY, 0
             except errors.KubernetesError as error:
                 logger.warning("The webhook configurations cannot be written, trying again: %s", error)
                 wait = RETRY_AFTER
+                failures += 1
+                self._counted.requeued(failures)
 
     async def _reconcile(self, address: webhooks.Address) -> set[str]:
         held = self._store.policies

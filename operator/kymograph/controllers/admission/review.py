@@ -8,16 +8,15 @@ one sees what became of it, and only then are name and uid known, so it is the o
 """
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import orjson
 
 from kymograph.apimachinery import duration, jsonpatch
-from kymograph.controllers import managed
+from kymograph.controllers import managed, redaction
 from kymograph.controllers import policies as stores
-from kymograph.controllers.admission import filtering, server, surroundings, updaterequests, webhooks
+from kymograph.controllers.admission import decisions, filtering, server, surroundings, updaterequests, webhooks
 from kymograph.controllers.admission.metrics import MUTATING, VALIDATING, ReviewMetrics
 from kymograph.controllers.admission.spans import server_span
 from kymograph.controllers.configuration import exclusions
@@ -54,6 +53,7 @@ class Reviews:
         protection: Says which requests touch what Kyverno manages; None where everybody may.
         filtered: Says which requests no policy is for; None for none.
         mutated: Is told what policies changed; None for nobody.
+        denials: Logs what was denied; None for nobody.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Reviews:
         protection: managed.Protection | None = None,
         filtered: filtering.Filtering | None = None,
         mutated: surroundings.Mutated | None = None,
+        denials: decisions.Decisions | None = None,
     ) -> None:
         self._store = store
         self._facts = facts
@@ -82,6 +83,7 @@ class Reviews:
         self.told = told
         self._protection = protection
         self.mutated = mutated
+        self.denials = denials
         self._filtering = filtered or filtering.Filtering()
 
     def validate(self, http: server.Request, failure: Failure) -> server.Answer | Awaitable[server.Answer]:
@@ -191,7 +193,9 @@ class _Review(Generic[_Work]):
         self.deadline = http.deadline
         self.exceptions = owner.excepted()
         self.exclusions: exclusions.Exclusions | None = None
-        self.recorder = owner.telemetry.begin(http.traceparent, http.tracestate, started)
+        self.recorder = owner.telemetry.begin(
+            http.traceparent, http.tracestate, started, request.get("namespace") or "", http.fields
+        )
 
     def sets_off(self, policies: policyset.PolicySet, failure: Failure, alone: str) -> bool:
         """Whether something may have to be done after the request besides answering it."""
@@ -260,16 +264,23 @@ class _Review(Generic[_Work]):
                 namespace=request.get("namespace") or "",
                 policies=lambda: [result.policy.key for result in results],
             )
+        link = owner.telemetry.decision_link(recorder.decision) if judged.blocked else ""
         document = admission.response(
             request["uid"],
             allowed=not judged.blocked,
             message=judged.message,
-            warnings=judged.warnings,
+            warnings=(*judged.warnings, decisions.WARNING + link) if link else judged.warnings,
             audit_annotations=annotations(),
             patch=patch,
         )
         answer = orjson.dumps(document)
         ended = owner.clock()
+        hidden = redaction.of(request)
+        if hidden is not None:  # nobody but the request's author is told what is in it
+            results, recorder.log = hidden.results(results), hidden.steps(recorder.log)
+            judged = verdict.Verdict(
+                judged.blocked, hidden.text(judged.message), tuple(hidden.text(each) for each in judged.warnings)
+            )
         kept = None
         if recorder.decision.recorded:
             name, attributes, events = server_span(
@@ -286,12 +297,11 @@ class _Review(Generic[_Work]):
             kept = recorder if owner.telemetry.keep(recorder) else None
         owner.metrics.reviewed(request, not judged.blocked, results, ended - self._started, kept, self.webhook)
         if results and owner.told is not None:
-            owner.told.reviewed(request, results, blocked=judged.blocked)
-        for result in results:
-            for rule in result.rules:
-                if rule.exception is not None:
-                    with current.serving(recorder):
-                        surroundings.log_defect(result, rule)
+            owner.told.reviewed(request, results, blocked=judged.blocked, link=link)
+        if judged.blocked and owner.denials is not None:
+            user = owner.telemetry.tells_users
+            owner.denials.denied(request, results, judged.message, recorder, link=link, user=user)
+        surroundings.log_defects(results, recorder)
         return answer
 
 
@@ -410,18 +420,7 @@ class _Validation(_Review[evaluate.Evaluation]):
 
     def _annotations(self) -> dict[str, str]:
         """What the audit event of this request is to say: which object, which trace, which change."""
-        request = self._request
-        metadata = (request.get("object") or request.get("oldObject") or {}).get("metadata") or {}
-        resource = request["resource"]
-        name = metadata.get("name") or request.get("name") or ""
-        annotations = {
-            "object": f"{resource['group']}/{resource['resource']}/{request.get('namespace') or ''}/{name}"
-            f"/{metadata.get('uid') or ''}",
-            "digest": hashlib.sha256(self._http.body).hexdigest()[:32],  # processors help: half BLAKE2's time
-        }
-        if self.recorder.decision.recorded or self.recorder.decision.parent is not None:
-            annotations["traceparent"] = self.recorder.traceparent
-        return annotations
+        return surroundings.annotations(self._request, self._http.body, self.recorder)
 
 
 class _Mutation(_Review[mutate.Mutation]):

@@ -22,6 +22,9 @@ from kymograph.engine.mutate import existing
 from kymograph.engine.policy import CompiledPolicy, CompiledRule
 from kymograph.engine.rules import outcome
 
+AGAIN_FIRST, AGAIN_MOST = 0.05, 1.0
+"""Seconds until an API server that has no time is asked again, doubled each time."""
+
 
 class Creating(Protocol):
     """What is asked of a Kubernetes client."""
@@ -90,13 +93,13 @@ class UpdateRequests:
     async def write(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """Create UpdateRequests, all at once; one that exists already is as good.
 
+        While the API server has no time (429) it is asked again: give it a time limit.
+
         Raises:
             NotWritten: Not all of them could be.
         """
-        written = [
-            self._client.create(resources.UPDATE_REQUESTS, each, namespace=self._namespace) for each in documents
-        ]
-        for document, done in zip(documents, await asyncio.gather(*written, return_exceptions=True), strict=True):
+        written = await asyncio.gather(*map(self._create, documents), return_exceptions=True)
+        for document, done in zip(documents, written, strict=True):
             if isinstance(done, errors.Conflict):
                 continue
             if isinstance(done, errors.KubernetesError):
@@ -104,6 +107,17 @@ class UpdateRequests:
                 raise NotWritten(f"what rule {spec['rule']} of policy {spec['policy']} does cannot be noted: {done}")
             if isinstance(done, BaseException):
                 raise done
+
+    async def _create(self, document: Mapping[str, Any]) -> None:
+        pause = AGAIN_FIRST
+        while True:
+            try:
+                await self._client.create(resources.UPDATE_REQUESTS, document, namespace=self._namespace)
+            except errors.Throttled:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, AGAIN_MOST)
+            else:
+                return
 
 
 class Consequences:

@@ -1,5 +1,6 @@
 """Applies the rules of an UpdateRequest because of its trigger as it is, each in a span of its own, and tells of it."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
@@ -17,12 +18,26 @@ logger = logging.getLogger(__name__)
 
 
 class Task(NamedTuple):
-    """One rule to be applied."""
+    """One rule to be applied.
+
+    Attributes:
+        policy: Its policy.
+        rule: The rule.
+        part: What of the UpdateRequest is about it.
+        trigger: The trigger as it is.
+        reported: Takes what is set once a report says what became of it; see `telling.Reporting.applied`.
+    """
 
     policy: CompiledPolicy
     rule: CompiledRule
     part: updaterequests.Part
     trigger: triggers.Trigger
+    reported: list[asyncio.Event]
+
+    def is_reported(self, written: asyncio.Event | None) -> None:
+        """Note what a report waits for."""
+        if written is not None:
+            self.reported.append(written)
 
 
 class Applying:
@@ -76,7 +91,7 @@ class Applying:
         rule = next((each for each in policy.table(asked.type).every if each.name == part.rule), None)
         if rule is None or (asked.type == updaterequests.MUTATE and not rule.body.targets):
             raise errors.NotYet(f"policy {asked.policy} has no such rule {part.rule}")
-        return Task(policy, rule, part, await self._triggers.of(asked, part))
+        return Task(policy, rule, part, await self._triggers.of(asked, part), [])
 
     async def apply(self, asked: updaterequests.UpdateRequest, tasks: list[Task]) -> list[updaterequests.Reference]:
         """Apply rules; returns the objects that they made, changed or deleted.
@@ -109,7 +124,8 @@ class Applying:
         self._stopped(asked.type)
         for task in tasks:
             self._told.failed(task.policy, task.rule, task.part.trigger, message)
-            await self._told.report(task.policy, task.rule, task.trigger, [telling.failure(task.rule, message)])
+            rows = [telling.failure(task.rule, message)]
+            task.is_reported(await self._told.report(task.policy, task.rule, task.trigger, rows))
         raise errors.Needless(message)
 
     async def _apply_rule(
@@ -166,7 +182,7 @@ class Applying:
         """Make known what a rule did, as far as it came."""
         policy, rule = task.policy, task.rule
         self._chains.wrote(asked, chain, done.objects)
-        if isinstance(problem, kubernetes_errors.Unreachable):
+        if isinstance(problem, errors.UNANSWERED):
             return
         if problem is not None and not isinstance(problem, errors.Needless):
             if not done.failures:
@@ -175,7 +191,7 @@ class Applying:
                 done.results = [telling.failure(rule, str(problem))]
         self._told.applied(policy, rule, self._still_contested(done))
         if done.results is not None:
-            await self._told.report(policy, rule, task.trigger, done.results)
+            task.is_reported(await self._told.report(policy, rule, task.trigger, done.results))
 
     def _still_contested(self, done: effects.Effects) -> effects.Effects:
         """Without the quarrels with rules that are no more."""

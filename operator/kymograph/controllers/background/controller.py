@@ -82,6 +82,7 @@ class Background:
         self._worker: worker.Worker | None = None
         self._watches: watches.Watches | None = None
         store.listen(lambda _key, _held: self.look_again())
+        telemetry.instruments.update_requests_listed.observe(lambda: [((namespace,), sum(self.waiting.values()))])
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -129,6 +130,7 @@ class Background:
             tracer,
             lambda type_, state: ended.bind(labels.Ended(type_, state)).add(),
             self._now,
+            self._telemetry.work("update-request-controller"),
         )
         following = policychanges.PolicyWork(
             self._changes,

@@ -7,6 +7,11 @@ BackgroundError
     + Forbidden  whoever grants the operator's roles has to act
 """
 
+from kymograph.clients.kubernetes import errors as kubernetes_errors
+
+UNANSWERED = (kubernetes_errors.Unreachable, kubernetes_errors.Throttled)
+"""What says nothing about the work: the API server is away, or has no time. It is waited for, at no cost in tries."""
+
 
 class BackgroundError(Exception):
     """The root of what background work raises."""

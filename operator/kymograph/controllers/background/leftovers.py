@@ -62,6 +62,8 @@ class Leftovers:
         for resource in await self._deletable():
             try:
                 found = await self._written.labelled(resource, _GENERATED)
+            except kubernetes_errors.Throttled:
+                raise  # it will be answered, and this is the only look
             except (errors.Forbidden, kubernetes_errors.StatusError) as error:  # such as an API service that is down
                 logger.info("What rules generated of %s cannot be looked for: %s", resource.plural, error)
                 continue
@@ -124,6 +126,8 @@ class Leftovers:
                     each["metadata"]["uid"]: times(each["metadata"])[1]
                     async for each in self._written.walk(resource, query)
                 }
+            except kubernetes_errors.Throttled:
+                raise
             except (errors.Forbidden, kubernetes_errors.StatusError) as error:
                 logger.info("Whether %s are gone cannot be seen: %s", resource.plural, error)
                 self._listed[place] = None

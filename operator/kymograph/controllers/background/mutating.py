@@ -137,6 +137,8 @@ class Mutating:
                 continue
             try:
                 await self._change_all(work, position, meant.target, meant.wanted)
+            except kubernetes_errors.Throttled:
+                raise
             except (engine_errors.EvaluationError, errors.Failing, kubernetes_errors.StatusError) as error:
                 failures.append(str(error))
         done.results = work.results[:MOST_TOLD]
@@ -158,6 +160,8 @@ class Mutating:
                 mark = f"{work.mark}.{position}"
                 try:
                     after = await self._change(work, target, resource, document, wanted.kind.subresource, mark)
+                except kubernetes_errors.Throttled:
+                    raise
                 except (errors.Failing, kubernetes_errors.StatusError) as error:
                     work.done.failures.append((about, str(error)))
                     work.tell(about, outcome.Outcome(outcome.ERROR, str(error)))

@@ -9,6 +9,7 @@ A new leader looks for what nobody may have seen: triggers without result, and g
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 2.0
 """Seconds until what could not be done about a policy is tried again."""
+
+REFUSED_AFTER = 60.0
+"""Seconds until what may not be done is tried again: it may have been granted, or the API server had just started."""
 
 MOST_GONE = 1_000
 """Rules that went which are remembered for the next leader."""
@@ -136,6 +140,8 @@ class PolicyWork:
         self._clock = clock
         self._excepted = excepted
         self._session = session
+        self._refused: dict[policies.Key, tuple[policies.Held, bool]] = {}
+        self._due = 0.0
 
     async def run(self) -> None:
         """Work until cancelled, beginning with every policy there is."""
@@ -154,6 +160,7 @@ class PolicyWork:
                             await self._follow(held, held.compiled, resync=resync)
                     except (errors.Forbidden, kubernetes_errors.Forbidden) as error:
                         logger.warning("What follows from policy %s may not be done: %s", key.name, error)
+                        self._refuse(held, resync=resync)
                     del pending[key]
                 if not looked:
                     await self._left.of_rules()
@@ -162,10 +169,30 @@ class PolicyWork:
                 logger.warning("What follows from a change of policies cannot be done, trying again: %s", error)
                 await asyncio.sleep(RETRY_AFTER)
                 continue
-            await self._changes.news.wait()
-            self._changes.news.clear()
-            pending = {key: (held, False) for key, held in self._changes.changed.items()}
-            self._changes.changed.clear()
+            pending = await self._next()
+
+    def _refuse(self, held: policies.Held, *, resync: bool) -> None:
+        """Have a policy followed again after a while."""
+        if not self._refused:
+            self._due = asyncio.get_running_loop().time() + REFUSED_AFTER
+        self._refused[held.key] = held, resync
+
+    async def _next(self) -> dict[policies.Key, tuple[policies.Held, bool]]:
+        """The policies to follow next: those that change, or after a while those that could not be followed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._due if self._refused else None):
+                await self._changes.news.wait()
+        pending: dict[policies.Key, tuple[policies.Held, bool]] = {}
+        if self._refused and asyncio.get_running_loop().time() >= self._due:
+            for now in self._store.held:
+                held, resync = self._refused.get(now.key, (None, False))
+                if held is not None and (held.uid, held.generation) == (now.uid, now.generation):
+                    pending[now.key] = now, resync
+            self._refused.clear()
+        self._changes.news.clear()
+        pending |= {key: (held, False) for key, held in self._changes.changed.items()}
+        self._changes.changed.clear()
+        return pending
 
     async def _undo(self) -> None:
         """Have deleted what rules generated that are gone."""

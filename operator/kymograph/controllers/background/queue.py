@@ -1,5 +1,8 @@
 """Names of UpdateRequests that wait for a worker: those about the same rule and trigger one after the other, in order.
 
+Otherwise the oldest comes first: leaders that do not lead for long would leave the same ones behind each time. What is
+tried again counts as no older than that.
+
 Only names are kept here; the requests themselves are in the cluster. One that failed holds up what came after it for
 the same rule and trigger, and is tried again at once when something comes. One whose trigger is not stored yet, and
 perhaps never will be, holds up nobody.
@@ -9,6 +12,7 @@ import asyncio
 import dataclasses
 import enum
 import heapq
+from collections.abc import Callable
 
 MOST_NAMES = 10_000
 """Names that wait at once; more stay in the cluster until there is room."""
@@ -24,11 +28,12 @@ class State(enum.StrEnum):
 
 @dataclasses.dataclass(slots=True)
 class _Item:
-    """A name. `entry` is its latest place in a heap; places before it do not count any more."""
+    """A name. `entry` is its latest place in a heap; places before it do not count any more. `turn` orders lanes."""
 
     lane: str
     since: float
     order: tuple[int, int]
+    turn: float
     entry: int = 0
     due: float = 0.0
     taken: bool = False
@@ -38,9 +43,14 @@ class Queue:
     """Names that wait, those of one lane in their order.
 
     Its clock is that of the running event loop.
+
+    Args:
+        waited: Is told, of each name that is taken, for how many seconds it could have been.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, waited: Callable[[float], None] = lambda _: None) -> None:
+        self._waited = waited
+        self._loop: asyncio.AbstractEventLoop | None = None  # whose clock it is, once there was something
         self._items: dict[str, _Item] = {}
         self._ready: dict[str, list[tuple[tuple[int, int], int, str]]] = {}
         self._due: list[tuple[float, int, str, str]] = []  # when, entry, lane, and a name that is ready then
@@ -61,15 +71,18 @@ class Queue:
 
     @property
     def age(self) -> float:
-        """Seconds since the oldest of them was asked for; 0 for none."""
-        oldest = min((each.since for each in self._items.values()), default=None)
-        return 0.0 if oldest is None else _now() - oldest
+        """Seconds since the oldest of them was asked for; 0 for none. May be asked from any thread."""
+        oldest = min((each.since for each in list(self._items.values())), default=None)
+        return 0.0 if oldest is None or self._loop is None else self._loop.time() - oldest
 
     @property
     def states(self) -> dict[str, int]:
-        """How many names do what, by `State`."""
-        now, counts = _now(), dict.fromkeys(map(str, State), 0)
-        for each in self._items.values():
+        """How many names do what, by `State`. May be asked from any thread."""
+        counts = dict.fromkeys(map(str, State), 0)
+        if self._loop is None:
+            return counts
+        now = self._loop.time()
+        for each in list(self._items.values()):
             state = State.WORKING if each.taken else State.RETRYING if each.due > now else State.READY
             counts[state] += 1
         return counts
@@ -84,7 +97,9 @@ class Queue:
             order: Its place in its lane, smallest first.
         """
         if name not in self._items and not self.full:
-            self._items[name] = _Item(lane, _now() - age, order)
+            self._loop = asyncio.get_running_loop()
+            since = _now() - age
+            self._items[name] = _Item(lane, since, order, since)
             self._enter(name)
             holder = self._held.pop(lane, None)
             if holder is not None:
@@ -108,6 +123,7 @@ class Queue:
                     self._mature(name, entry)
                 taken = self._next(lane)
                 if taken is not None:
+                    self._waited(_now() - self._items[taken].due)
                     if self._due:
                         self._news.set()  # for another worker
                     return taken
@@ -134,6 +150,7 @@ class Queue:
         else:
             self._entries += 1
             item.entry, item.due = self._entries, _now() + again
+            item.turn = item.due
             heapq.heappush(self._due, (item.due, item.entry, item.lane, name))
             self._news.set()
             if holds:
@@ -173,10 +190,13 @@ class Queue:
         self._announce(item.lane)
 
     def _announce(self, lane: str) -> None:
-        """Have somebody look at a lane."""
+        """Have somebody look at a lane: sooner at one whose next name was asked for earlier."""
         if lane in self._ready and lane not in self._busy and lane not in self._held:
             self._entries += 1
-            heapq.heappush(self._due, (_now(), self._entries, lane, ""))
+            _, _, name = self._ready[lane][0]
+            item = self._items.get(name)
+            since = _now() if item is None else min(item.turn, _now())
+            heapq.heappush(self._due, (since, self._entries, lane, ""))
             self._news.set()
 
 

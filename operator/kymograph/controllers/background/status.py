@@ -70,6 +70,8 @@ class PolicyStatusWriter:
         self._now = now
         self._pending: dict[policies.Key, tuple[policies.Held, int]] = {}
         self._work = asyncio.Event()
+        self._counted = telemetry.work("status-controller")
+        self._counted.queue(lambda: len(self._pending))
         store.listen(self._changed)
 
     async def run(self) -> None:
@@ -79,6 +81,7 @@ class PolicyStatusWriter:
         """
         for held in self._store.held:
             self._changed(held.key, held)
+        tries = 0
         while True:
             await self._work.wait()
             self._work.clear()
@@ -92,12 +95,16 @@ class PolicyStatusWriter:
                     continue
                 del self._pending[key]
                 try:
-                    await self._write(held)
+                    with self._counted.reconciling():
+                        await self._write(held)
                 except errors.NotFound:
                     continue
                 except errors.KubernetesError as error:
                     logger.warning("The status of policy %s cannot be written, trying again: %s", key.name, error)
                     failed[key] = generation
+            tries = tries + 1 if failed else 0
+            for _ in failed:
+                self._counted.requeued(tries)
             if failed:
                 await asyncio.sleep(RETRY_AFTER)
                 current = {held.key: held for held in self._store.held}

@@ -4,6 +4,7 @@ A generated object gets an Event itself, and the policy one for each object that
 is a `PolicyError` of the policy. The report is that on the trigger, which the rule was applied for.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -25,8 +26,12 @@ class Reporting(Protocol):
 
     async def applied(
         self, request: Mapping[str, Any], policy: CompiledPolicy, rule: str, told: Sequence[results.RuleResult]
-    ) -> None:
-        """Take what a rule came to that was applied because of the object of a request."""
+    ) -> asyncio.Event | None:
+        """Take what a rule came to that was applied because of the object of a request.
+
+        Returns:
+            What is set once it is written, or could not be at once; None where it will not be.
+        """
 
 
 class Telling:
@@ -72,7 +77,7 @@ class Telling:
         rule: CompiledRule,
         trigger: triggers.Trigger,
         told: list[results.RuleResult],
-    ) -> None:
+    ) -> asyncio.Event | None:
         """Have the report on the trigger say what became of a rule; of an object that goes there is none.
 
         Args:
@@ -80,9 +85,13 @@ class Telling:
             rule: The rule.
             trigger: The trigger.
             told: The entries; empty where the rule has nothing to say of the trigger (any more).
+
+        Returns:
+            See `Reporting.applied`.
         """
-        if self._reports is not None and trigger.request is not None and not trigger.ending:
-            await self._reports.applied(trigger.request, policy, rule.name, told)
+        if self._reports is None or trigger.request is None or trigger.ending:
+            return None
+        return await self._reports.applied(trigger.request, policy, rule.name, told)
 
     def _fail(
         self, policy: CompiledPolicy, rule: str, source: notes.Source, related: notes.Reference, reason: str

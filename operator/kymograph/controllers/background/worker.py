@@ -6,6 +6,8 @@ more rarely, with the reason and the count in the status.
 """
 
 import asyncio
+import contextlib
+import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Callable, Mapping
@@ -18,11 +20,16 @@ from kymograph.clients.kubernetes import informer, resources
 from kymograph.controllers import updaterequests
 from kymograph.controllers.background import applying, errors, queue
 from kymograph.telemetry import current, propagation, semconv
+from kymograph.telemetry import work as works
 
 logger = logging.getLogger(__name__)
 
 WORKERS = 8
 """Requests that are worked on at once: most of the time goes into waiting for the API server."""
+
+REPORTED_WITHIN = 5.0
+"""Seconds that an outcome waits for the report that says it. A crash before the outcome has the work done again, which
+changes nothing, and told again; after it nobody would tell."""
 
 GRACE = 35.0
 """Seconds that a request has to become visible: an API server waits up to 30 s for the other webhooks."""
@@ -90,6 +97,40 @@ class _Again(NamedTuple):
 _NEVER = _Again(None)
 
 
+class _Turn:
+    """One of `WORKERS` turns: given back when a request is done, or has nothing left to wait for but its report."""
+
+    __slots__ = ("_turns",)
+
+    def __init__(self, turns: asyncio.Semaphore) -> None:
+        self._turns: asyncio.Semaphore | None = turns
+
+    def give_back(self) -> None:
+        """Let another request be worked on; twice is as good as once."""
+        if self._turns is not None:
+            self._turns.release()
+            self._turns = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A request that is being worked on.
+
+    Attributes:
+        asked: The request.
+        version: Its resourceVersion since it was claimed.
+        tasks: Its rules, as far as they could be prepared.
+        span: Its span.
+        turn: The turn it has.
+    """
+
+    asked: updaterequests.UpdateRequest
+    version: str
+    tasks: list[applying.Task]
+    span: trace.Span
+    turn: _Turn
+
+
 class Worker:
     """Works off UpdateRequests; made anew for each time of leading.
 
@@ -100,6 +141,7 @@ class Worker:
         tracer: For a root span per request.
         ended: Is told the type and the state of each request that ended.
         now: The time, by the API server's clock.
+        work: Where work is counted.
     """
 
     def __init__(
@@ -110,6 +152,7 @@ class Worker:
         tracer: trace.Tracer,
         ended: Callable[[str, str], None],
         now: Callable[[], dt.datetime],
+        work: works.Work,
     ) -> None:
         self._client = client
         self._namespace = namespace
@@ -117,7 +160,9 @@ class Worker:
         self._tracer = tracer
         self._ended = ended
         self._now = now
-        self.queue = queue.Queue()
+        self._counted = work
+        self.queue = queue.Queue(work.waited)
+        work.queue(lambda: self.queue.depth)
         self._polls: dict[str, int] = {}
         self._removals: dict[str, float] = {}
         self._waits_outside = False
@@ -130,8 +175,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._requests.run())
             tasks.create_task(self._sweep())
-            for _ in range(WORKERS):
-                tasks.create_task(self._work())
+            tasks.create_task(self._dispatch(tasks))
 
     async def pending(self) -> frozenset[str]:
         """What requests that have not ended are about, by `lane`; once all requests are known."""
@@ -180,23 +224,30 @@ class Worker:
                     continue
                 self._removals.pop(name, None)
 
-    async def _work(self) -> None:
+    async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
+        turns = asyncio.Semaphore(WORKERS)
         while True:
+            await turns.acquire()
             name = await self.queue.take()
-            again = _Again(RETRY_MOST)
-            try:
-                again = await self._attempt(name)
-            except kubernetes_errors.KubernetesError as error:
-                logger.debug("UpdateRequest %s cannot be worked on, trying again: %s", name, error)
-                again = self._poll(name)
-            except Exception:
-                logger.exception("UpdateRequest %s raised what it may not raise; this is a defect of Kymograph", name)
-            finally:
-                if again.seconds is None:
-                    self._polls.pop(name, None)
-                self.queue.done(name, again.seconds, holds=again.holds)
+            tasks.create_task(self._work(name, _Turn(turns)))
 
-    async def _attempt(self, name: str) -> _Again:
+    async def _work(self, name: str, turn: _Turn) -> None:
+        again = _Again(RETRY_MOST)
+        try:
+            with self._counted.reconciling():
+                again = await self._attempt(name, turn)
+        except kubernetes_errors.KubernetesError as error:
+            logger.debug("UpdateRequest %s cannot be worked on, trying again: %s", name, error)
+            again = self._poll(name)
+        except Exception:
+            logger.exception("UpdateRequest %s raised what it may not raise; this is a defect of Kymograph", name)
+        finally:
+            turn.give_back()
+            if again.seconds is None:
+                self._polls.pop(name, None)
+            self.queue.done(name, again.seconds, holds=again.holds)
+
+    async def _attempt(self, name: str, turn: _Turn) -> _Again:
         """Work on a request once; when it is to be worked on again.
 
         Raises:
@@ -227,6 +278,7 @@ class Worker:
             version = await self._claim(asked)
             if version is None:
                 return _Again(POLL_FIRST)
+            attempt = _Attempt(asked, version, tasks, span, turn)
             done: list[updaterequests.Reference] = []
             try:
                 if problem is not None:
@@ -237,51 +289,56 @@ class Worker:
                     else await self._applying.apply(asked, tasks)
                 )
             except errors.Needless as needless:
-                return await self._end(asked, version, span, updaterequests.SKIP, str(needless), done)
+                return await self._end(attempt, updaterequests.SKIP, str(needless), done)
             except (errors.Failing, kubernetes_errors.KubernetesError) as error:
-                if isinstance(error, kubernetes_errors.Unreachable):
+                if isinstance(error, errors.UNANSWERED):
                     raise
-                return await self._fail(asked, version, span, error)
-            return await self._end(asked, version, span, updaterequests.COMPLETED, "", done)
+                return await self._fail(attempt, error)
+            return await self._end(attempt, updaterequests.COMPLETED, "", done)
 
     async def _claim(self, asked: updaterequests.UpdateRequest) -> str | None:
         """Say that we work on a request; its version then, None where somebody else was faster."""
         status = {"state": updaterequests.PENDING, "message": "it is being worked on"}
         return await self._write(asked, asked.version, status)
 
-    async def _fail(
-        self, asked: updaterequests.UpdateRequest, version: str, span: trace.Span, error: Exception
-    ) -> _Again:
+    async def _fail(self, attempt: _Attempt, error: Exception) -> _Again:
+        asked, span = attempt.asked, attempt.span
         retries, message = asked.retries + 1, str(error)
         if retries > MOST_RETRIES:
             logger.warning("UpdateRequest %s for policy %s is given up: %s", asked.name, asked.policy, message)
-            return await self._end(asked, version, span, updaterequests.FAILED, message, [])
+            self._counted.dropped()
+            return await self._end(attempt, updaterequests.FAILED, message, [])
+        self._counted.requeued(retries)
         logger.info("UpdateRequest %s for policy %s failed, trying again: %s", asked.name, asked.policy, message)
         span.set_attribute(semconv.UPDATE_REQUEST_STATE, updaterequests.PENDING)
         span.set_status(trace.Status(trace.StatusCode.ERROR, message))
-        await self._write(asked, version, updaterequests.status(updaterequests.PENDING, message, [], retries))
+        status = updaterequests.status(updaterequests.PENDING, message, [], retries)
+        await self._write(asked, attempt.version, status)
         return _Again(min(RETRY_FIRST * 2.0 ** (retries - 1), RETRY_MOST), holds=True)
 
-    async def _end(
-        self,
-        asked: updaterequests.UpdateRequest,
-        version: str,
-        span: trace.Span,
-        state: str,
-        message: str,
-        done: list[updaterequests.Reference],
-    ) -> _Again:
+    async def _end(self, attempt: _Attempt, state: str, message: str, done: list[updaterequests.Reference]) -> _Again:
+        asked, span = attempt.asked, attempt.span
         span.set_attribute(semconv.UPDATE_REQUEST_STATE, state)
         span.set_attribute(semconv.UPDATE_REQUEST_OBJECTS, [str(each) for each in done[:100]])
         if message:
             span.set_attribute(semconv.MESSAGE, message)
         if state == updaterequests.FAILED:
             span.set_status(trace.Status(trace.StatusCode.ERROR, message))
+        await self._reported(attempt)
         status = updaterequests.status(state, message, done, asked.retries)
-        if await self._write(asked, version, status) is None:
+        if await self._write(asked, attempt.version, status) is None:
             return _Again(POLL_FIRST)
         self._ended(asked.type, state)
         return _NEVER
+
+    async def _reported(self, attempt: _Attempt) -> None:
+        """Wait until reports say what became of the rules, for a while, and let others have the turn."""
+        attempt.turn.give_back()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REPORTED_WITHIN):
+                for task in attempt.tasks:
+                    for written in task.reported:
+                        await written.wait()
 
     async def _write(self, asked: updaterequests.UpdateRequest, version: str, status: Mapping[str, Any]) -> str | None:
         """Write the status of a request in a version; the new one, None where there is a newer."""

@@ -17,7 +17,7 @@ from opentelemetry import context, trace
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import pace, schedule, spared, ttl
-from kymograph.telemetry import cells, instruments, semconv
+from kymograph.telemetry import cells, instruments, semconv, work
 from kymograph.telemetry.instruments import labels
 
 logger = logging.getLogger(__name__)
@@ -66,10 +66,11 @@ class Deleting(Protocol):
 
 @dataclasses.dataclass(slots=True)
 class _Progress:
-    """What an object was when last seen, how long to wait after a delete that fails, and the span of the last one."""
+    """An object as last seen, how long to wait after a delete that fails, how many did, the span of the last one."""
 
     labelled: ttl.Labelled
     delay: float = RETRY_FIRST
+    failures: int = 0
     attempt: trace.SpanContext | None = None
 
 
@@ -99,6 +100,8 @@ class Deletions:
         self._client = client
         self._tracer = tracer
         self._counted = counted
+        self._work = work.Work(counted, "ttl-controller")
+        self._work.queue(lambda: self.backlog.depth)
         self._clock = clock
         self._spare = spare
         self._forbidden = forbidden
@@ -185,7 +188,7 @@ class Deletions:
         ) as span:
             progress.attempt = span.get_span_context()
             try:
-                with self._pace.heed():
+                with self._work.reconciling(), self._pace.heed():
                     await self._client.delete(
                         target.resource,
                         target.name,
@@ -207,6 +210,8 @@ class Deletions:
                 span.set_status(trace.StatusCode.ERROR, str(error))
                 logger.warning("%s is due and cannot be deleted, trying again: %s", target, error)
                 self._cell(self._counted.ttl_errors, target).add()
+                progress.failures += 1
+                self._work.requeued(progress.failures)
                 self._announce(target, labelled, str(error))
                 if isinstance(error, errors.Forbidden):
                     self._forbidden()

@@ -21,6 +21,7 @@ from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import collections, pace, schedule, selection
 from kymograph.engine import cleanup
 from kymograph.telemetry import cells, instruments, semconv
+from kymograph.telemetry import work as works
 from kymograph.telemetry.instruments import labels
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,8 @@ class Runs:
         self._choosing = choosing
         self._tracer = tracer
         self._counted = counted
+        self._work = works.Work(counted, "cleanup-controller")
+        self._work.queue(lambda: self.backlog.depth)
         self._clock = clock
         self._announce = announce
         self._free = asyncio.Semaphore(pace.DELETES_AT_ONCE)
@@ -183,9 +186,12 @@ class Runs:
             semconv.CLEANUP_DUE: dt.datetime.fromtimestamp(occasion.due, dt.UTC).isoformat(),
         }
         links = () if occasion.before is None else (trace.Link(occasion.before),)
-        with self._tracer.start_as_current_span(
-            "CLEANUP policy", context=context.Context(), attributes=attributes, links=links
-        ) as span:
+        with (
+            self._work.reconciling(),
+            self._tracer.start_as_current_span(
+                "CLEANUP policy", context=context.Context(), attributes=attributes, links=links
+            ) as span,
+        ):
             outcome = Outcome(span=span.get_span_context())
             try:
                 catalogue = await self._catalogues.refresh()

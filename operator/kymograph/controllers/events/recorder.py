@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.events import notes
+from kymograph.telemetry import credentials
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ MOST_TEXT = 1024
 
 SLICE = 3_000_000
 """Nanoseconds of work before a waiting review is let in."""
+
+TRACE = "kymograph.dev/trace"
+"""The annotation of an Event that says where its trace can be looked at."""
 
 _NO_NAME = re.compile(r"[^a-z0-9.-]")
 
@@ -108,26 +112,41 @@ class Recorder:
         self._dropped = dropped
         self.omitted = frozenset(omitted)
         self._actions: frozenset[str] = frozenset()
-        self._work: collections.deque[Callable[[], Iterable[notes.Note]]] = collections.deque()
-        self._waiting: dict[notes.Note, None] = {}
+        self._work: collections.deque[tuple[Callable[[], Iterable[notes.Note]], str]] = collections.deque()
+        self._waiting: dict[notes.Note, str] = {}
         self._series: dict[notes.Note, _Series] = {}
         self._news = asyncio.Event()
         self._next = 0.0
+
+    @property
+    def depth(self) -> int:
+        """How much waits to be worked out or written."""
+        return len(self._work) + len(self._waiting)
 
     def choose(self, omitted: Iterable[str], actions: Iterable[str]) -> None:
         """From now on other reasons are not wanted, and of what passed only some actions; none stands for all."""
         self.omitted, self._actions = frozenset(omitted), frozenset(actions)
 
-    def later(self, work: Callable[[], Iterable[notes.Note]]) -> None:
-        """Remember to work out what there is to say; called on the hot path, it returns at once and raises nothing."""
+    def later(self, work: Callable[[], Iterable[notes.Note]], link: str = "") -> None:
+        """Remember to work out what there is to say; called on the hot path, it returns at once and raises nothing.
+
+        Args:
+            work: Works it out.
+            link: Where its trace can be looked at; empty for nowhere.
+        """
         if len(self._work) >= MOST_WORK:
             self._dropped()
             return
-        self._work.append(work)
+        self._work.append((work, link))
         self._news.set()
 
-    def add(self, note: notes.Note) -> None:
-        """Something to say. What is said already is counted; for what there is no room it is dropped."""
+    def add(self, note: notes.Note, link: str = "") -> None:
+        """Something to say. What is said already is counted; for what there is no room it is dropped.
+
+        Args:
+            note: What to say.
+            link: Where its trace can be looked at; an Event has that of the first time. Empty for nowhere.
+        """
         if note.reason in self.omitted or not note.regarding.name:
             return
         if self._actions and note.reason == notes.Reason.POLICY_APPLIED and note.action not in self._actions:
@@ -144,7 +163,7 @@ class Recorder:
         if len(self._waiting) >= MOST_WAITING:
             self._dropped()
             return
-        self._waiting[note] = None
+        self._waiting[note] = link
         self._news.set()
 
     async def run(self) -> None:
@@ -154,9 +173,9 @@ class Recorder:
             await self._work_out()
             while self._waiting:
                 note = next(iter(self._waiting))
-                del self._waiting[note]
+                link = self._waiting.pop(note)
                 await self._turn()
-                await self._write(note)
+                await self._write(note, link)
                 await self._work_out()
             await self._tell_series()
             try:
@@ -168,8 +187,9 @@ class Recorder:
     async def _work_out(self) -> None:
         began = self._clock()
         while self._work:
-            for note in self._work.popleft()():
-                self.add(note)
+            work, link = self._work.popleft()
+            for note in work():
+                self.add(note, link)
             if self._clock() - began > SLICE:
                 await asyncio.sleep(0)
                 began = self._clock()
@@ -180,8 +200,8 @@ class Recorder:
         self._next = at + 1.0 / PER_SECOND
         await asyncio.sleep(at - loop.time())
 
-    async def _write(self, note: notes.Note) -> None:
-        document = self._document(note)
+    async def _write(self, note: notes.Note, link: str) -> None:
+        document = self._document(note, link)
         metadata = document["metadata"]
         try:
             await self._client.create(EVENTS, document, namespace=metadata["namespace"])
@@ -213,9 +233,9 @@ class Recorder:
             elif series.until <= now:
                 self._series.pop(note, None)
 
-    def _document(self, note: notes.Note) -> dict[str, Any]:
+    def _document(self, note: notes.Note, link: str) -> dict[str, Any]:
         regarding = note.regarding
-        document = {
+        document: dict[str, Any] = {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
             "metadata": {"name": self._name(regarding.name), "namespace": regarding.namespace or "default"},
@@ -225,9 +245,11 @@ class Recorder:
             "action": note.action.value,
             "reason": note.reason.value,
             "regarding": _reference(regarding),
-            "note": _cut(note.text),
+            "note": _cut(credentials.redacted(note.text)),
             "type": "Normal" if note.reason in notes.NORMAL else "Warning",
         }
+        if link:
+            document["metadata"]["annotations"] = {TRACE: link}
         if note.related is not None:
             document["related"] = _reference(note.related)
         return document

@@ -38,20 +38,23 @@ class Telling:
             ]
         )
 
-    def reviewed(self, request: Mapping[str, Any], found: Sequence[results.PolicyResult], *, blocked: bool) -> None:
+    def reviewed(
+        self, request: Mapping[str, Any], found: Sequence[results.PolicyResult], *, blocked: bool, link: str = ""
+    ) -> None:
         """A review was answered. For the hot path: microseconds where there is nothing to say, nothing raised.
 
         Args:
             request: The AdmissionRequest; it is not held.
             found: What policies found.
             blocked: It was denied.
+            link: Where its trace can be looked at; empty for nowhere.
         """
         wanted = self._wanted
         for result in found:
             for rule in result.rules:
                 if rule.status in wanted:
                     if not request.get("dryRun"):
-                        self._remember(request, found, blocked=blocked)
+                        self._remember(request, found, blocked=blocked, link=link)
                     return
 
     def scanned(self, subject: notes.Reference, found: Sequence[results.PolicyResult]) -> None:
@@ -61,7 +64,9 @@ class Telling:
             excepted, omitted = self._excepted(), self._recorder.omitted
             self._recorder.later(lambda: notes.of_scan(subject, found, excepted=excepted, omitted=omitted))
 
-    def _remember(self, request: Mapping[str, Any], found: Sequence[results.PolicyResult], *, blocked: bool) -> None:
+    def _remember(
+        self, request: Mapping[str, Any], found: Sequence[results.PolicyResult], *, blocked: bool, link: str
+    ) -> None:
         kind = request["kind"]
         if kind["kind"] == "Event" and kind["group"] in _OF_EVENTS:
             return  # an Event about an Event would be followed by an Event about that one
@@ -79,5 +84,5 @@ class Telling:
         )
         excepted, omitted = self._excepted(), self._recorder.omitted
         self._recorder.later(
-            lambda: notes.of_review(subject, found, blocked=blocked, excepted=excepted, omitted=omitted)
+            lambda: notes.of_review(subject, found, blocked=blocked, excepted=excepted, omitted=omitted), link
         )

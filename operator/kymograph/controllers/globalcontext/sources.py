@@ -55,6 +55,10 @@ class Source(Protocol):
     version: int
     settled: asyncio.Event
 
+    @property
+    def ready(self) -> bool:
+        """Whether there are data. May be asked from any thread."""
+
     def value(self) -> Any:
         """The data.
 
@@ -121,9 +125,14 @@ class Watched:
         self._failures = 0
         self._doubted = asyncio.Event()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the objects are listed."""
+        return self._informer is not None and self._informer.synced.is_set()
+
     def value(self) -> list[Any]:
         """The objects, sorted by namespace and name."""
-        if self._informer is None or not self._informer.synced.is_set():
+        if self._informer is None or not self.ready:
             raise NotKnown(self._problem)
         if self._list is None:
             self._list = [document for _, document in sorted(self._informer.objects.items())]
@@ -244,6 +253,11 @@ class Fixed:
         self.settled.set()
         self._data = data
 
+    @property
+    def ready(self) -> bool:
+        """They are there."""
+        return True
+
     def value(self) -> Any:
         """The data."""
         return self._data
@@ -269,6 +283,11 @@ class Called:
         self._changed = changed
         self._value: Any = None
         self._problem = "it has not been called yet"
+
+    @property
+    def ready(self) -> bool:
+        """Whether the last round had an answer."""
+        return not self._problem
 
     def value(self) -> Any:
         """The latest answer."""

@@ -63,6 +63,8 @@ class StatusWriter:
         self._refreshed: dict[str, _Refreshed] = {}
         self._pending: set[str] = set()
         self._work = asyncio.Event()
+        self._counted = telemetry.work("global-context")
+        self._counted.queue(lambda: len(self._pending))
         context.listen(self._changed)
 
     async def run(self) -> None:
@@ -78,7 +80,8 @@ class StatusWriter:
                 if entry is None or (entry.source is not None and not entry.source.settled.is_set()):
                     continue
                 try:
-                    await self._write(name, entry)
+                    with self._counted.reconciling():
+                        await self._write(name, entry)
                 except errors.NotFound:
                     continue
                 except errors.KubernetesError as error:

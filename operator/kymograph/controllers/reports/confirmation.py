@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 import orjson
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers import policies
+from kymograph.controllers import policies, redaction
 from kymograph.controllers.reports.findings import ByPolicy, Subject
 from kymograph.engine import budget, evaluate, exceptions, needs
 from kymograph.engine.policy import CompiledPolicy
@@ -185,7 +185,7 @@ class Confirmation:
         evaluation = evaluate.Evaluation((policy,), request, facts, spendable, self._clock, None, excepted)
         while True:
             try:
-                return evaluation.run()
+                return redaction.told(request, evaluation.run())
             except needs.Needed as needed:
                 if not self._at_hand(needed.need, facts):
                     raise

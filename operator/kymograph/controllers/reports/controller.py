@@ -21,6 +21,7 @@ from kymograph.controllers.reports.findings import Findings
 from kymograph.engine import exceptions
 from kymograph.engine.evaluate import PolicyResult, RuleResult
 from kymograph.engine.policy import CompiledPolicy
+from kymograph.telemetry.instruments import breakers
 from kymograph.telemetry.providers import Telemetry
 from kymograph.telemetry.sampling import Decision
 
@@ -73,8 +74,14 @@ class Reports:
             return clock() / 1e9
 
         self._wall_clock = wall_clock
-        self._work = queue.WorkQueue()
-        self._intake = intake.Intake(clock, wall_clock, instruments.report_reviews_dropped.bind(()).add)
+        work = telemetry.work("resource-report-controller")
+        self._work = queue.WorkQueue(work.waited)
+        work.queue(lambda: self._work.depth + len(self._intake))
+        dropped = instruments.report_reviews_dropped.bind(()).add
+        self._intake = intake.Intake(clock, wall_clock, dropped, telemetry.decision_link)
+        circuit = (breakers.ADMISSION_REPORTS,)
+        instruments.breaker.observe(lambda: [(circuit, self._intake.offered)])
+        instruments.breaker_drops.observe(lambda: [(circuit, self._intake.refused)])
         self.reported = reported.ReportedPolicies(store, client, self._work, form)
         self.permitted = permissions.Permissions(seconds)
         self._writer = writer.ReportWriter(
@@ -86,6 +93,7 @@ class Reports:
             confirmation.Confirmation(client, store, clock, excepted, at_hand),
             telemetry.tracer_for("reports"),
             lambda outcome: instruments.report_updates.bind((outcome.value,)).add(),
+            work,
             form,
         )
 
@@ -112,7 +120,7 @@ class Reports:
 
     async def applied(
         self, request: Mapping[str, Any], policy: CompiledPolicy, rule: str, told: Sequence[RuleResult]
-    ) -> None:
+    ) -> asyncio.Event | None:
         """A rule was applied in the background, because of an object that was just read: waits while much waits.
 
         Args:
@@ -120,15 +128,18 @@ class Reports:
             policy: The policy.
             rule: Name of its rule, which generates, or mutates targets.
             told: What to say of it; empty where it has nothing to say of the object (any more).
+
+        Returns:
+            What is set once the report says so, or could not be written at once; None where there is no report.
         """
         subject = findings.subject_of(request)
         metadata = (request.get("object") or {}).get("metadata") or {}
         if subject is None or writer.DISABLED in (metadata.get("labels") or {}):
-            return
+            return None
         result = PolicyResult(policy, policy.fixed_action, tuple(told)) if told else None
         found = findings.Found(result, self._wall_clock())
         await self.room()
-        self.found(Findings(subject, latest={findings.of_rule(policy.key, rule): found}, proven=True))
+        return self._work.put(Findings(subject, latest={findings.of_rule(policy.key, rule): found}, proven=True))
 
     def found(self, found: Findings) -> None:
         """Policies were evaluated on an object otherwise, by a scan; ask for `room` before."""

@@ -157,4 +157,9 @@ def _kept(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> Mapping[str,
 
 
 def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key != "timestamp"}
+    """What a result says, without when and in which trace that was first found."""
+    said = {key: value for key, value in row.items() if key != "timestamp"}
+    properties = row.get("properties")
+    if properties and findings.TRACE in properties:
+        said["properties"] = {key: value for key, value in properties.items() if key != findings.TRACE}
+    return said

@@ -14,6 +14,7 @@ from kymograph.controllers.reports import forms
 from kymograph.engine.evaluate import PolicyResult, RuleResult
 from kymograph.engine.rules import outcome
 from kymograph.model import policyreport as model
+from kymograph.telemetry import credentials
 
 SOURCE = "kyverno"
 """`source` of the results of policies of kyverno.io, as dashboards filter by it."""
@@ -23,11 +24,17 @@ BACKGROUND: Mapping[str, str] = {"process": "background scan"}
 """The property that says which process a result is due to: by the policy's `background`, as in Kyverno, so that a
 review and a scan that find the same say the same."""
 
+TRACE = "trace"
+"""The property that says where the trace can be looked at in which a rule was first found to fail as it does."""
+
 MOST_MESSAGE = 4096
 """Characters of a message that are kept: hundreds of results then still fit into one object of etcd (1.5 MB)."""
 
 MOST_LINKS = 16
 """Requests that one write is linked to; the latest of an object that many requests changed."""
+
+_TRACED = frozenset({outcome.FAIL, outcome.ERROR})
+_NO_TRACE: Mapping[str, str] = {}
 
 _UNREPORTED = frozenset({("", "Event"), ("events.k8s.io", "Event")})
 
@@ -42,11 +49,13 @@ class Found(NamedTuple):
         result: The results of its rules; None where it has nothing to say of the object (any more).
         at: When, in nanoseconds since the epoch.
         reviewed: The `confirmation.digest` of what an unproven review showed; empty where the stored object was read.
+        trace: Where the trace of that can be looked at; empty for nowhere.
     """
 
     result: PolicyResult | None
     at: int
     reviewed: bytes = b""
+    trace: str = ""
 
 
 ByPolicy: TypeAlias = Mapping[str, Found]
@@ -179,13 +188,14 @@ def rows(found: Found, allowed: Collection[str] = model.RESULTS) -> tuple[Row, .
         constant["category"] = policy.category
     if policy.severity in model.SEVERITIES:  # the API server refuses a report with any other word
         constant["severity"] = policy.severity
+    trace = {TRACE: found.trace} if found.trace else _NO_TRACE
     return tuple(
         {
             **constant,
             "rule": each.rule.name,
             "result": outcome.WARN if each.status == outcome.FAIL and not policy.scored else each.status,
-            "message": _message(each)[:MOST_MESSAGE],
-            "properties": {**each.properties, **process},
+            "message": credentials.redacted(_message(each))[:MOST_MESSAGE],
+            "properties": {**each.properties, **process, **(trace if each.status in _TRACED else _NO_TRACE)},
         }
         for each in found.result.rules
         if each.status in allowed

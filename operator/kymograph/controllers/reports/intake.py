@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import orjson
 from opentelemetry.trace import SpanContext, TraceFlags
 
+from kymograph.controllers import redaction
 from kymograph.controllers.reports import confirmation, findings, queue
 from kymograph.engine.evaluate import PolicyResult
 from kymograph.engine.policy import CompiledPolicy
@@ -61,12 +62,25 @@ class Intake:
         clock: Monotonic nanoseconds.
         wall_clock: Nanoseconds since the epoch.
         dropped: Counts a review for which there was no room.
+        link: Says where the trace of a request can be looked at; an empty string for nowhere.
+
+    Attributes:
+        offered: Reviews that were to be remembered.
+        refused: Those for which there was no room.
     """
 
-    def __init__(self, clock: Callable[[], int], wall_clock: Callable[[], int], dropped: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], int],
+        wall_clock: Callable[[], int],
+        dropped: Callable[[], None],
+        link: Callable[[Decision], str] = lambda _: "",
+    ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
         self._dropped = dropped
+        self._link = link
+        self.offered = self.refused = 0
         self._held: collections.deque[tuple[_Entry, Mapping[str, Any]]] = collections.deque()
         self._entries: collections.deque[tuple[_Entry, bytes]] = collections.deque()
 
@@ -133,7 +147,9 @@ class Intake:
         if not uid and not mutated:
             return
         held = self._held
+        self.offered += 1
         if len(held) + len(self._entries) >= MOST_ENTRIES:
+            self.refused += 1
             self._dropped()
             return
         entry = (
@@ -146,7 +162,7 @@ class Intake:
             replaces,
             operation == "CREATE",
             evaluated,
-            results,
+            redaction.told(request, results),
             decision,
             mutated,
         )
@@ -195,18 +211,19 @@ class Intake:
         offset = self._wall_clock() - now
         entries = self._entries
         while entries and entries[0][0][0] <= now - GRACE:
-            found = _findings(*entries.popleft(), offset)
+            entry, reviewed = entries.popleft()
+            found = _findings(entry, reviewed, offset, self._link)
             if found is not None:
                 yield found
 
 
-def _findings(entry: _Entry, reviewed: bytes, offset: int) -> findings.Findings | None:
+def _findings(entry: _Entry, reviewed: bytes, offset: int, link: Callable[[Decision], str]) -> findings.Findings | None:
     decided_at, kind, plural, namespace, name, uid, replaces, fresh, evaluated, results, decision, mutated = entry
     if not findings.is_reported_kind(kind["group"], kind["kind"]):
         return None
     if not name or max(len(name), len(namespace), len(uid)) > MOST_NAME:
         return None
-    silent = findings.Found(None, decided_at + offset, reviewed)
+    silent = findings.Found(None, decided_at + offset, reviewed, link(decision))
     if mutated:
         latest = _by_rule(kind["kind"], evaluated, results, silent)
     else:

@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import heapq
 import random
+from collections.abc import Callable
 
 from kymograph.controllers.reports.findings import Findings
 
@@ -26,16 +27,23 @@ class Work:
     Attributes:
         findings: What was found.
         failures: How often it failed for a reason of its own.
+        tried: Is set once a worker is through with these findings, or has failed with them for the first time.
     """
 
     findings: Findings
     failures: int = 0
+    tried: asyncio.Event = dataclasses.field(default_factory=asyncio.Event, compare=False)
 
 
 class WorkQueue:
-    """Objects that wait for a worker, first come, first served."""
+    """Objects that wait for a worker, first come, first served.
 
-    def __init__(self) -> None:
+    Args:
+        waited: Is told, of each object that is taken, for how many seconds it could have been.
+    """
+
+    def __init__(self, waited: Callable[[float], None] = lambda _: None) -> None:
+        self._waited = waited
         self._waiting: dict[str, Work] = {}
         self._worked_on: set[str] = set()
         self._due: list[tuple[float, int, str]] = []
@@ -43,6 +51,11 @@ class WorkQueue:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+
+    @property
+    def depth(self) -> int:
+        """How many objects wait."""
+        return len(self._waiting)
 
     @property
     def full(self) -> bool:
@@ -54,16 +67,17 @@ class WorkQueue:
         """Whether nothing waits and nobody works."""
         return not self._waiting and not self._worked_on
 
-    def put(self, findings: Findings) -> None:
-        """Add findings to those of the same object."""
+    def put(self, findings: Findings) -> asyncio.Event:
+        """Add findings to those of the same object; returns `Work.tried`."""
         key = findings.subject.key
         before = self._waiting.get(key)
         if before is not None:
             self._waiting[key] = dataclasses.replace(before, findings=before.findings.then(findings))
-            return
-        self._waiting[key] = Work(findings)
+            return before.tried
+        work = self._waiting[key] = Work(findings)
         if key not in self._worked_on:
             self._schedule(key, 0.0)
+        return work.tried
 
     async def room(self, most: int | None = None) -> None:
         """Wait until the queue is not full, or fewer objects than so many wait."""
@@ -76,7 +90,8 @@ class WorkQueue:
         while True:
             now = asyncio.get_running_loop().time()
             if self._due and self._due[0][0] <= now:
-                _, _, key = heapq.heappop(self._due)
+                due, _, key = heapq.heappop(self._due)
+                self._waited(now - due)
                 work = self._waiting.pop(key)
                 self._worked_on.add(key)
                 self._room.set()
@@ -92,9 +107,10 @@ class WorkQueue:
         """The work is finished, or failed and is to be tried again after a while, with what has come in since."""
         key = work.findings.subject.key
         self._worked_on.discard(key)
+        work.tried.set()
         newer = self._waiting.get(key)
         if again is not None:
-            merged = again if newer is None else Work(again.findings.then(newer.findings), again.failures)
+            merged = again if newer is None else Work(again.findings.then(newer.findings), again.failures, newer.tried)
             self._waiting[key] = merged
             backoff = min(BACKOFF_FIRST * 2 ** min(again.failures, 10), BACKOFF_MOST)
             self._schedule(key, backoff * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret

@@ -20,6 +20,7 @@ from kymograph.controllers.reports import confirmation, document, forms, permiss
 from kymograph.controllers.reports.findings import ByPolicy, Findings, Subject
 from kymograph.controllers.reports.kinds import Kinds
 from kymograph.telemetry import semconv
+from kymograph.telemetry import work as works
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class ReportWriter:
         confirmation: Which findings are true of the stored object.
         tracer: Where each object is traced.
         count: Is told what became of each object.
+        counted: Where work is counted.
         form: The API that reports are written in.
     """
 
@@ -116,6 +118,7 @@ class ReportWriter:
         confirmation: confirmation.Confirmation,
         tracer: Tracer,
         count: Callable[[Outcome], None],
+        counted: works.Work,
         form: forms.Form = forms.POLICY_REPORTS,
     ) -> None:
         self._client = client
@@ -126,6 +129,7 @@ class ReportWriter:
         self._confirmation = confirmation
         self._tracer = tracer
         self._count = count
+        self._counted = counted
         self._form = form
         self._pace = queue.Pace(PER_SECOND)
         self._blocked = ""
@@ -151,14 +155,17 @@ class ReportWriter:
     async def _try(self, work: queue.Work) -> queue.Work | None:
         """Work on an object; returns what is to be tried again."""
         try:
-            outcome = await self._traced(work.findings)
+            with self._counted.reconciling():
+                outcome = await self._traced(work.findings)
         except (Blocked, errors.Unreachable) as error:
             self._block(str(error))
             return work
         except errors.KubernetesError as error:
             if work.failures + 1 < MOST_FAILURES:
+                self._counted.requeued(work.failures + 1)
                 return queue.Work(work.findings, work.failures + 1)
             outcome = Outcome.OBJECT_GONE if isinstance(error, errors.NotFound) else Outcome.FAILED
+            self._counted.dropped()
             if outcome is Outcome.FAILED:
                 subject = work.findings.subject
                 logger.warning(

@@ -14,6 +14,7 @@ from kymograph.runtime.certificates.errors import CertificateError, Conflict, Un
 from kymograph.runtime.certificates.inspection import Reason, Verdict, inspect
 from kymograph.runtime.certificates.keeper import Keeper
 from kymograph.runtime.certificates.manager import Manager, Store, Stored
+from kymograph.runtime.certificates.pem import expiry
 from kymograph.runtime.certificates.rotation import renew, rotate
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Stored",
     "Unparsable",
     "Verdict",
+    "expiry",
     "from_secret",
     "inspect",
     "issue_ca",

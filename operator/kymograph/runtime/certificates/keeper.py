@@ -13,10 +13,12 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from cryptography import x509
+from opentelemetry import context, trace
 
 from kymograph.runtime.certificates import errors, inspection, pem, rotation
 from kymograph.runtime.certificates.bundle import Bundle, Names
 from kymograph.runtime.certificates.manager import Manager
+from kymograph.telemetry import semconv
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,12 @@ OTHERS_FOLLOW = 60.0
 """Seconds until authorities that stand no longer in the Secret are no longer announced: other replicas served with
 certificates of theirs a moment ago."""
 
+_SERVED, _UNCHANGED, _WAITING = "served", "unchanged", "waiting"
+"""What a look came to: a certificate is served that was not before, or nothing has changed, or a new one has to wait
+until it is trusted."""
+
+_NOBODY = trace.NoOpTracer()
+
 TRUSTED_WITHIN = 30.0
 """Seconds that the leader, or the one after it, has to write a new authority into the configurations; then it is
 looked at again, while the old certificate serves on."""
@@ -50,6 +58,7 @@ class Keeper:
         announce: Has these authorities (PEM) written into the webhook configurations.
         trusted: Returns once an authority (PEM) is in all webhook configurations.
         transient: Errors after which another try is worth while.
+        tracer: Makes a span of each look.
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class Keeper:
         announce: Callable[[bytes], Awaitable[None]],
         trusted: Callable[[bytes], Awaitable[None]],
         transient: tuple[type[Exception], ...],
+        tracer: trace.Tracer = _NOBODY,
     ) -> None:
         self._manager = manager
         self._names = names
@@ -69,6 +79,7 @@ class Keeper:
         self._announce = announce
         self._trusted = trusted
         self._transient: tuple[type[Exception], ...] = (errors.CertificateError, *transient)
+        self._tracer = tracer
         self._served: Bundle | None = None
         self._served_at = 0.0
         self._announced = b""
@@ -100,21 +111,27 @@ class Keeper:
             CertificateError: Others keep writing the Secret, or what it holds cannot be served.
             Exception: One of the transient ones.
         """
+        with self._tracer.start_as_current_span("CERTIFICATE look", context=context.Context()) as span:
+            outcome = await self._looked()
+            span.set_attribute(semconv.CERTIFICATE_OUTCOME, outcome)
+        return outcome != _WAITING
+
+    async def _looked(self) -> str:
         before, bundle = self._served, await self._manager.current()
         clock = asyncio.get_running_loop().time
         if bundle == before:
             if clock() >= self._served_at + OTHERS_FOLLOW:
                 await self._announced_are(bundle.authorities)
-            return True
+            return _UNCHANGED
         if before is None:
             await self._announced_are(bundle.authorities)
         elif not await self._is_trusted(before, bundle):
-            return False
+            return _WAITING
         await self._serve(bundle)
         self._served, self._served_at = bundle, clock()
         if before is not None:
             logger.info("The certificate of the webhooks was replaced")
-        return True
+        return _SERVED
 
     async def _announced_are(self, authorities: bytes) -> None:
         if authorities != self._announced:

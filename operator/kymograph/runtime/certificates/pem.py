@@ -1,5 +1,7 @@
 """Reads PEM into `cryptography`'s objects, and writes it."""
 
+import datetime as dt
+
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +19,15 @@ def certificates(content: bytes) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(content)
     except ValueError as error:
         raise errors.Unparsable(f"no certificate: {error}") from error
+
+
+def expiry(content: bytes) -> dt.datetime:
+    """When the last of the certificates in the content ceases to be valid.
+
+    Raises:
+        Unparsable: There is none, or one of them is broken.
+    """
+    return max(each.not_valid_after_utc for each in certificates(content))
 
 
 def encoded(certificate: x509.Certificate) -> bytes:

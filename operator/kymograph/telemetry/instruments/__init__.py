@@ -10,9 +10,18 @@ from kymograph.telemetry.instruments import (
     admission_refused,
     admission_requests,
     admission_review_duration,
+    breakers,
     cleanup_deleted_objects,
     cleanup_errors,
+    client_requests,
+    controllers,
+    decision_records_dropped,
     events_dropped,
+    global_context,
+    http_requests,
+    installation,
+    metrics_themselves,
+    policy_cache,
     policy_changes,
     policy_execution_duration,
     policy_results,
@@ -50,6 +59,7 @@ class Instruments:
     scan_duration: cells.Histogram
     scanned_objects: cells.Counter
     events_dropped: cells.Counter
+    decision_records_dropped: cells.Counter
     cleanup_deleted_objects: cells.Counter
     cleanup_errors: cells.Counter
     ttl_deleted_objects: cells.Counter
@@ -58,6 +68,36 @@ class Instruments:
     ttl_invalid_labels: cells.Counter
     update_requests: cells.Counter
     update_requests_stopped: cells.Counter
+    update_requests_listed: families.Observed
+    http_requests: cells.Counter
+    http_requests_duration: cells.Histogram
+    http_server_duration: cells.Histogram
+    kubernetes_requests: cells.Histogram
+    kubernetes_throttled: cells.Counter
+    client_queries: cells.Counter
+    service_requests: cells.Histogram
+    registry_requests: cells.Histogram
+    reconciled: cells.Counter
+    requeued: cells.Counter
+    queue_dropped: cells.Counter
+    reconcile_duration: cells.Histogram
+    queue_depth: families.Observed
+    queue_duration: cells.Histogram
+    policy_ready: families.Observed
+    policies_held: families.Observed
+    policy_compilation: cells.Histogram
+    global_context_ready: families.Observed
+    global_context_refreshed: families.Observed
+    global_context_errors: cells.Counter
+    breaker: families.ObservedCounter
+    breaker_drops: families.ObservedCounter
+    info: families.Info
+    webhook_configured: families.Observed
+    certificate_expiration: families.Observed
+    metric_series: families.Observed
+    metric_overflow: families.ObservedCounter
+    metric_points_exported: families.ObservedCounter
+    metric_points_dropped: families.ObservedCounter
 
 
 def declare(registry: cells.Cells) -> Instruments:
@@ -76,6 +116,7 @@ def declare(registry: cells.Cells) -> Instruments:
         scan_duration=registry.histogram(scan_duration.ABOUT, scan_duration.BUCKETS),
         scanned_objects=registry.counter(scanned_objects.ABOUT),
         events_dropped=registry.counter(events_dropped.ABOUT),
+        decision_records_dropped=registry.counter(decision_records_dropped.ABOUT),
         cleanup_deleted_objects=registry.counter(cleanup_deleted_objects.ABOUT),
         cleanup_errors=registry.counter(cleanup_errors.ABOUT),
         ttl_deleted_objects=registry.counter(ttl_deleted_objects.ABOUT),
@@ -84,4 +125,34 @@ def declare(registry: cells.Cells) -> Instruments:
         ttl_invalid_labels=registry.counter(ttl_invalid_labels.ABOUT),
         update_requests=registry.counter(update_requests.ABOUT),
         update_requests_stopped=registry.counter(update_requests.STOPPED),
+        update_requests_listed=registry.observed(update_requests.LISTED),
+        http_requests=registry.counter(http_requests.ABOUT),
+        http_requests_duration=registry.histogram(http_requests.DURATION),
+        http_server_duration=registry.histogram(http_requests.SERVED),
+        kubernetes_requests=registry.histogram(client_requests.KUBERNETES, client_requests.BUCKETS),
+        kubernetes_throttled=registry.counter(client_requests.THROTTLED),
+        client_queries=registry.counter(client_requests.QUERIES),
+        service_requests=registry.histogram(client_requests.SERVICES, client_requests.BUCKETS),
+        registry_requests=registry.histogram(client_requests.REGISTRIES, client_requests.BUCKETS),
+        reconciled=registry.counter(controllers.RECONCILED),
+        requeued=registry.counter(controllers.REQUEUED),
+        queue_dropped=registry.counter(controllers.DROPPED),
+        reconcile_duration=registry.histogram(controllers.DURATION, controllers.BUCKETS),
+        queue_depth=registry.observed(controllers.DEPTH),
+        queue_duration=registry.histogram(controllers.WAITED, controllers.BUCKETS),
+        policy_ready=registry.observed(policy_cache.READY, min),
+        policies_held=registry.observed(policy_cache.HELD),
+        policy_compilation=registry.histogram(policy_cache.COMPILATION, policy_cache.BUCKETS),
+        global_context_ready=registry.observed(global_context.ABOUT, min),
+        global_context_refreshed=registry.observed(global_context.REFRESHED, min),
+        global_context_errors=registry.counter(global_context.ERRORS),
+        breaker=registry.observed_counter(breakers.ABOUT),
+        breaker_drops=registry.observed_counter(breakers.DROPS),
+        info=registry.info(installation.INFO),
+        webhook_configured=registry.observed(installation.CONFIGURED, min),
+        certificate_expiration=registry.observed(installation.CERTIFICATE, min),
+        metric_series=registry.observed(metrics_themselves.SERIES),
+        metric_overflow=registry.observed_counter(metrics_themselves.OVERFLOW),
+        metric_points_exported=registry.observed_counter(metrics_themselves.EXPORTED),
+        metric_points_dropped=registry.observed_counter(metrics_themselves.DROPPED),
     )

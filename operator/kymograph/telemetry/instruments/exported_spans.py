@@ -1,46 +1,44 @@
 """`telemetry_spans_exported_total`, `telemetry_spans_dropped_total`, `telemetry_spans_pending`: telemetry on itself.
 
-Instruments of the SDK: they are read from the export queue's own counts, off the hot path. They always have a value,
-which also makes every collection of the MeterProvider one that readers see (an empty one is not passed to them).
+Instruments of the SDK. Those of the first destination have no label that says so; those of additional ones say which.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import Meter
+
+from kymograph.telemetry.instruments import exports
 
 if TYPE_CHECKING:
     from kymograph.telemetry.export import ExportStatus
 
 
-def observe(meter: Meter, status: "Callable[[], ExportStatus]") -> None:
-    """Create the instruments, read from `status` at each collection."""
+def observe(
+    meter: Meter,
+    status: "Callable[[], ExportStatus]",
+    additional: "Callable[[], Mapping[str, ExportStatus]]" = dict,
+) -> None:
+    """Create the instruments, read from `status` and, by name of destination, `additional` at each collection."""
 
-    def exported(_: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(status().sent)
-
-    def dropped(_: CallbackOptions) -> Iterable[Observation]:
-        for reason, count in status().dropped.items():
-            yield Observation(count, {"reason": reason.value})
-
-    def pending(_: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(status().pending)
+    def statuses() -> "Iterable[tuple[Mapping[str, str], ExportStatus]]":
+        return [({}, status()), *(({"destination": name}, each) for name, each in additional().items())]
 
     meter.create_observable_counter(
         "telemetry_spans_exported",
-        [exported],
+        [exports.exported(statuses)],
         unit="{span}",
         description="Spans delivered to the trace exporter.",
     )
     meter.create_observable_counter(
         "telemetry_spans_dropped",
-        [dropped],
+        [exports.dropped(statuses)],
         unit="{span}",
         description="Spans that were not delivered, by reason.",
     )
     meter.create_observable_up_down_counter(
         "telemetry_spans_pending",
-        [pending],
+        [exports.pending(statuses)],
         unit="{span}",
         description="Spans accepted and not delivered yet.",
     )

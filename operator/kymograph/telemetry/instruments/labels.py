@@ -179,6 +179,72 @@ class Ended(NamedTuple):
     state: str
 
 
+class KubernetesCall(NamedTuple):
+    """A call to the API server.
+
+    Attributes:
+        operation: The verb as RBAC has it, `get`; `apply` for a server-side apply.
+        resource_group: The API group, empty for the core group.
+        resource_kind: The kind, or the plural where a policy wrote the path; empty where it names no resource.
+        status_code: The HTTP status code, or the kind of failure where there was no answer.
+    """
+
+    operation: str
+    resource_group: str
+    resource_kind: str
+    status_code: str
+
+
+class Query(NamedTuple):
+    """A call to the API server, as Kyverno labels it.
+
+    Attributes:
+        operation: What is done, `get`.
+        client_type: `kubeclient` for Kubernetes' own groups, `kyverno` for Kyverno's, else `dynamic`.
+        resource_kind: The kind.
+        resource_namespace: The namespace, or an empty string.
+    """
+
+    operation: str
+    client_type: str
+    resource_kind: str
+    resource_namespace: str
+
+
+class HTTPCall(NamedTuple):
+    """A request to a service or a registry, with OpenTelemetry's names.
+
+    Attributes:
+        http_request_method: `GET`.
+        server_address: The host, without the port.
+        http_response_status_code: The status code, or the kind of failure where there was no answer.
+    """
+
+    http_request_method: str
+    server_address: str
+    http_response_status_code: str
+
+
+class Reconciliation(NamedTuple):
+    """One unit of a controller's work.
+
+    Attributes:
+        controller_name: Whose; Kyverno's name for it where it has one.
+        outcome: `success`, or the kind of the error.
+    """
+
+    controller_name: str
+    outcome: str
+
+
+class PolicyName(NamedTuple):
+    """A policy; see `Rule`."""
+
+    policy_type: str
+    policy_namespace: str
+    policy_name: str
+
+
 def boolean(*, value: bool) -> str:
     """Write a label's truth value."""
     return "true" if value else "false"

@@ -17,6 +17,13 @@ ABOUT = cells.Description(
     labels=labels.Ended._fields,
 )
 
+LISTED = cells.Description(
+    name="updaterequest_total",
+    description="can be used to track the current number of updaterequests in the cluster",
+    unit="{request}",
+    labels=("resource_namespace",),
+    kyverno=True,
+)
 
 STOPPED = cells.Description(
     name="update_requests_stopped_total",

@@ -8,9 +8,11 @@ from typing import Any, Final
 import httptools
 
 from kymograph.controllers.admission.server import messages, refusals, shared, target, turns
+from kymograph.telemetry import propagators
 
-_WANTED: Final = frozenset(
-    {b"content-type", b"content-length", b"traceparent", b"tracestate", b"connection", b"expect", b"host"}
+_WANTED: Final = (
+    frozenset({b"content-type", b"content-length", b"traceparent", b"tracestate", b"connection", b"expect", b"host"})
+    | propagators.FIELDS
 )
 
 
@@ -181,7 +183,8 @@ class Connection(turns.Turns):
         if self._refusal is not None:
             self._refuse_in_turn(self._refusal, keep=self._keep)
         elif self._handler is not None:
-            get = self._headers.get
+            headers = self._headers
+            get = headers.get
             request = messages.Request(
                 self._target.path,
                 body,
@@ -189,6 +192,7 @@ class Connection(turns.Turns):
                 get(b"content-type"),
                 get(b"traceparent"),
                 get(b"tracestate"),
+                headers,
             )
             if self._is_busy():
                 self._wait(functools.partial(self._serve, request, self._handler, keep=self._keep))

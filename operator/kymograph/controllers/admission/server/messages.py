@@ -2,7 +2,7 @@
 
 import dataclasses
 import http
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 
@@ -16,6 +16,7 @@ class Request(NamedTuple):
         content_type: The header field as it was sent, or None.
         traceparent: The header field (W3C Trace Context), or None. Sent twice it is joined by a comma, hence invalid.
         tracestate: The header field, or None. Sent twice it is joined by a comma, as the specification wants.
+        fields: All header fields that were kept, by their names in lower case.
     """
 
     path: str
@@ -24,6 +25,7 @@ class Request(NamedTuple):
     content_type: bytes | None = None
     traceparent: bytes | None = None
     tracestate: bytes | None = None
+    fields: Mapping[bytes, bytes] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from opentelemetry import trace
 
 from kymograph.clients.kubernetes import resources
+from kymograph.controllers import redaction
 from kymograph.controllers.reports import confirmation, findings, writer
 from kymograph.controllers.reports.scans import index as indexes
 from kymograph.controllers.reports.scans import judging, tracing
@@ -112,6 +113,11 @@ class Examiner:
             policies = task.policies.lookup(request, None)
             trail = self._traces.trail(alone=reports is None)
             results = await self._judge.judge(policies, request, known, trail) if policies else ()
+            hidden = redaction.of(request)
+            if hidden is not None:
+                results = hidden.results(results)
+                if trail is not None:
+                    trail.steps = hidden.steps(trail.steps)
             self._note(subject, results)
             for result in results:
                 latest[result.policy.key] = findings.Found(result, task.at)

@@ -5,7 +5,7 @@ from typing import Any
 
 from kymograph.controllers import policies
 from kymograph.engine.evaluate import PolicyResult
-from kymograph.telemetry import instruments
+from kymograph.telemetry import instruments, work
 from kymograph.telemetry.instruments import labels
 
 CAUSE = "background_scan"
@@ -24,11 +24,15 @@ class ScanMetrics:
     Args:
         made: The instruments of the process.
         store: Whose policies: series of one that is gone must not come back.
+
+    Attributes:
+        work: Counts scans.
     """
 
     def __init__(self, made: instruments.Instruments, store: policies.PolicyStore) -> None:
         self._instruments = made
         self._store = store
+        self.work = work.Work(made, "background-scan-controller")
         self._bound: dict[tuple[Any, ...], tuple[Any, Any]] = {}
         store.listen(lambda _key, _held: self._bound.clear())
         made.registry.on_rebinding(self._bound.clear)

@@ -220,7 +220,8 @@ class Scanner:
         for resource, wanted in chosen.items():
             elsewhere = self._keys_of_kind(resource)
             task = examining.Task(resource, wanted, asked - elsewhere, means.wall_clock())
-            await self._scan_resource(task, reports, tasks)
+            with means.metrics.work.reconciling():
+                await self._scan_resource(task, reports, tasks)
         return True
 
     def _keys_of_kind(self, resource: resources.Resource) -> frozenset[str]:

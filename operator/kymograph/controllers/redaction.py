@@ -1,0 +1,123 @@
+"""What policies say about a Secret, without what is in it: for everything but the answer to the request.
+
+A message may quote the object that it judges. Whoever is refused has sent the object and reads Kyverno's message word
+for word; spans, logs, reports and Events are for others, who may not read Secrets. So where text leaves for one of
+these, each value of the Secret in it is taken out, encoded or decoded. What a policy makes of a value (a part of it,
+its letters in upper case) is not recognised.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from kymograph.engine import watching
+from kymograph.engine.results import PolicyResult, RuleResult
+from kymograph.telemetry.credentials import REDACTED
+
+_SHORT = 4
+"""Characters below which a value is taken out only where it stands as a word: `no` is in every `not`."""
+
+_USUAL = 1024
+"""Characters of a text; made ready for longer ones when there is one."""
+
+
+class Redaction:
+    """Takes the values of one Secret out of texts.
+
+    Args:
+        objects: The Secret as it is, and as it was.
+    """
+
+    def __init__(self, objects: Iterable[Mapping[str, Any] | None]) -> None:
+        self._values = tuple(value for held in objects if held for value in _values(held))
+        self._longest = -1
+        self._long: list[str] = []
+        self._short: re.Pattern[str] | None = None
+
+    def text(self, text: str) -> str:
+        """A text without the values."""
+        if len(text) > self._longest:
+            self._prepare(len(text))
+        for value in self._long:
+            if value in text:
+                text = text.replace(value, REDACTED)
+        return text if self._short is None else self._short.sub(REDACTED, text)
+
+    def _prepare(self, longest: int) -> None:
+        """Make ready for texts up to a length: megabytes that no text can hold are neither decoded nor looked for."""
+        self._longest = max(longest, _USUAL)
+        fitting = (value for value in self._values if len(value) * 3 // 4 - 3 <= self._longest)
+        forms = {form for value in fitting for form in _forms(value) if form}
+        self._long = sorted((each for each in forms if len(each) >= _SHORT), key=len, reverse=True)
+        short = sorted((each for each in forms if len(each) < _SHORT), key=len, reverse=True)
+        self._short = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, short))})(?!\w)") if short else None
+
+    def results(self, results: Iterable[PolicyResult]) -> tuple[PolicyResult, ...]:
+        """Results whose messages and properties are without the values."""
+        return tuple(result._replace(rules=tuple(self._result(rule) for rule in result.rules)) for result in results)
+
+    def steps(self, log: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        """A log of steps (`watching.Entry`) whose details are without the values."""
+        return [self._entry(tuple(entry)) for entry in log]
+
+    def _entry(self, entry: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(entry) == watching.POLICY_IN_SHORT:
+            return (*entry[:-1], tuple(self._result(rule) for rule in entry[-1]))
+        if len(entry) >= watching.RULE_IN_SHORT:
+            rule, said, detail, *rest = entry
+            if len(entry) == watching.CONDITIONED_RULE_IN_SHORT:
+                rest[-1] = self.text(str(rest[-1]))
+            return (rule, said, self.text(str(detail)), *rest)
+        head, body, now = entry
+        return (head, self.text(str(body)), now) if isinstance(head, str) else entry
+
+    def _result(self, rule: RuleResult) -> RuleResult:
+        error = rule.exception
+        if error is not None:
+            error = RuntimeError(f"{type(error).__name__}: {self.text(str(error))}").with_traceback(error.__traceback__)
+        properties = {key: self.text(value) for key, value in rule.properties.items()}
+        return rule._replace(message=self.text(rule.message), properties=properties, exception=error)
+
+
+def of(request: Mapping[str, Any]) -> Redaction | None:
+    """What is to be taken out of texts about a request's object; None where it is no Secret.
+
+    Args:
+        request: An AdmissionRequest, its shape checked, or a scan's.
+    """
+    kind = request["kind"]
+    if kind["kind"] != "Secret" or kind["group"]:
+        return None
+    return Redaction((request.get("object"), request.get("oldObject")))
+
+
+def told(request: Mapping[str, Any], results: Sequence[PolicyResult]) -> Sequence[PolicyResult]:
+    """Results as they may be told of to others than the request's author."""
+    hidden = of(request) if results else None
+    return results if hidden is None else hidden.results(results)
+
+
+def _values(secret: Mapping[str, Any]) -> Iterator[str]:
+    for field in ("data", "stringData"):
+        held = secret.get(field)
+        if isinstance(held, Mapping):
+            yield from (value for value in held.values() if isinstance(value, str))
+
+
+def _forms(value: str) -> Iterator[str]:
+    """A value as it may stand in a text: as it is written, decoded, encoded; in a string of JSON or YAML; by lines."""
+    for form in (value, _decoded(value), base64.b64encode(value.encode(errors="replace")).decode()):
+        yield form
+        yield json.dumps(form, ensure_ascii=False)[1:-1]
+        yield form.replace("'", "''")
+        yield from map(str.strip, form.splitlines())
+
+
+def _decoded(value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""

@@ -1,0 +1,57 @@
+"""Requests to the webhook server are counted and timed with the whole of their handling, by how they were answered."""
+
+import asyncio
+import itertools
+
+import pytest
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from kymograph.controllers.admission import httpmetrics, server
+from kymograph.telemetry import cells, instruments
+
+REQUEST = server.Request("/validate/fail", b"{}", 0)
+
+
+@pytest.fixture
+def registry():
+    return cells.Cells(InstrumentationScope("test"), lambda: 0)
+
+
+@pytest.fixture
+def counted(registry):
+    ticks = itertools.count(0, 250_000_000)
+
+    async def later(http):
+        await asyncio.sleep(0)
+        return server.Response(400, b"")
+
+    routes = {"/validate/fail": lambda http: b"{}", "/later": later}
+    return httpmetrics.CountedRoutes(routes, instruments.declare(registry), lambda: next(ticks))
+
+
+def points(registry, name):
+    found = (metric for metric in registry.read() if metric.name == name)
+    return {tuple(each.attributes.values()): each for metric in found for each in metric.data.data_points}
+
+
+def test_an_answer_given_at_once_is_counted_and_passed_on(registry, counted):
+    assert counted["/validate/fail"](REQUEST) == b"{}"
+    assert points(registry, "http_requests")["POST", "/validate/fail"].value == 1
+    assert points(registry, "http_requests_duration_seconds")["POST", "/validate/fail"].sum == 0.25
+    assert points(registry, "http_server_request_duration_seconds").keys() == {("POST", "/validate/fail", "200")}
+
+
+async def test_an_answer_that_takes_time_is_timed_to_its_end(registry, counted):
+    answer = await counted["/later"](REQUEST._replace(path="/later"))
+    assert answer.status == 400
+    assert points(registry, "http_server_request_duration_seconds")["POST", "/later", "400"].count == 1
+
+
+def test_a_path_that_is_not_served_is_none(counted):
+    assert (set(counted), len(counted), counted.get("/elsewhere")) == ({"/validate/fail", "/later"}, 2, None)
+
+
+def test_paths_that_clients_make_up_hold_no_memory(counted):
+    for number in range(httpmetrics.MOST_BOUND + 10):
+        counted["/validate/fail"](REQUEST._replace(path=f"/validate/fail/{number}"))
+    assert len(counted._bound) <= httpmetrics.MOST_BOUND

@@ -1,0 +1,86 @@
+"""A cluster of 6,000 namespaces: what the metrics hold and what a scrape weighs is bounded by the limit, not by them.
+
+Kyverno keeps a series of each of its metrics for each namespace, kind, operation and rule until it is restarted.
+"""
+
+import time
+import tracemalloc
+
+import pytest
+
+from kymograph.telemetry import providers, settings
+from kymograph.telemetry.instruments import labels
+
+NAMESPACES = 6_000
+POLICIES = 17
+LIMIT = 2_000
+SLACK = 1.5
+"""How much more than so many series may cost what the namespaces set off: overflow series, and the books of both."""
+
+
+def reviewed(telemetry, number: int) -> None:
+    """Count a review of 17 policies in one namespace."""
+    counted = telemetry.instruments
+    namespace = f"team-{number}"
+    review = labels.Review("Pod", namespace, "create", "true", "ValidatingWebhookConfiguration")
+    counted.admission_requests.bind(review).add()
+    counted.admission_review_duration.bind(review).record(0.003)
+    for each in range(POLICIES):
+        rule = labels.Rule(
+            *("enforce", "cluster", "true", "-", f"policy-{each}", "Pod", namespace),
+            *("create", "rule", "pass", "validate", "admission_request", "false"),
+        )
+        counted.policy_results.bind(rule).add()
+        counted.policy_execution_duration.bind(rule).record(0.0001)
+
+
+async def measured(namespaces: int, limit: int) -> tuple[int, int, float]:
+    """Bytes held, bytes of a scrape and its milliseconds after reviews in so many namespaces."""
+    telemetry = providers.Telemetry(lambda _, subject: (str(subject), {}), facts={}, environ={})
+    await telemetry.apply(settings.from_spec({"metrics": {"cardinalityLimit": limit}}))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(namespaces):
+        reviewed(telemetry, number)
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    began = time.perf_counter()
+    body, _ = telemetry.prometheus.render("")
+    took = (time.perf_counter() - began) * 1e3
+    counted = sum(point.value for point in points(telemetry, "policy_results"))
+    assert counted == namespaces * POLICIES
+    await telemetry.shutdown(1)
+    return held, len(body), took
+
+
+def points(telemetry, name):
+    (metric,) = (each for each in telemetry.cells.read() if each.name == name)
+    return metric.data.data_points
+
+
+@pytest.mark.timeout(120)
+async def test_six_thousand_namespaces_weigh_no_more_than_the_limit(figure) -> None:
+    """As many namespaces as fill the limit, against twenty times as many series as there is room for."""
+    filled, scraped, _ = await measured(LIMIT, LIMIT)
+    held, body, took = await measured(NAMESPACES, LIMIT)
+    figure(
+        f"{NAMESPACES} namespaces, {POLICIES} policies: {NAMESPACES * POLICIES} sets of labels of rules, limit"
+        f" {LIMIT}: {held / 2**20:.1f} MiB held, /metrics {body / 2**20:.1f} MiB in"
+        f" {took:.0f} ms; with {LIMIT} namespaces {filled / 2**20:.1f} MiB and {scraped / 2**20:.1f} MiB"
+    )
+    assert held <= SLACK * filled
+    assert body <= SLACK * scraped
+
+
+async def test_series_of_namespaces_that_are_gone_make_room() -> None:
+    """Whatever came and went, a namespace of today has series of its own."""
+    telemetry = providers.Telemetry(lambda _, subject: (str(subject), {}), facts={}, environ={})
+    await telemetry.apply(settings.from_spec({"metrics": {"cardinalityLimit": 100}}))
+    for number in range(1_000):
+        reviewed(telemetry, number)
+        telemetry.cells.forget({"resource_namespace": f"team-{number}"})
+    reviewed(telemetry, 1_000)
+    shown = {point.attributes["resource_namespace"] for point in points(telemetry, "policy_results")}
+    assert shown == {"team-1000"}
+    assert telemetry.instruments.metric_overflow.collect(0) is None
+    await telemetry.shutdown(1)

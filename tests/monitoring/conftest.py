@@ -1,0 +1,85 @@
+"""A scrape with every metric in it, under both names, and one that a Prometheus can fetch."""
+
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kymograph.telemetry import cells, families, metricsettings, providers
+from kymograph.telemetry.instruments import cleanup_queue, leader_election, scan_lag, update_requests
+
+
+def filled(prefix: str) -> providers.Telemetry:
+    """Telemetry in which everything has happened once, and every metric with labels is at its limit of series."""
+    made = providers.Telemetry(lambda _, subject: (str(subject), {}), facts={"service.instance.id": "i"}, environ={})
+    least = metricsettings.LEAST_CARDINALITY_LIMIT
+    made.cells.configure(metricsettings.MetricSettings(prefix=prefix, cardinality_limit=least))
+    instruments = made.instruments
+    for family in (getattr(instruments, name) for name in instruments.__slots__):
+        if isinstance(family, cells.Counter | cells.Histogram):
+            for number in range(least + 1 if family.about.labels else 1):
+                cell = family.bind(values(family.about.labels, number))
+                cell.record(0.1) if isinstance(cell, cells.HistogramCell) else cell.add()
+        elif isinstance(family, families.Info):
+            family.observe(lambda family=family: [values(family.about.labels, 0)])
+        elif isinstance(family, families.Gathered):
+            family.observe(lambda family=family: [(values(family.about.labels, 0), 1)])
+    meter = made.meter_provider.get_meter("test")
+    leader_election.observe(meter, "kymograph", lambda: True)
+    scan_lag.observe(meter, lambda: 0.0)
+    cleanup_queue.observe(meter, lambda: {"ttl": (0, 0.0)})
+    update_requests.observe(meter, lambda: {"waiting": 0}, lambda: 0.0)
+    return made
+
+
+def values(labels: tuple[str, ...], number: int) -> tuple[str, ...]:
+    """Label values that dashboards and rules look for; in all others the number, which makes the series another."""
+    looked_for = {
+        "request_allowed": "true" if number % 2 else "false",
+        "rule_result": "error" if number % 2 else "fail",
+        "rule_execution_cause": "background_scan",
+        "policy_validation_mode": "audit" if number % 3 else "enforce",
+        "dry_run": "false",
+        "status_ready": "false",
+        "state": "Failed",
+        "status_code": "500",
+        "outcome": "failure",
+    }
+    return tuple(looked_for.get(label) or f"{label}-{number}" for label in labels)
+
+
+@pytest.fixture(scope="session")
+def telemetry() -> Iterator[dict[str, providers.Telemetry]]:
+    """By `metrics.prefix`."""
+    made = {prefix: filled(prefix) for prefix in metricsettings.PREFIXES}
+    yield made
+    for each in made.values():
+        each.meter_provider.shutdown()
+
+
+@pytest.fixture
+def target() -> Iterator[Callable[[providers.Telemetry], str]]:
+    """Serves a scrape; gives host and port."""
+    servers: list[http.server.ThreadingHTTPServer] = []
+
+    def serve(scraped: providers.Telemetry) -> str:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body, content_type = scraped.prometheus.render(self.headers.get("Accept", ""))
+                self.send_response(200)
+                self.send_header("Content-Type", content_type)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
+
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"127.0.0.1:{servers[-1].server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()

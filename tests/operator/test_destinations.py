@@ -1,0 +1,99 @@
+"""Telemetry leaves the installed operator for several receivers: spans for two at once, and log records."""
+
+import pytest
+
+from kymograph.objecttrace.sources import otlp as otlp_source
+from support import logreceivers
+from support.installed import NO_PRIVILEGES, eventually, pod
+
+TRACING = ("tracingconfiguration", "default")
+
+
+@pytest.fixture(autouse=True)
+def usual_configuration(installed, otlp):
+    """Every test leaves the configuration as it found it."""
+    yield
+    installed.configure({"traces": {"endpoint": otlp.endpoint, "samplingRatePerMillion": 1_000_000}})
+    eventually(lambda: installed.conditions(*TRACING).get("Accepted", {}).get("status") == "True")
+
+
+@pytest.fixture
+def log_receiver():
+    receiver = logreceivers.start(logreceivers.HTTP)
+    yield receiver
+    receiver.stop()
+
+
+def configured(installed, spec: dict) -> None:
+    """Apply a spec and wait until it is in force."""
+    installed.configure(spec)
+    generation = installed.get(*TRACING)["metadata"]["generation"]
+    eventually(lambda: installed.conditions(*TRACING).get("Accepted", {}).get("observedGeneration", -1) >= generation)
+
+
+def review_of(name):
+    """Whether a span is the server span of the review of an object."""
+    return lambda span: span.kind == "server" and span.attributes.get("admission.request.name") == name
+
+
+@pytest.mark.parametrize(
+    ("spec", "complaint"),
+    [
+        ({"traces": {"compression": "zstd"}}, "spec.traces.compression"),
+        ({"traces": {"timeout": "1h"}}, "must be a duration between 100ms and 10m"),
+        ({"traces": {"additional": [{"name": "a"}]}}, "spec.traces.additional[0].endpoint"),
+        ({"traces": {"additional": [{"name": "a", "endpoint": "a:1"}] * 2}}, "spec.traces.additional[1]"),
+        (
+            {"traces": {"additional": [{"name": "a", "endpoint": "a:1", "insecure": True, "tls": {}}]}},
+            "insecure and tls exclude each other",
+        ),
+        ({"logs": {"otlp": {"level": "loud"}}}, "spec.logs.otlp.level"),
+        ({"propagators": ["jaeger"]}, "spec.propagators[0]"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_the_api_server(installed, spec: dict, complaint: str) -> None:
+    """The author reads the field in kubectl's answer."""
+    document = {"apiVersion": "kymograph.dev/v1alpha1", "kind": "TracingConfiguration", "metadata": {"name": "default"}}
+    refused = installed.kubectl("apply", "--dry-run=server", "-f", "-", given={**document, "spec": spec}, check=False)
+    assert refused.returncode == 1
+    assert complaint in refused.stderr
+
+
+def test_a_denial_is_in_the_traces_of_two_receivers_and_in_the_log_of_a_third(
+    installed, enforce, otlp, log_receiver
+) -> None:
+    """The record carries the trace, and the status says of each whether it gets through."""
+    enforce(NO_PRIVILEGES)
+    with otlp_source.Receiver() as second:
+        configured(
+            installed,
+            {
+                "traces": {
+                    "endpoint": otlp.endpoint,
+                    "samplingRatePerMillion": 1_000_000,
+                    "additional": [{"name": "second", "endpoint": second.endpoint, "compression": "gzip"}],
+                },
+                "logs": {"otlp": {"endpoint": log_receiver.endpoint, "protocol": "http/protobuf"}},
+            },
+        )
+        assert installed.create(pod("told-thrice", privileged=True)).returncode == 1
+        span = otlp.wait_for(review_of("told-thrice"))
+        again = second.wait_for(review_of("told-thrice"))
+        assert (again.trace_id, again.span_id) == (span.trace_id, span.span_id)
+        assert again.resource == span.resource
+
+        def denial():
+            return next((each for _, each in log_receiver.records if each.trace_id.hex() == span.trace_id), None)
+
+        record = eventually(denial)
+        assert (record.span_id.hex(), record.flags) == (span.span_id, 1)
+        assert log_receiver.resource["service.instance.id"] == span.resource["service.instance.id"]
+
+        def exporters():
+            entries = installed.get(*TRACING)["status"].get("exporters", [])
+            found = {(each["signal"], each.get("name", "")): each for each in entries}
+            wanted = {("traces", ""), ("traces", "second"), ("logs", "")}
+            return wanted == {key for key, each in found.items() if each.get("lastSuccess")}
+
+        eventually(exporters, 60)
+        assert installed.conditions(*TRACING)["Exporting"]["status"] == "True"
