@@ -115,8 +115,12 @@ def test_metering_becomes_a_scrape_or_a_push(migrate, metering, expected) -> Non
         (of({"metricsService": {"type": "NodePort"}}), "admissionController.metricsService"),
         ({"metricsConfig": {"metricsRefreshInterval": "24h"}}, "metricsRefreshInterval: counters are never reset"),
         (
-            {"metricsConfig": {"metricsExposure": {"kyverno_breaker_total": {"enabled": False}}}},
-            "metricsExposure.kyverno_breaker_total: there is no such metric here",
+            {
+                "metricsConfig": {
+                    "metricsExposure": {"kyverno_deleting_controller_deletedobjects_total": {"enabled": False}}
+                }
+            },
+            "metricsExposure.kyverno_deleting_controller_deletedobjects_total: there is no such metric here",
         ),
     ],
 )

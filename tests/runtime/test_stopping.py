@@ -102,3 +102,16 @@ async def test_what_ends_in_a_stop_is_no_failure(stop) -> None:
         over.set()
         await asyncio.sleep(0.01)
     assert stop.failure is None
+
+
+@pytest.mark.parametrize(("what", "level"), [("transport", "DEBUG"), ("asyncgen", "DEBUG"), ("task", "ERROR")])
+async def test_what_breaks_because_it_is_closed_is_no_error_at_a_stop(stop, caplog, what, level) -> None:
+    """Connections and generators, from the wish to stop on; what else nobody awaited is an error as ever."""
+    loop = asyncio.get_running_loop()
+    trouble = {"message": "closed", "exception": RuntimeError("closed"), what: None}
+    with caplog.at_level("DEBUG"):
+        loop.call_exception_handler(trouble)
+        stop.ask()
+        loop.call_exception_handler(trouble)
+    assert [record.levelname for record in caplog.records if "closed" in record.message] == ["ERROR", level]
+    loop.set_exception_handler(None)

@@ -32,6 +32,7 @@ class Stop:
 
     def ask(self) -> None:
         """Begin to stop."""
+        asyncio.get_running_loop().set_exception_handler(_closing)
         self._asked.set()
 
     async def asked(self) -> None:
@@ -50,6 +51,14 @@ class Stop:
             return
         self.failure = self.failure or task.exception() or RuntimeError(f"{task.get_name()} ended")
         self.ask()
+
+
+def _closing(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Connections and generators that are closed in the middle of their work complain to the loop: no news at a stop."""
+    if "transport" in context or "asyncgen" in context:
+        logger.debug("While closing: %s", context.get("message"), exc_info=context.get("exception"))
+    else:
+        loop.default_exception_handler(context)
 
 
 @contextlib.asynccontextmanager
