@@ -5,6 +5,8 @@
 Each figure is the least CPU time of several rounds: what disturbs a measurement only ever adds to it.
 """
 
+import contextlib
+import functools
 import gc
 import time
 
@@ -55,11 +57,17 @@ def store(pod_security):
     return held
 
 
-@pytest.fixture
-async def telemetry():
+@contextlib.asynccontextmanager
+async def _running():
     made = providers.Telemetry(spans.describe, facts={}, environ={}, make_exporter=lambda _settings: _Nowhere())
     yield made
     await made.shutdown(1)
+
+
+@pytest.fixture
+async def telemetry():
+    async with _running() as made:
+        yield made
 
 
 class _Nowhere:
@@ -117,13 +125,40 @@ async def test_review(store, telemetry, least, figure):
     nobody = review.Reviews(stores.PolicyStore(), _Labelled(), telemetry, counted, time.monotonic_ns)
     body = pods.encode(pods.create())
 
-    def asked(by):
-        return by.validate(server.Request("/validate/fail", body, time.monotonic_ns() + 10**10), "Fail")
-
-    decoding, none, all_17 = least(lambda: orjson.loads(body), lambda: asked(nobody), lambda: asked(reviews))
+    decoding, none, all_17 = least(
+        lambda: orjson.loads(body), lambda: _validate(nobody, body), lambda: _validate(reviews, body)
+    )
     figure(f"decoding {decoding:6.1f} us, review: no policy {none:6.1f} us, 17 policies {all_17:6.1f} us")
     for by in (nobody, reviews):
-        assert orjson.loads(asked(by))["response"]["allowed"] is True
+        assert orjson.loads(_validate(by, body))["response"]["allowed"] is True
+
+
+async def test_overhead(store, telemetry, least, figure):
+    """What the trace of a review costs where there is none, where none is kept, and where it is handed over."""
+    body = pods.encode(pods.create())
+    keep = {"denied": True, "errors": True, "slowerThan": "1s"}
+    ways = {
+        "off": {},
+        "not kept": {"traces": {"endpoint": "127.0.0.1:4317", "samplingRatePerMillion": 0, "keep": keep}},
+        "kept": {"traces": {"endpoint": "127.0.0.1:4317", "samplingRatePerMillion": 1_000_000}},
+    }
+    asked = {}
+    async with contextlib.AsyncExitStack() as stack:
+        for name, spec in ways.items():
+            made = await stack.enter_async_context(_running())
+            await made.apply(settings.from_spec(spec))
+            counted = metrics.ReviewMetrics(made.instruments, store)
+            reviews = review.Reviews(store, _Labelled(), made, counted, time.monotonic_ns)
+            asked[name] = functools.partial(_validate, reviews, body)
+        took = dict(zip(asked, least(*asked.values(), calls=20), strict=True))
+    for name, each in took.items():
+        figure(f"traces {name:8s} {each:6.1f} us a review  {100 * (each / took['off'] - 1):+5.1f} %")
+    for each in asked.values():
+        assert orjson.loads(each())["response"]["allowed"] is True
+
+
+def _validate(reviews, body):
+    return reviews.validate(server.Request("/validate/fail", body, time.monotonic_ns() + 10**10), "Fail")
 
 
 def test_metrics(store, telemetry, least, figure):

@@ -54,7 +54,7 @@ class Stop:
 
 
 def _closing(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Connections and generators that are closed in the middle of their work complain to the loop: at a stop no news."""
+    """What is closed in the middle of its work complains to the loop: no news at a stop."""
     if "transport" in context or "asyncgen" in context:
         logger.debug("While closing: %s", context.get("message"), exc_info=context.get("exception"))
     else:
