@@ -16,9 +16,9 @@ from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import installation
 from kymograph.localcluster import options as settings
 from support import installed as support
-from support import relay
+from support import relay, waiting
 from support.chaos import Users
-from support.installed import Installed, eventually
+from support.installed import Installed
 
 COUNT = 30
 SPACE = "throttled"
@@ -161,11 +161,7 @@ def work(installed: Installed) -> Users:
     ]
     with Users(installed.cluster, path, documents) as users:
         pass
-    left = ""
-    with contextlib.suppress(AssertionError):
-        eventually(lambda: not done(installed), timeout=120)
-    left = done(installed)
-    assert left == ""
+    waiting.until_nothing_is_left(lambda: done(installed), timeout=120)
     return users
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kymograph.objecttrace.sources import otlp as otlp_source
-from support import logreceivers
+from support import logreceivers, otlpservice
 from support.installed import NO_PRIVILEGES, eventually, pod
 
 TRACING = ("tracingconfiguration", "default")
@@ -19,7 +19,7 @@ def usual_configuration(installed, otlp):
 
 @pytest.fixture
 def log_receiver():
-    receiver = logreceivers.start(logreceivers.HTTP)
+    receiver = logreceivers.Receiver(otlpservice.HTTP)
     yield receiver
     receiver.stop()
 

@@ -25,7 +25,7 @@ def usual_configuration(installed, otlp):
 @pytest.fixture
 def receiver():
     """Receives metrics over OTLP/gRPC."""
-    made = metricreceivers.GRPCReceiver()
+    made = metricreceivers.Receiver()
     yield made
     made.stop()
 

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 ResultT = TypeVar("ResultT")
 
 
-def eventually(attempt: Callable[[], ResultT], timeout: float = 15.0) -> ResultT:
+def eventually(attempt: Callable[[], ResultT], timeout: float = 30.0) -> ResultT:
     """What `attempt` returns once that is true; fails with its last result after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:

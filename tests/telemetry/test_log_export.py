@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.proto.logs.v1 import logs_pb2
 
 from kymograph.telemetry import current, environment, errors, export, logexport, providers, settings
-from support import logreceivers, waiting
+from support import logreceivers, otlpservice, waiting
 
 PATIENCE = 10.0
 PARENT = f"00-{7:032x}-{9:016x}-01"
@@ -21,8 +21,8 @@ def started():
     """Start receivers; they stop with the test."""
     receivers = []
 
-    def start(protocol=logreceivers.GRPC):
-        receivers.append(logreceivers.start(protocol))
+    def start(protocol=otlpservice.GRPC):
+        receivers.append(logreceivers.Receiver(protocol))
         return receivers[-1]
 
     yield start
@@ -54,7 +54,7 @@ def logger():
 async def configure(telemetry, receiver, **fields):
     otlp = None
     if receiver is not None:
-        protocol = logreceivers.HTTP if hasattr(receiver, "paths") else logreceivers.GRPC
+        protocol = receiver.protocol
         otlp = {"endpoint": receiver.endpoint, "protocol": protocol, **fields}
     await telemetry.apply(settings.from_spec({} if otlp is None else {"logs": {"otlp": otlp}}))
 
@@ -134,7 +134,7 @@ def test_no_record_is_larger_than_its_bounds() -> None:
     assert record.ByteSize() < 100_000
 
 
-@pytest.mark.parametrize("protocol", [logreceivers.GRPC, logreceivers.HTTP])
+@pytest.mark.parametrize("protocol", [otlpservice.GRPC, otlpservice.HTTP])
 async def test_records_arrive_with_our_resource_and_their_loggers_name(telemetry, started, logger, protocol) -> None:
     """The resource is that of spans and metrics; our own loggers have our version."""
     receiver = started(protocol)
@@ -146,7 +146,7 @@ async def test_records_arrive_with_our_resource_and_their_loggers_name(telemetry
     assert receiver.resource["service.name"] == "guard"
     assert receiver.resource["service.instance.id"] == "i"
     assert receiver.requests[0].resource_logs[0].scope_logs[0].scope.version == "1.2.3"
-    if protocol == logreceivers.HTTP:
+    if protocol == otlpservice.HTTP:
         assert set(receiver.paths) == {"/v1/logs"}
 
 

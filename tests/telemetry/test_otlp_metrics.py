@@ -4,7 +4,7 @@ import pytest
 
 from kymograph.telemetry import cells, errors, providers, settings
 from kymograph.telemetry.instruments import labels
-from support import metricreceivers
+from support import metricreceivers, otlpservice
 
 REVIEW = labels.Review("Pod", "default", "create", "true", "ValidatingWebhookConfiguration")
 PATIENCE = 10.0
@@ -15,8 +15,8 @@ def started():
     """Start receivers; they stop with the test."""
     receivers = []
 
-    def start(protocol=metricreceivers.GRPC, **given):
-        receivers.append(metricreceivers.start(protocol, **given))
+    def start(protocol=otlpservice.GRPC, **given):
+        receivers.append(metricreceivers.Receiver(protocol, **given))
         return receivers[-1]
 
     yield start
@@ -34,12 +34,12 @@ async def telemetry(started):  # shut down while the receivers are there
 async def configure(telemetry, receiver, **fields):
     pushed = None
     if receiver is not None:
-        protocol = metricreceivers.HTTP if hasattr(receiver, "paths") else metricreceivers.GRPC
+        protocol = receiver.protocol
         pushed = {"endpoint": receiver.endpoint, "protocol": protocol, "interval": "1s", **fields.pop("otlp", {})}
     await telemetry.apply(settings.from_spec({"metrics": {"otlp": pushed, **fields}}))
 
 
-@pytest.mark.parametrize("protocol", metricreceivers.PROTOCOLS)
+@pytest.mark.parametrize("protocol", otlpservice.PROTOCOLS)
 async def test_a_push_and_a_scrape_say_the_same(telemetry, started, protocol):
     receiver = started(protocol)
     telemetry.instruments.admission_requests.bind(REVIEW).add(3)
@@ -53,7 +53,7 @@ async def test_a_push_and_a_scrape_say_the_same(telemetry, started, protocol):
     assert receiver.wait_for("telemetry_spans_exported")
     text = telemetry.prometheus.render("")[0].decode()
     assert 'request_webhook="ValidatingWebhookConfiguration"} 3\n' in text
-    if protocol == metricreceivers.HTTP:
+    if protocol == otlpservice.HTTP:
         assert set(receiver.paths) == {"/v1/metrics"}
 
 
@@ -71,7 +71,7 @@ async def test_names_in_otlp_are_kyvernos_instruments_under_the_prefix(telemetry
 
 async def test_a_swap_between_live_receivers_loses_no_difference(telemetry, started):
     cell = telemetry.instruments.admission_requests.bind(REVIEW)
-    receivers = [started(), started(metricreceivers.HTTP), started()]
+    receivers = [started(), started(otlpservice.HTTP), started()]
     for number, receiver in enumerate(receivers):
         cell.add(10**number)
         await configure(telemetry, receiver, otlp={"temporality": "delta"})
