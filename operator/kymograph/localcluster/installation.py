@@ -129,7 +129,7 @@ class Operator:
     ) -> None:
         self.stop()
 
-    def start(self, timeout: float = 30.0) -> None:
+    def start(self, timeout: float = 60.0) -> None:
         """Start it and wait until it is ready.
 
         Raises:
@@ -150,7 +150,7 @@ class Operator:
                 self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self._environ}
             )
 
-    def wait_ready(self, timeout: float = 30.0) -> None:
+    def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until /readyz says so.
 
         Raises:
