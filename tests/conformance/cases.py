@@ -99,7 +99,7 @@ def read(manifest: pathlib.Path, root: pathlib.Path) -> Case:
 
 
 def load(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """The documents of a YAML file, empty ones left out, lists taken apart.
+    """The documents of a YAML file, empty ones left out; whatever has a list of `items` is taken apart.
 
     Raises:
         CaseInvalid: No YAML, or no file.
@@ -109,7 +109,8 @@ def load(path: pathlib.Path) -> Iterator[dict[str, Any]]:
     except (OSError, yamls.YAMLInvalid) as error:
         raise CaseInvalid(f"{path}: {error}") from error
     for each in found:
-        yield from (document for _, document in yamls.objects(each.value))
+        listed = each.value.get("items") if isinstance(each.value, dict) else None
+        yield from listed if isinstance(listed, list) else [each.value]
 
 
 def _step(number: int, written: Mapping[str, Any], folder: pathlib.Path) -> Step:

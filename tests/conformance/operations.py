@@ -1,9 +1,9 @@
 """The operations of a case: apply, create, update, patch, delete, assert, error, script, command, sleep, wait.
 
-Each is tried until it does what the case says or its time is up, as chainsaw does: a write that the API server refuses,
-or one that it takes where a refusal is expected, is written again. What a case created is remembered and deleted after
-it. Operations that show what a failure left behind (`describe`, `get`, `events`, `podLogs`) run kubectl; any other is
-refused by name.
+All but deletions are tried until they do what the case says or their time is up, as chainsaw does, and first after a
+pause: a write that the API server refuses, or one that it takes where a refusal is expected, is written again. What a
+case created is remembered and deleted after it. Operations that show what a failure left behind (`describe`, `get`,
+`events`, `podLogs`) run kubectl; any other is refused by name.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from conformance import api, assertions, cases, expressions, processes, scopes
 from kymograph.apimachinery import duration
 from kymograph.localcluster import errors
 
-_PAUSE = 0.1
-"""Seconds between two tries."""
+_PAUSE = 0.05
+"""Seconds before each try: chainsaw's. It gives whoever is tested as long to notice the step before."""
 
 
 def run(operation: cases.Operation, scope: scopes.Scope) -> dict[str, Any]:
@@ -100,31 +100,36 @@ def _write(
 def _unexpected(given: Mapping[str, Any], scope: scopes.Scope, result: api.Object, refusal: str | None) -> str:
     """Why an outcome is not the expected one; empty where it is."""
     bindings = {**scope.bindings, "error": refusal}
-    for expectation in given.get("expect", ()):
-        if "match" in expectation and list(assertions.mismatches(expectation["match"], result, bindings)):
-            continue
-        wrong = list(assertions.mismatches(expectation["check"], result, bindings))
-        return "; ".join([*wrong, refusal] if wrong and refusal else wrong)
-    return refusal or ""
+    matching = [
+        expectation["check"]
+        for expectation in given.get("expect", ())
+        if "match" not in expectation or not list(assertions.mismatches(expectation["match"], result, {}))
+    ]
+    if not matching:
+        return refusal or ""
+    wrong = [each for check in matching for each in assertions.mismatches(check, result, bindings)]
+    return "; ".join([*wrong, refusal] if wrong and refusal else wrong)
 
 
 def _delete(given: Mapping[str, Any], scope: scopes.Scope) -> dict[str, Any]:
     references = list(_documents(given, scope)) if "file" in given else [_reference(given["ref"], scope)]
     seconds = scopes.timeout(given, scope, "delete")
     for reference in references:
+        deleted, wrong = [], []
         for stored in _candidates(reference, scope):
-
-            def attempt(stored: api.Object = stored) -> str:
-                refusal = None
-                try:
-                    delete(scope.world.objects, stored, given.get("deletionPropagationPolicy", "Background"))
-                except errors.RequestRefused as refused:
-                    refusal = str(refused)
-                return _unexpected(given, scope, stored, refusal)
-
-            _until_right(attempt, seconds, f"delete {_title(stored)}")
-            if not given.get("expect"):
-                _until_right(lambda stored=stored: _still_there(scope.world.objects, stored), seconds, "delete")
+            refusal = None
+            try:
+                delete(scope.world.objects, stored, given.get("deletionPropagationPolicy", "Background"))
+                deleted.append(stored)
+            except errors.RequestRefused as refused:
+                refusal = str(refused)
+            wrong.append(_unexpected(given, scope, stored, refusal))
+        if any(wrong):
+            raise scopes.OperationFailed(f"delete {_title(reference)}: {'; '.join(filter(None, wrong))}")
+        for stored in deleted:
+            _until_right(
+                lambda stored=stored: _still_there(scope.world.objects, stored), seconds, "delete", pause=False
+            )
     return {}
 
 
@@ -135,16 +140,16 @@ def delete(objects: api.Objects, stored: api.Object, policy: str = "Background")
 
 
 def _still_there(objects: api.Objects, stored: api.Object) -> str:
+    """That there is an object of that name, be it a new one: chainsaw does not tell them apart."""
     metadata = stored["metadata"]
     found = objects.get(stored["apiVersion"], stored["kind"], metadata.get("namespace"), metadata["name"])
-    same = found is not None and found["metadata"].get("uid") == metadata.get("uid")
-    return f"{_title(stored)} is still there" if same else ""
+    return "" if found is None else f"{_title(stored)} is still there"
 
 
 def wait_gone(objects: api.Objects, stored: api.Object, seconds: float) -> bool:
     """Whether an object goes within some seconds."""
     try:
-        _until_right(lambda: _still_there(objects, stored), seconds, "delete")
+        _until_right(lambda: _still_there(objects, stored), seconds, "delete", pause=False)
     except scopes.OperationFailed:
         return False
     return True
@@ -169,7 +174,12 @@ def _error(given: Mapping[str, Any], scope: scopes.Scope) -> dict[str, Any]:
 
 
 def _difference(expected: api.Object, scope: scopes.Scope) -> str:
-    """Why no object is as expected; of several candidates, what is wrong with the one that differs least."""
+    """Why no object is as expected; of several candidates, what is wrong with the one that differs least.
+
+    What has no apiVersion and kind is about no object, only about what is bound.
+    """
+    if not _about_object(expected):
+        return "; ".join(assertions.mismatches(expected, None, scope.bindings))
     try:
         candidates = _candidates(expected, scope)
     except api.KindUnknown as unknown:
@@ -219,9 +229,16 @@ def _documents(given: Mapping[str, Any], scope: scopes.Scope, *, only_identity: 
         paths = sorted(scope.world.folder.glob(pattern)) if "*" in pattern else [scope.world.folder / pattern]
         written = [document for path in paths for document in cases.load(path)]
     for document in written:
-        if not isinstance(document, dict) or not {"apiVersion", "kind"} <= document.keys():
+        if only_identity and isinstance(document, dict) and not _about_object(document):
+            yield document
+            continue
+        if not isinstance(document, dict) or not _about_object(document):
             raise scopes.OperationFailed(f"{given.get('file', 'the resource')}: not an object with apiVersion and kind")
         yield _placed(_filled(document, given, scope, only_identity=only_identity), scope)
+
+
+def _about_object(document: Mapping[str, Any]) -> bool:
+    return {"apiVersion", "kind"} <= document.keys()
 
 
 def _filled(document: api.Object, given: Mapping[str, Any], scope: scopes.Scope, *, only_identity: bool) -> api.Object:
@@ -270,8 +287,10 @@ def _candidates(document: api.Object, scope: scopes.Scope) -> list[api.Object]:
     return objects.list(document["apiVersion"], document["kind"], metadata.get("namespace"), labels)
 
 
-def _until_right(attempt: Callable[[], str], seconds: float, what: str) -> None:
+def _until_right(attempt: Callable[[], str], seconds: float, what: str, *, pause: bool = True) -> None:
     deadline = time.monotonic() + seconds
+    if pause:
+        time.sleep(_PAUSE)
     while wrong := attempt():
         if time.monotonic() > deadline:
             raise scopes.OperationFailed(f"{what}: {wrong}")
@@ -281,4 +300,4 @@ def _until_right(attempt: Callable[[], str], seconds: float, what: str) -> None:
 def _title(document: api.Object) -> str:
     metadata = document.get("metadata") or {}
     name = metadata.get("name") or metadata.get("labels") or "(any)"
-    return f"{document['kind']} {metadata.get('namespace', '')}/{name}"
+    return f"{document.get('kind', 'what is bound')} {metadata.get('namespace', '')}/{name}"

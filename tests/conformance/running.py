@@ -1,8 +1,8 @@
 """One case from its namespace to its clean-up, and what came of it.
 
 A case runs in a copy of its folder, with its scripts executable, in a namespace of its own unless it names one. After
-it everything that it created is deleted, the newest first, and policies that are left over go too: what one case
-leaves must not decide another.
+it everything that it created is deleted, one after the other and the newest first, as chainsaw does; policies that are
+left over go too: what one case leaves must not decide another.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 
-from conformance import api, cases, expressions, operations, scopes
+from conformance import api, cases, expressions, operations, outside, scopes
 from kymograph.localcluster import errors
 
 _POLICIES = (
@@ -26,6 +26,9 @@ _POLICIES = (
     ("kyverno.io/v2", "CleanupPolicy"),
     ("kyverno.io/v2alpha1", "GlobalContextEntry"),
 )
+
+_CLEANUP = 30.0
+"""Seconds that an object has to go after its case: chainsaw's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,9 +68,9 @@ class Runner:
         path, status, reason = str(manifest.parent.relative_to(root)), "passed", ""
         with tempfile.TemporaryDirectory(prefix="conformance-") as directory:
             try:
+                if (skipped := left_out(manifest, root)) is not None:
+                    return skipped
                 case = cases.read(manifest, root)
-                if case.skipped:
-                    return Result(path, "skipped", "its own `skip`", 0.0)
                 folder = _copied(case.folder, pathlib.Path(directory) / "case")
                 self._run(dataclasses.replace(cases.read(folder / cases.MANIFEST, folder), timeouts=case.timeouts))
             except (scopes.OperationFailed, cases.CaseInvalid, expressions.ExpressionFailed) as error:
@@ -122,21 +125,28 @@ class Runner:
     def _clean(self, world: scopes.World, done: list[tuple[cases.Step, scopes.Scope]]) -> None:
         for step, scope in reversed(done):
             _run_all(step.operations["cleanup"], scope)
-        self._delete_all(list(reversed(world.created)))
-        left: list[api.Object] = []
+        for each in reversed(world.created):
+            self._delete(each)
         for api_version, kind in _POLICIES:
             with contextlib.suppress(api.KindUnknown):
-                left += self.objects.list(api_version, kind, None, {})
-        self._delete_all(left)
+                for each in self.objects.list(api_version, kind, None, {}):
+                    self._delete(each)
 
-    def _delete_all(self, found: list[api.Object]) -> None:
-        """Delete objects and wait until they are gone: the next case may use their names."""
-        for each in found:
-            with contextlib.suppress(errors.RequestRefused, api.KindUnknown):  # the next one may say why
-                operations.delete(self.objects, each)
-        for each in found:
-            with contextlib.suppress(errors.RequestRefused, api.KindUnknown):
-                operations.wait_gone(self.objects, each, 10.0)
+    def _delete(self, stored: api.Object) -> None:
+        """Delete an object and wait until it is gone: the next case may use its name."""
+        with contextlib.suppress(errors.RequestRefused, api.KindUnknown):  # the next case may say why
+            operations.delete(self.objects, stored)
+            operations.wait_gone(self.objects, stored, _CLEANUP)
+
+
+def left_out(manifest: pathlib.Path, root: pathlib.Path) -> Result | None:
+    """The result of a case that is not run: it says so itself, or is about what is not built; None for any other."""
+    try:
+        case = cases.read(manifest, root)
+    except cases.CaseInvalid:
+        return None  # running it tells why
+    reason = "its own `skip`" if case.skipped else outside.reason(case.folder)
+    return Result(case.path, "skipped", reason, 0.0) if reason else None
 
 
 def _run_all(written: list[cases.Operation], scope: scopes.Scope) -> None:

@@ -3,19 +3,21 @@
 import collections
 from collections.abc import Iterator, Sequence
 
-from conformance import running
+from conformance import reasons, running
 
 
 def lines(results: Sequence[running.Result]) -> Iterator[str]:
-    """The table in Markdown, then the cases that failed."""
+    """The table in Markdown, then the cases that failed: why, where it is known, and what the run said."""
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for each in results:
         counts[each.path.partition("/")[0]][each.status] += 1
-    yield "| folder | cases | passed | failed | skipped |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
-    for folder, count in sorted(counts.items()):
-        numbers = (count.total(), count["passed"], count["failed"], count["skipped"])
-        yield f"| {folder} | " + " | ".join(map(str, numbers)) + " |"
+    yield "| folder | passed | of | left out |"
+    yield "| --- | ---: | ---: | ---: |"
+    total = sum(counts.values(), collections.Counter())
+    for folder, count in (*sorted(counts.items()), ("all", total)):
+        yield f"| {folder} | {count['passed']} | {count['passed'] + count['failed']} | {count['skipped']} |"
     for each in results:
         if each.status == "failed":
-            yield f"- {each.path}: {each.reason}"
+            known = reasons.of(each.path)
+            said = each.reason.partition("\n")[0]
+            yield f"- {each.path}: {known} ({said})" if known else f"- {each.path}: {said}"
