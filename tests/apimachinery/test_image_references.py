@@ -32,6 +32,33 @@ def test_a_reference_is_taken_apart(text, registry, path, name, tag, digest, ref
 
 
 @pytest.mark.parametrize(
+    ("text", "naming", "registry", "path", "reference"),
+    [
+        ("nginx", ("ghcr.io", True), "ghcr.io", "nginx", "ghcr.io/nginx:latest"),
+        ("a/b:v1", ("mirror.example/hub", True), "mirror.example", "hub/a/b", "mirror.example/hub/a/b:v1"),
+        ("quay.io/a", ("ghcr.io", True), "quay.io", "a", "quay.io/a:latest"),
+        ("a/b", ("ghcr.io", False), "", "a/b", "a/b:latest"),
+        (f"a@{DIGEST}", ("docker.io", False), "", "a", f"a@{DIGEST}"),
+        ("quay.io/a", ("docker.io", False), "quay.io", "a", "quay.io/a:latest"),
+        ("my_team/a", ("docker.io", False), "my_team", "a", "my_team/a:latest"),
+        ("nginx", ("mirror", True), "mirror", "nginx", "mirror/nginx:latest"),
+    ],
+)
+def test_whose_images_are_that_name_no_registry_is_said_by_the_installation(text, naming, registry, path, reference):
+    found = imageref.parse(text, imageref.Naming(*naming))
+    assert (found.registry, found.path, found.reference) == (registry, path, reference)
+
+
+def test_a_refusal_says_which_registry_was_filled_in():
+    with pytest.raises(imageref.ReferenceInvalid) as invalid:
+        imageref.parse("Nginx", imageref.Naming("ghcr.io", shown=False))
+    assert str(invalid.value) == (
+        "bad image: ghcr.io/Nginx, defaultRegistry: ghcr.io, enableDefaultRegistryMutation: false: "
+        "repository name must be lowercase"
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("", "invalid reference format"),

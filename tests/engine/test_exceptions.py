@@ -4,7 +4,7 @@ import pytest
 
 from kymograph.engine import budget as budgets
 from kymograph.engine import compile as compiler
-from kymograph.engine import errors, evaluate, exceptions, needs
+from kymograph.engine import errors, evaluate, exceptions, needs, watching
 
 POD = {
     "apiVersion": "v1",
@@ -33,7 +33,17 @@ def exception(name="x", rules=("r",), policy="p", **spec):
     }
 
 
-def run(*documents, validate=DENY, resource=POD, operation="CREATE", user=None, facts=None, old=None, **rule):
+def evaluation(
+    *documents,
+    validate=DENY,
+    resource=POD,
+    operation="CREATE",
+    user=None,
+    facts=None,
+    old=None,
+    watcher=None,
+    **rule,
+):
     policy = compiler.compile_policy(
         {
             "apiVersion": "kyverno.io/v1",
@@ -57,16 +67,13 @@ def run(*documents, validate=DENY, resource=POD, operation="CREATE", user=None, 
         "oldObject": old,
         **({"userInfo": user} if user else {}),
     }
-    results = evaluate.evaluate(
-        (policy,),
-        request,
-        needs.Facts() if facts is None else facts,
-        budgets.Budget(),
-        iter(range(10_000)).__next__,
-        None,
-        found,
-    )
-    (result,) = (rule for each in results for rule in each.rules)
+    clock = iter(range(10_000)).__next__
+    known = needs.Facts() if facts is None else facts
+    return evaluate.Evaluation((policy,), request, known, budgets.Budget(), clock, watcher, found)
+
+
+def run(*documents, **given):
+    (result,) = (rule for each in evaluation(*documents, **given).run() for rule in each.rules)
     return result.status, result.message, dict(result.properties)
 
 
@@ -195,3 +202,32 @@ def test_an_exception_that_cannot_be_meant_is_refused(document, reason):
     with pytest.raises(errors.PolicyInvalid) as invalid:
         exceptions.compile_exception(document)
     assert reason in str(invalid.value)
+
+
+class Watcher:
+    """Writes down the steps of an evaluation."""
+
+    def __init__(self):
+        self.steps = []
+
+    def extend(self, steps):
+        self.steps += [(head, getattr(body, "name", "")) for head, body, _ in watching.written_out(steps)]
+
+
+@pytest.mark.parametrize("excuses", [True, False])
+def test_a_watcher_is_told_of_exceptions_that_name_the_rule(excuses):
+    """Whether they are about the object; what their conditions lack is asked for within the step, told once."""
+    condition = {"key": "{{ ours.data.team }}", "operator": "Equals", "value": "shop" if excuses else "bank"}
+    watcher, facts = Watcher(), needs.Facts()
+    ours = {"name": "ours", "configMap": {"name": "ours", "namespace": "ns"}}
+    given = exception("spared", conditions={"all": [condition]})
+    work = evaluation(given, exception("other", rules=("q",)), facts=facts, watcher=watcher, context=[ours])
+    with pytest.raises(needs.Needed) as lacking:
+        work.run()
+    facts.add(lacking.value.need, {"metadata": {}, "data": {"team": "shop"}})
+    work.run()
+    step = watching.Step
+    begun = watcher.steps.index((step.EXCEPTION, "spared"))
+    expected = [step.CONTEXT, step.NEED, "ok", "ok", "applied" if excuses else "unmatched"]
+    assert [head for head, _ in watcher.steps[begun + 1 :]][: len(expected)] == expected
+    assert [head for head, _ in watcher.steps].count(step.EXCEPTION) == 1

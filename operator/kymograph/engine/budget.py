@@ -12,9 +12,6 @@ from kymograph.engine import errors, needs, watching
 LOOK_AT_CLOCK_EVERY = 2_000
 """Steps between two looks at the clock: a step takes about a microsecond, so a deadline is met within 2 ms."""
 
-CONTEXT = 2 * 1024 * 1024
-"""Bytes of JSON that the context entries of one evaluation may load: Kyverno's `maxContextSize`."""
-
 
 class Budget:
     """The steps, bytes and time that one evaluation has left.
@@ -27,7 +24,7 @@ class Budget:
         deadline: Nanoseconds of `clock` after which no step is granted; None for no deadline.
         clock: A monotonic clock in nanoseconds; required with a deadline.
         facts: What is known of the world; None where nothing may be asked.
-        context: How many bytes context entries may load; 0 for any number.
+        context: How many bytes context entries may load, 0 for any number; None for what the installation says.
 
     Attributes:
         facts: As given.
@@ -45,7 +42,7 @@ class Budget:
         deadline: int | None = None,
         clock: Callable[[], int] | None = None,
         facts: needs.Facts | None = None,
-        context: int = CONTEXT,
+        context: int | None = None,
     ) -> None:
         self.steps = steps
         self.size = size
@@ -89,17 +86,25 @@ class Budget:
         Raises:
             EvaluationError: All entries together would be larger than the budget allows.
         """
-        total = self._loaded + size
-        if self._context and total > self._context:
-            raise errors.EvaluationError(
-                f"context size limit exceeded: {total} bytes exceeds limit of {self._context} bytes"
-            )
+        total, most = self._loaded + size, self._most()
+        if most and total > most:
+            raise errors.EvaluationError(f"context size limit exceeded: {total} bytes exceeds limit of {most} bytes")
         self._loaded = total
 
     @property
     def loadable(self) -> int:
         """How many bytes context entries may still load."""
-        return max(self._context - self._loaded, 0) if self._context else self.size
+        most = self._most()
+        return max(most - self._loaded, 0) if most else self.size
+
+    @property
+    def installation(self) -> needs.Installation:
+        """What holds for every evaluation."""
+        return needs.STANDARD if self.facts is None else self.facts.installation
+
+    def _most(self) -> int:
+        """How many bytes context entries may load; 0 for any number."""
+        return self.installation.context_size if self._context is None else self._context
 
     def ask(self, need: needs.Need) -> Any:
         """What a need turned out to be.
@@ -110,7 +115,11 @@ class Budget:
         """
         if self.facts is None:
             raise errors.EvaluationError(f"{type(need).__name__} is not available here")
-        return self.facts.require(need)
+        try:
+            return self.facts.require(need)
+        except needs.Needed:
+            self._loaded = 0  # with the fact there the evaluation begins again, and loads again
+            raise
 
     def lacks(self, kind: type[needs.Need]) -> bool:
         """Whether no need of a class can be met here, so that nothing has to be worked out for it."""

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any, NamedTuple, TypeAlias
 
+from kymograph.apimachinery import imageref
 from kymograph.engine import errors
 
 
@@ -197,6 +198,22 @@ Need: TypeAlias = (
 )
 
 
+class Installation(NamedTuple):
+    """What whoever installed all this says to every evaluation.
+
+    Attributes:
+        images: Whose images are that name no registry.
+        context_size: How many bytes of JSON the context entries of one evaluation may load; 0 for any number.
+    """
+
+    images: imageref.Naming = imageref.STANDARD
+    context_size: int = 2 * 1024 * 1024
+
+
+STANDARD = Installation()
+"""What counts where nothing is said, as in Kyverno."""
+
+
 class Needed(Exception):
     """An evaluation cannot go on without a fact. No error: the caller adds the fact and evaluates again."""
 
@@ -211,13 +228,18 @@ class Facts:
     Args:
         without: Classes of needs that nothing here can meet. Context entries that would ask for one are left out, as
             Kyverno's command line does without a cluster.
+        installation: What holds for every evaluation at this moment.
+
+    Attributes:
+        installation: As given.
     """
 
-    __slots__ = ("_known", "without")
+    __slots__ = ("_known", "installation", "without")
 
-    def __init__(self, without: Collection[type[Need]] = ()) -> None:
+    def __init__(self, without: Collection[type[Need]] = (), installation: Installation = STANDARD) -> None:
         self._known: dict[Need, Any] = {}
         self.without = frozenset(without)
+        self.installation = installation
 
     def add(self, need: Need, value: Any) -> None:
         """Record what a need turned out to be, in the shape its class describes."""

@@ -18,6 +18,7 @@ UNEXPECTED = "the rule could not be evaluated because of an internal error"
 """Message of a rule that raised what it may not raise; the exception itself is in the result."""
 
 _RULE, _MATCH, _PRECONDITIONS = watching.Step.RULE, watching.Step.MATCH, watching.Step.PRECONDITIONS
+_EXCEPTION = watching.Step.EXCEPTION
 _WORST_FIRST = (outcome.ERROR, outcome.FAIL, outcome.WARN, outcome.PASS, outcome.SKIP)
 
 
@@ -131,7 +132,9 @@ def enter(
             return unmet
     excused = stage.exceptions.of(rule.policy) if stage.exceptions is not None else ()
     matched = tuple(
-        each for each in excused if each.names(rule.policy, rule.name) and each.applies(stage.target, context, budget)
+        each
+        for each in excused
+        if each.names(rule.policy, rule.name) and _applies(each, stage, context, budget, clock, log)
     )
     return _excepted(rule, matched, context) if matched else Entered(context)
 
@@ -214,6 +217,34 @@ def _unmet(
         if ended:
             log.append((ended, detail, clock()))
     return judged
+
+
+def _applies(
+    exception: exceptions.CompiledException,
+    stage: scene.Scene,
+    context: dict[str, Any],
+    budget: budgets.Budget,
+    clock: Callable[[], int],
+    log: watching.Log | None,
+) -> bool:
+    """Whether an exception that names a rule is about the object."""
+    if log is None:
+        return exception.applies(stage.target, context, budget)
+    log.append((_EXCEPTION, exception, clock()))
+    ended, detail = "error", ""
+    try:
+        applies = exception.applies(stage.target, context, budget)
+        ended = "applied" if applies else "unmatched"
+    except needs.Needed:
+        ended = ""
+        raise
+    except errors.BudgetExhausted as error:
+        detail = str(error)
+        raise
+    finally:
+        if ended:
+            log.append((ended, detail, clock()))
+    return applies
 
 
 def _excepted(

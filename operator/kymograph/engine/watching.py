@@ -18,18 +18,20 @@ class Step(enum.IntEnum):
     CONTEXT = 3
     PRECONDITIONS = 4
     NEED = 5
+    EXCEPTION = 6
 
 
 Entry: TypeAlias = tuple[Any, ...]
 """One of a log of steps, which are strictly nested.
 
-A step begins with (its `Step`, its subject, now). The subject is the compiled policy or rule (for MATCH and
+A step begins with (its `Step`, its subject, now). The subject is the compiled policy, rule or exception (for MATCH and
 PRECONDITIONS the rule), the name of a context entry, or the need; held by reference, because names are read from it
 only when somebody will look at them.
 
 The step begun last ends with (its outcome, its detail, now). The outcome is `pass`, `fail`, `skip`, `error` or `warn`
 for a policy or rule; `matched`, `excluded` or `unmatched` for MATCH; `true`, `false` or `error` for PRECONDITIONS;
-`ok`, `skip` or `error` otherwise. The detail is the message of the outcome, or an empty string.
+`applied`, `unmatched` or `error` for EXCEPTION; `ok`, `skip` or `error` otherwise. The detail is the message of the
+outcome, or an empty string.
 
 A rule with nothing to tell but its match is one entry, (the rule, its outcome, its detail, when it began, when its
 match was decided, when it ended, the outcome of the match): the steps RULE and MATCH in short. If it has preconditions

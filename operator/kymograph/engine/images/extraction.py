@@ -119,7 +119,7 @@ def extracted(resource: dict[str, Any], budget: budgets.Budget, by_kind: ByKind 
             where = (*path, each.value)
             name, image = _name(each, holder, where), _image(each, holder, budget)
             if image is not None:
-                images[name] = Found(_parsed(image), where)
+                images[name] = Found(_parsed(image, budget), where)
         if images:
             found[each.name] = images
     return found
@@ -197,8 +197,8 @@ def _image(each: Extractor, holder: dict[str, Any], budget: budgets.Budget) -> s
     return made
 
 
-def _parsed(image: str) -> imageref.Image:
+def _parsed(image: str, budget: budgets.Budget) -> imageref.Image:
     try:
-        return imageref.parse(image)
+        return imageref.parse(image, budget.installation.images)
     except imageref.ReferenceInvalid as error:
         raise errors.EvaluationError(f"invalid image '{image}' ({error})") from error

@@ -11,6 +11,6 @@ _LONGEST = 4096
 def _image_normalize(budget: Budget, reference: str) -> str:
     budget.spend(1 + len(reference) // 8)
     try:
-        return imageref.parse(reference[:_LONGEST]).reference
+        return imageref.parse(reference[:_LONGEST], budget.installation.images).reference
     except ValueError as problem:
         raise failure("image_normalize", str(problem)) from None

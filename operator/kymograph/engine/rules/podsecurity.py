@@ -76,11 +76,13 @@ class PodSecurity:
         except errors.EvaluationError as error:
             return outcome.Outcome(outcome.ERROR, f"Error while getting new resource: {error}")
         message = self._failed + violations.describe(found, resource.get("kind") or "")
-        return outcome.Outcome(outcome.FAIL, message, self._properties(found, pod))
+        return outcome.Outcome(outcome.FAIL, message, self._properties(found, pod, budget))
 
-    def _properties(self, found: Sequence[violations.Violation], pod: pods.Pod) -> Mapping[str, str]:
+    def _properties(
+        self, found: Sequence[violations.Violation], pod: pods.Pod, budget: budgets.Budget
+    ) -> Mapping[str, str]:
         """What reports say beside the message, under Kyverno's names."""
-        images = {each.name: _reference(each) for each in reversed(pod.containers)} if found else {}
+        images = {each.name: _reference(each, budget) for each in reversed(pod.containers)} if found else {}
         controls = [
             {
                 "ID": each.check,
@@ -97,12 +99,12 @@ class PodSecurity:
         }
 
 
-def _reference(container: pods.Container) -> str:
+def _reference(container: pods.Container, budget: budgets.Budget) -> str:
     """The whole reference of a container's image; empty where it has none that can be read."""
     image = container.fields.get("image")
     if not isinstance(image, str) or not image:
         return ""
     try:
-        return imageref.parse(image).reference
+        return imageref.parse(image, budget.installation.images).reference
     except imageref.ReferenceInvalid:
         return ""
