@@ -253,18 +253,29 @@ def resource(accepted="True", exporting_="True", reason="Delivered", generation=
         {"type": "Accepted", "status": accepted, "reason": "r", "message": "m", "observedGeneration": 1},
         {"type": "Exporting", "status": exporting_, "reason": reason, "message": "m", "observedGeneration": 1},
     ]
-    return {"metadata": {"generation": generation}, "spec": {"traces": {}}, "status": {"conditions": conditions}}
+    replicas = [{"name": "one", "observedGeneration": 1, "conditions": conditions}]
+    status = {"conditions": conditions, "replicas": replicas}
+    return {"metadata": {"generation": generation}, "spec": {"traces": {}}, "status": status}
 
 
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        (resource(), {"tracing configuration": OK, "exporting": OK}),
+        (resource(), {"tracing configuration": OK, "exporting": OK, "replicas": OK}),
         (resource(accepted="False"), {"tracing configuration": PROBLEM}),
         (resource(generation=2), {"tracing configuration": PROBLEM}),
-        (resource(exporting_="False", reason="ExportFailed"), {"tracing configuration": OK, "exporting": PROBLEM}),
-        (resource(exporting_="False", reason="NotConfigured"), {"tracing configuration": OK, "exporting": NOT_CHECKED}),
-        (resource(exporting_="Unknown"), {"tracing configuration": OK, "exporting": NOT_CHECKED}),
+        (
+            resource(exporting_="False", reason="ExportFailed"),
+            {"tracing configuration": OK, "exporting": PROBLEM, "replicas": PROBLEM},
+        ),
+        (
+            resource(exporting_="False", reason="NotConfigured"),
+            {"tracing configuration": OK, "exporting": NOT_CHECKED, "replicas": OK},
+        ),
+        (
+            resource(exporting_="Unknown"),
+            {"tracing configuration": OK, "exporting": NOT_CHECKED, "replicas": OK},
+        ),
         (None, {"tracing configuration": PROBLEM}),
         (clusters.Unseen("403"), {"tracing configuration": NOT_CHECKED}),
     ],
@@ -274,6 +285,59 @@ async def test_the_tracing_configuration(cluster, document, expected) -> None:
     cluster.objects["tracingconfigurations", "default"] = document
     found, _ = await exporting.configuration(cluster)
     assert state(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "said"),
+    [
+        ({}, OK, "one, two have it in force"),
+        ({"observedGeneration": 0}, PROBLEM, "two has not noticed the last change"),
+        (
+            {"conditions": [{"type": "Accepted", "status": "False", "message": "port 8000: in use"}]},
+            PROBLEM,
+            "two: port 8000: in use",
+        ),
+        (None, PROBLEM, "no replica says that it is there"),
+    ],
+)
+async def test_each_replica_says_for_itself(cluster, monkeypatch, change, expected, said) -> None:
+    """What one of them cannot do is named, also where the others can."""
+    monkeypatch.setattr(exporting, "NOTICED_WITHIN", 0.0)
+    document = resource()
+    told = document["status"]["replicas"]
+    document["status"]["replicas"] = [] if change is None else [*told, {**told[0], "name": "two", **change}]
+    cluster.objects["tracingconfigurations", "default"] = document
+    (_, _, found), _ = await exporting.configuration(cluster)
+    assert (found.check, found.state, bool(found.fix)) == ("replicas", expected, expected is PROBLEM)
+    assert said in found.said
+
+
+async def test_replicas_have_time_to_notice_a_change(cluster) -> None:
+    """One that is about to say so is no problem."""
+    late, said = resource(), resource()
+    late["status"]["replicas"][0] = {**late["status"]["replicas"][0], "observedGeneration": 0}
+    cluster.objects["tracingconfigurations", "default"] = [late, late, said]
+    (_, _, found), _ = await exporting.configuration(cluster)
+    assert (found.check, found.state) == ("replicas", OK)
+
+
+async def test_every_destination_is_asked(cluster) -> None:
+    """Traces, further receivers of them, metrics and log records; each is told by the field that names it."""
+    receiver = receivers.start("grpc")
+    try:
+        to = {"endpoint": receiver.endpoint}
+        spec = {
+            "traces": {**to, "additional": [{"name": "vendor", "endpoint": "vendor.invalid:4317"}]},
+            "metrics": {"otlp": to},
+            "logs": {"otlp": to},
+        }
+        found = await exporting.receivers(cluster, spec, inside=False)
+    finally:
+        receiver.stop()
+    names = ("traces", "traces.additional[vendor]", "metrics.otlp", "logs.otlp")
+    assert [each.check for each in found] == [f"collector ({name})" for name in names]
+    assert found[0].state is OK
+    assert "does not resolve here" in found[1].said
 
 
 @pytest.mark.parametrize("protocol", receivers.PROTOCOLS)

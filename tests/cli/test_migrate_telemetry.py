@@ -1,10 +1,13 @@
 """`kymograph migrate telemetry`: every key of Kyverno's becomes a field, or is listed as left out."""
 
+import argparse
 import json
 
 import pytest
 import yaml
 
+from kymograph.cli import run as run_command
+from kymograph.cli.telemetry import kyvernovalues
 from kymograph.model import tracingconfiguration
 from kymograph.telemetry import settings
 
@@ -110,23 +113,50 @@ def test_metering_becomes_a_scrape_or_a_push(migrate, metering, expected) -> Non
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (of({"metering": {"secure": True}}), "admissionController.metering.secure: /metrics is served without TLS"),
-        (of(background={"serviceMonitor": {"enabled": True}}), "backgroundController.serviceMonitor"),
+        ({"features": {"dumpPayload": {"enabled": True}}}, "features.dumpPayload"),
+        ({"features": {"controllerRuntimeMetrics": {"bindAddress": ":9090"}}}, "features.controllerRuntimeMetrics"),
         (of({"metricsService": {"type": "NodePort"}}), "admissionController.metricsService"),
         ({"metricsConfig": {"metricsRefreshInterval": "24h"}}, "metricsRefreshInterval: counters are never reset"),
         (
-            {
-                "metricsConfig": {
-                    "metricsExposure": {"kyverno_deleting_controller_deletedobjects_total": {"enabled": False}}
-                }
-            },
-            "metricsExposure.kyverno_deleting_controller_deletedobjects_total: there is no such metric here",
+            {"metricsConfig": {"metricsExposure": {"kyverno_of_another_version_total": {"enabled": False}}}},
+            "metricsExposure.kyverno_of_another_version_total: there is no such metric here",
         ),
     ],
 )
 def test_what_has_no_counterpart_is_listed(migrate, values, said) -> None:
     """With the reason, and exit status 1."""
     assert f"left out: {said}" in migrate(values, status=1)[1]
+
+
+def test_metrics_that_were_served_over_tls_still_are(migrate) -> None:
+    """By a certificate that somebody has to make: Kyverno's is its own."""
+    spec, said = migrate(of({"metering": {"secure": True, "tlsKeyAlgorithm": "ECDSA"}}))
+    assert spec["metrics"]["prometheus"]["tls"] == {"certificateSecretRef": {"name": "kymograph-metrics-tls"}}
+    assert "to do: Secret kymograph-metrics-tls: make it" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (of(background={"serviceMonitor": {"enabled": True}}), "backgroundController.serviceMonitor: kubectl apply -k"),
+        ({"grafana": {"enabled": True}}, "grafana: kubectl apply -k manifests/monitoring"),
+        ({"prometheusRule": {"enabled": True}}, "prometheusRule: kubectl apply -k manifests/monitoring"),
+        (
+            of({"container": {"extraArgs": {"exemplarFilter": "trace-based", "genWorkers": 10}}}),
+            "admissionController: flag --exemplarFilter: give it to kymograph run",
+        ),
+    ],
+)
+def test_what_is_beside_the_resource_is_to_be_done(migrate, values, said) -> None:
+    """The manifests have it, or the command line."""
+    assert f"to do: {said}" in migrate(values)[1]
+
+
+def test_flags_that_are_to_be_given_are_taken() -> None:
+    """Each of those that the values may have in their extra arguments."""
+    parser = argparse.ArgumentParser()
+    run_command.configure(parser)
+    assert all(f"--{flag}" in parser._option_string_actions for flag in kyvernovalues._FLAGS)
 
 
 def test_variables_of_opentelemetry_are_to_be_set_again(migrate) -> None:

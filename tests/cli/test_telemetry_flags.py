@@ -73,6 +73,8 @@ PUSH = ("--otelConfig=grpc", "--otelCollector=flag")
         ([*PUSH, "--transportCreds=ca"], "metrics.otlp.tls", CREDS),
         (["--otelCollector=flag"], "metrics.otlp", None),
         (["--exemplarFilter=trace-based"], "metrics.prometheus_enabled", True),
+        (["--metricsTLSSecretName=metrics-tls"], "metrics.prometheus_tls", "metrics-tls"),
+        (["--metricsTLSSecretName="], "metrics.prometheus_tls", ""),
     ],
 )
 def test_a_flag_is_the_default_of_its_field(effective, flags, read, value) -> None:
@@ -160,6 +162,7 @@ def test_verbosity_is_a_level(parser, given, level) -> None:
         ("--metricsPort=http", "a port is a number"),
         ("--exemplarFilter=always-on", "invalid choice"),
         ("--v=much", "must be a number"),
+        ("--metricsTLSSecretName=Not/A/Name", "must be the name of a Secret"),
     ],
 )
 def test_a_mistake_is_refused(parser, flag, reason) -> None:
@@ -168,7 +171,14 @@ def test_a_mistake_is_refused(parser, flag, reason) -> None:
         parser.parse_args([flag])
 
 
+def test_the_certificate_of_the_resource_wins_over_the_flags(effective) -> None:
+    """As everywhere."""
+    tls = {"prometheus": {"tls": {"certificateSecretRef": {"name": "field"}}}}
+    assert effective("--metricsTLSSecretName=flag", metrics=tls).metrics.prometheus_tls == "field"
+
+
 def test_every_flag_has_a_row_with_its_field(parser) -> None:
     """In the table of docs/operations.md."""
     for name in (name for action in parser._actions for name in action.option_strings):
-        assert name in ("-h", "--help") or re.search(rf"^\| `{name}`[^|]*\|[^|]*\| `", OPERATIONS, re.MULTILINE), name
+        row = rf"^\| [^|]*`{name}`[^|]*\|[^|]*\| `"
+        assert name in ("-h", "--help") or re.search(row, OPERATIONS, re.MULTILINE), name

@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kymograph.apimachinery import duration
-from kymograph.cli import telemetryflags
-from kymograph.model import policyreport
+from kymograph.cli import kyvernoflags, telemetryflags
+from kymograph.model import policyreport, tracinglogs
 from kymograph.runtime import errors, kopfimport, settings
 
 COLLECT = (50_000, 20, 50)
@@ -41,6 +41,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--service", default=defaults.service, help="the Service that leads to the webhooks (default: %(default)s)"
     )
     parser.add_argument(
+        "--service-port",
+        "--servicePort",
+        type=_port,
+        default=defaults.service_port,
+        help="the port of that Service (default: %(default)s)",
+    )
+    parser.add_argument(
         "--webhook-url",
         type=_https_url,
         metavar="URL",
@@ -48,12 +55,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--webhook-host",
+        "--webhookServerHost",
         metavar="ADDRESS",
         default=defaults.webhook_host,
         help="the address that webhooks are served on (default: all)",
     )
     parser.add_argument(
         "--webhook-port",
+        "--webhookServerPort",
         type=_port,
         default=defaults.webhook_port,
         help="the port of the webhooks (default: %(default)s)",
@@ -83,7 +92,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-format",
         "--loggingFormat",
-        choices=("text", "json"),
+        choices=tracinglogs.FORMATS,
         default=defaults.log_format,
         help="how log records are written to standard error (default: %(default)s)",
     )
@@ -93,19 +102,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"the least that is logged (default: {defaults.log_level})",
     )
     telemetryflags.declare(parser)
+    kyvernoflags.declare(parser)
 
 
 def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Settings) -> None:
     """Declare the flags about what policies may do."""
     parser.add_argument(
         "--enable-policy-exception",
+        "--enablePolicyException",
         type=_boolean,
+        nargs="?",
+        const=True,
         default=defaults.enable_policy_exception,
         metavar="true|false",
         help="whether PolicyExceptions count (default: true)",
     )
     parser.add_argument(
         "--exception-namespace",
+        "--exceptionNamespace",
         metavar="NAME",
         help="the namespace whose PolicyExceptions count, * for all (default: the operator's own)",
     )
@@ -132,15 +146,37 @@ def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Sett
     )
     parser.add_argument(
         "--max-api-call-response-length",
+        "--maxAPICallResponseLength",
         type=_size,
         default=defaults.max_api_call_response_length,
         metavar="BYTES",
         help="the most that an answer to a policy's call may have (default: %(default)s)",
     )
     parser.add_argument(
+        "--image-pull-secrets",
+        "--imagePullSecrets",
+        type=_names,
+        default=defaults.image_pull_secrets,
+        metavar="LIST",
+        help="Secrets of the operator's namespace that are shown to their registries for every policy,"
+        " comma-separated (default: none)",
+    )
+    parser.add_argument(
+        "--allow-insecure-registry",
+        "--allowInsecureRegistry",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=defaults.allow_insecure_registry,
+        metavar="true|false",
+        help="whether registries may be called without TLS, whatever a policy says (default: false)",
+    )
+    parser.add_argument(
         "--protect-managed-resources",
         "--protectManagedResources",
         type=_boolean,
+        nargs="?",
+        const=True,
         default=defaults.protect_managed_resources,
         metavar="true|false",
         help="whether what is labelled as managed by Kyverno is changed and deleted by the operator alone"
@@ -163,9 +199,19 @@ def _configure_webhooks(parser: argparse.ArgumentParser, defaults: settings.Sett
         help="whose names webhook configurations have, for tools that look for Kyverno's (default: %(default)s)",
     )
     parser.add_argument(
+        "--webhook-timeout",
+        "--webhookTimeout",
+        type=_timeout,
+        default=defaults.webhook_timeout,
+        metavar="SECONDS",
+        help="how long API servers wait for an answer where no policy asks for more, 1 to 30 (default: %(default)s)",
+    )
+    parser.add_argument(
         "--force-failure-policy-ignore",
         "--forceFailurePolicyIgnore",
         type=_boolean,
+        nargs="?",
+        const=True,
         default=defaults.force_failure_policy_ignore,
         metavar="true|false",
         help="whether every policy counts as one with failurePolicy: Ignore (default: false)",
@@ -174,6 +220,8 @@ def _configure_webhooks(parser: argparse.ArgumentParser, defaults: settings.Sett
         "--exclude-bootstrap-resources",
         "--excludeBootstrapResources",
         type=_boolean,
+        nargs="?",
+        const=True,
         default=defaults.exclude_bootstrap_resources,
         metavar="true|false",
         help="whether webhooks that fail closed leave out Nodes and CertificateSigningRequests (default: false)",
@@ -186,6 +234,8 @@ def _configure_reports(parser: argparse.ArgumentParser, defaults: settings.Setti
         "--background-scan",
         "--backgroundScan",
         type=_boolean,
+        nargs="?",
+        const=True,
         default=defaults.background_scan,
         metavar="true|false",
         help="whether existing objects are scanned (default: true)",
@@ -202,6 +252,8 @@ def _configure_reports(parser: argparse.ArgumentParser, defaults: settings.Setti
         "--skip-resource-filters",
         "--skipResourceFilters",
         type=_boolean,
+        nargs="?",
+        const=True,
         default=defaults.skip_resource_filters,
         metavar="true|false",
         help="whether scans look at objects that resourceFilters keep from webhooks (default: true)",
@@ -210,6 +262,8 @@ def _configure_reports(parser: argparse.ArgumentParser, defaults: settings.Setti
         "--admission-reports",
         "--admissionReports",
         type=_boolean,
+        nargs="?",
+        const=True,
         default=defaults.admission_reports,
         metavar="true|false",
         help="whether what reviews found gets into reports (default: true)",
@@ -226,6 +280,8 @@ def _configure_reports(parser: argparse.ArgumentParser, defaults: settings.Setti
         "--openreports-enabled",
         "--openreportsEnabled",
         type=_boolean,
+        nargs="?",
+        const=True,
         default=defaults.openreports,
         metavar="true|false",
         help="whether reports are those of openreports.io/v1alpha1, whose definitions have to be installed"
@@ -240,6 +296,14 @@ def _configure_reports(parser: argparse.ArgumentParser, defaults: settings.Setti
         help="the reasons of Events that are not made, comma-separated, empty for none"
         f" (default: {','.join(sorted(defaults.omit_events))})",
     )
+    parser.add_argument(
+        "--max-queued-events",
+        "--maxQueuedEvents",
+        type=_size,
+        default=defaults.max_queued_events,
+        metavar="NUMBER",
+        help="how many Events may wait to be written; more are dropped (default: %(default)s)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -249,18 +313,21 @@ def run(options: argparse.Namespace) -> int:
         kubeconfig=options.kubeconfig,
         namespace=options.namespace,
         service=options.service,
+        service_port=options.service_port,
         webhook_url=options.webhook_url,
-        webhook_host=options.webhook_host,
+        webhook_host=options.webhook_host or settings.Settings().webhook_host,
         webhook_port=options.webhook_port,
         webhook_client_ca=options.webhook_client_ca,
         health_port=options.health_port,
         shutdown_delay=options.shutdown_delay,
         enable_policy_exception=options.enable_policy_exception,
-        exception_namespace=options.exception_namespace,
+        exception_namespace=options.exception_namespace or None,
         service_call_trusted=options.service_call_trusted,
         service_call_token_file=options.service_call_token_file,
         service_call_token_namespaces=options.service_call_token_namespaces,
         max_api_call_response_length=options.max_api_call_response_length,
+        image_pull_secrets=options.image_pull_secrets,
+        allow_insecure_registry=options.allow_insecure_registry,
         background_scan=options.background_scan,
         background_scan_interval=options.background_scan_interval,
         skip_resource_filters=options.skip_resource_filters,
@@ -268,8 +335,10 @@ def run(options: argparse.Namespace) -> int:
         allowed_results=options.allowed_results,
         openreports=options.openreports_enabled,
         omit_events=options.omit_events,
+        max_queued_events=options.max_queued_events,
         config_map=options.config_map,
         webhook_names=options.webhook_names,
+        webhook_timeout=options.webhook_timeout,
         force_failure_policy_ignore=options.force_failure_policy_ignore,
         exclude_bootstrap_resources=options.exclude_bootstrap_resources,
         protect_managed_resources=options.protect_managed_resources,
@@ -328,10 +397,17 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _timeout(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 30:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds from 1 to 30")
+    return int(text)
+
+
 def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
+    """What Go reads as true or false; a flag alone is true."""
+    if text.lower() not in ("true", "t", "1", "false", "f", "0"):
         raise argparse.ArgumentTypeError(f"{text}: must be true or false")
-    return text.lower() == "true"
+    return text.lower() in ("true", "t", "1")
 
 
 def _names(text: str) -> frozenset[str]:
@@ -378,7 +454,7 @@ def _trusted(text: str) -> tuple[str, ...]:
 
 def _size(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of bytes, at least 1")
+        raise argparse.ArgumentTypeError(f"{text}: must be a number, at least 1")
     return int(text)
 
 

@@ -1,7 +1,7 @@
 """Kyverno's flags about traces, metrics and logs, for `kymograph run`: the defaults under the TracingConfiguration.
 
 They are spelled and take values as in Kyverno: booleans may stand alone, and an empty value (its chart renders
-`--tracingPort=`) says nothing. What only Kyverno's own server of metrics needs (its TLS flags) is not among them.
+`--tracingPort=`) says nothing. What concerns only how Kyverno makes the certificate of `/metrics` is in `kyvernoflags`.
 """
 
 import argparse
@@ -63,6 +63,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
         default="trace-based",
         help="exemplars lead to traces that are kept (default: %(default)s)",
     )
+    flag(
+        "--metricsTLSSecretName",
+        type=_secret,
+        default="",
+        metavar="SECRET",
+        help="the Secret of the certificate that metrics are served with (default: plain HTTP)",
+    )
     parser.add_argument(
         "--telemetry-output",
         default="",
@@ -81,6 +88,7 @@ def read(options: argparse.Namespace) -> defaults.Defaults:
         traces=defaults.ExporterDefaults(_traces_endpoint(options), options.tracingCreds),
         prometheus=not options.disableMetrics and not pushed,
         prometheus_port=METRICS_PORT if pushed else port,
+        prometheus_tls=options.metricsTLSSecretName,
         pushed=pushed,
         metrics=defaults.ExporterDefaults(f"{options.otelCollector}:{port}", options.transportCreds)
         if pushed

@@ -1,10 +1,11 @@
 """Whether telemetry is configured, exported, and taken by those it is sent to."""
 
 import asyncio
+import contextlib
 import dataclasses
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kymograph.cli.diagnosing import cluster as clusters
@@ -16,6 +17,11 @@ from kymograph.telemetry import destination, errors, otlp, settings
 
 PATIENCE = 5.0
 """Seconds that a receiver has for an empty export."""
+
+NOTICED_WITHIN = 5.0
+"""Seconds that replicas have to notice a change of the resource, and to say so."""
+
+_POLL = 0.2
 
 _EDIT = "kubectl edit tracingconfiguration default"
 
@@ -39,7 +45,8 @@ async def configuration(cluster: clusters.Cluster) -> tuple[list[Finding], Mappi
         return [findings.problem("tracing configuration", said, fix)], spec
     if accepted["status"] != "True":
         return [findings.problem("tracing configuration", f"{accepted['reason']}: {accepted['message']}", _EDIT)], spec
-    return [findings.ok("tracing configuration", "it is in force"), _exporting(exporting)], spec
+    replicas = await _noticed(cluster, document)
+    return [findings.ok("tracing configuration", "it is in force"), _exporting(exporting), replicas], spec
 
 
 async def receivers(cluster: clusters.Cluster, spec: Mapping[str, Any], *, inside: bool) -> list[Finding]:
@@ -55,14 +62,7 @@ async def receivers(cluster: clusters.Cluster, spec: Mapping[str, Any], *, insid
     except errors.SettingsInvalid as error:
         return [findings.not_checked("collector", f"the TracingConfiguration cannot be used: {error}")]
     found = []
-    pushed = (spec.get("metrics") or {}).get("otlp") or {}
-    exporters = (
-        ("traces", wanted.traces, destination.Signal.TRACES, spec.get("traces") or {}),
-        ("metrics.otlp", wanted.metrics.otlp, destination.Signal.METRICS, pushed),
-    )
-    for field, exporter, signal, said in exporters:
-        if exporter is None:
-            continue
+    for field, exporter, signal, said in _exporters(spec, wanted):
         check = f"collector ({field})"
         if "endpoint" not in said:
             why = f"spec.{field}.endpoint is not set: it is what the operator's flags and environment say"
@@ -72,6 +72,21 @@ async def receivers(cluster: clusters.Cluster, spec: Mapping[str, Any], *, insid
         else:
             found.append(await _receiver(cluster, check, field, exporter, signal))
     return found or [findings.not_checked("collector", "nothing is exported over OTLP")]
+
+
+def _exporters(
+    spec: Mapping[str, Any], wanted: settings.TelemetrySettings
+) -> Iterator[tuple[str, destination.ExporterSettings, destination.Signal, Mapping[str, Any]]]:
+    """What is exported: the field, its settings, the signal, and what the field says."""
+    traces, metrics, logs = (spec.get(part) or {} for part in ("traces", "metrics", "logs"))
+    if wanted.traces is not None:
+        yield "traces", wanted.traces, destination.Signal.TRACES, traces
+        for each, said in zip(wanted.traces.additional, traces.get("additional") or (), strict=True):
+            yield f"traces.additional[{each.name}]", each, destination.Signal.TRACES, said
+    if wanted.metrics.otlp is not None:
+        yield "metrics.otlp", wanted.metrics.otlp, destination.Signal.METRICS, metrics.get("otlp") or {}
+    if wanted.logs.otlp is not None:
+        yield "logs.otlp", wanted.logs.otlp, destination.Signal.LOGS, logs.get("otlp") or {}
 
 
 async def _receiver(
@@ -113,6 +128,42 @@ def _sent(to: destination.Destination, signal: destination.Signal) -> tuple[floa
         return connected - began, time.monotonic() - connected
     finally:
         delivery.close()
+
+
+async def _noticed(cluster: clusters.Cluster, document: Mapping[str, Any]) -> Finding:
+    """What replicas say of themselves, once each has had the time to notice the last change."""
+    deadline = asyncio.get_running_loop().time() + NOTICED_WITHIN
+    while True:
+        generation = document["metadata"].get("generation")
+        told = (document.get("status") or {}).get("replicas") or ()
+        late = any(each.get("observedGeneration") != generation for each in told)
+        if not late or asyncio.get_running_loop().time() > deadline:
+            return _replicas(told, generation)
+        await asyncio.sleep(_POLL)
+        with contextlib.suppress(clusters.Unseen):
+            document = await cluster.get(resources.TRACING_CONFIGURATIONS, model.NAME) or document
+
+
+def _replicas(told: Sequence[Mapping[str, Any]], generation: Any) -> Finding:
+    """What replicas say of themselves, each of which may be alone in not reaching a collector."""
+    check = "replicas"
+    if not told:
+        fix = "kubectl apply -k crds: replicas cannot say what they do where the TracingConfiguration has no such field"
+        return findings.problem(check, "no replica says that it is there", fix)
+    wrong = []
+    for each in told:
+        conditions = {condition["type"]: condition for condition in each.get("conditions") or ()}
+        accepted, exporting = conditions.get("Accepted") or {}, conditions.get("Exporting") or {}
+        if each.get("observedGeneration") != generation:
+            wrong.append(f"{each['name']} has not noticed the last change")
+        elif accepted.get("status") == "False":
+            wrong.append(f"{each['name']}: {accepted.get('message')}")
+        elif exporting.get("reason") == "ExportFailed":
+            wrong.append(f"{each['name']}: {exporting.get('message')}")
+    if wrong:
+        fix = "look at the log of each, and whether the collector can be reached from its node"
+        return findings.problem(check, "; ".join(wrong), fix)
+    return findings.ok(check, f"{', '.join(each['name'] for each in told)} have it in force, and no export fails")
 
 
 def _exporting(condition: Mapping[str, Any]) -> Finding:

@@ -16,6 +16,15 @@ from kymograph.model import otlpexporter
 from kymograph.model import tracingconfiguration as model
 from kymograph.telemetry import defaults, destination, settings
 
+_FLAGS = frozenset(
+    {
+        *("enableTracing", "tracingAddress", "tracingPort", "tracingCreds"),
+        *("disableMetrics", "otelConfig", "otelCollector", "metricsPort", "metricsHost", "transportCreds"),
+        *("exemplarFilter", "metricsTLSSecretName", "loggingFormat", "v"),
+    }
+)
+"""Kyverno's flags of telemetry that `kymograph run` follows (`telemetryflags`)."""
+
 _VALUES = {
     "admissionController": "admission",
     "backgroundController": "background",
@@ -24,6 +33,12 @@ _VALUES = {
 }
 
 _EVERYTHING = 1_000_000
+
+_CERTIFICATE = "kymograph-metrics-tls"
+"""The Secret of the certificate that metrics are served with: Kyverno makes its own, whose name nobody chooses."""
+
+_RUNTIME_METRICS = (None, "", "0", ":8080")
+"""Where Kyverno's second server of metrics is unless somebody chose a place for it."""
 
 
 def translate(
@@ -52,6 +67,7 @@ def translate(
     if logs := _logs(_map(_map(values, "features"), "logging")):
         spec["logs"] = logs
     _around(controllers, left_out, to_do)
+    _beside(values, left_out, to_do)
     settings.from_spec(spec)  # raises where Kyverno's own value cannot be used
     return {**model.default(), "spec": spec}
 
@@ -85,11 +101,17 @@ def _metering(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_d
             made[key] = {"prometheus": {"enabled": False}, "otlp": to}
         elif way == "prometheus":
             made[key] = {"prometheus": {"enabled": True, "port": _port(metering.get("port"), 8000)}}
+            if metering.get("secure"):
+                made[key]["prometheus"]["tls"] = {"certificateSecretRef": {"name": _CERTIFICATE}}
         else:
             raise Unreadable(f"{key}.metering.config: {way!r} is neither prometheus nor grpc")
-        if metering.get("secure"):
-            left_out(f"{key}.metering.secure", "/metrics is served without TLS")
     common = _common(made, "metering", left_out)
+    if "tls" in common.get("prometheus", ()):
+        to_do(
+            f"Secret {_CERTIFICATE}",
+            "make it in the operator's namespace, with tls.crt and tls.key for the Service kymograph-metrics,"
+            f" and label it {otlpexporter.SECRET_LABEL}=true",
+        )
     _needs_label(common.get("otlp") or {}, to_do)
     return common
 
@@ -143,16 +165,32 @@ def _around(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_do:
     """What stands around telemetry in the values and is not in the resource."""
     for key, values in controllers.items():
         if _map(values, "serviceMonitor", key).get("enabled"):
-            left_out(f"{key}.serviceMonitor", "the Service kymograph-metrics is scraped by its annotations")
+            to_do(f"{key}.serviceMonitor", "kubectl apply -k manifests/monitoring, which has one")
         service = _map(values, "metricsService", key)
         if service.get("type", "ClusterIP") != "ClusterIP" or service.get("create") is False:
             left_out(f"{key}.metricsService", "the Service kymograph-metrics is part of the manifests")
         for holder in (values, _map(values, "container", key)):
+            for name in _map(holder, "extraArgs", key):
+                if name in _FLAGS:
+                    to_do(f"{key}: flag --{name}", "give it to kymograph run, which takes it likewise")
             variables = holder.get("extraEnvVars")
             for variable in variables if isinstance(variables, list) else ():
                 name = str(variable.get("name", "")) if isinstance(variable, dict) else ""
                 if name.startswith("OTEL_"):
                     to_do(f"{key}: variable {name}", "set it on the operator's container, where it counts likewise")
+
+
+def _beside(values: Mapping[str, Any], left_out: Note, to_do: Note) -> None:
+    """What the chart has of telemetry beside the controllers."""
+    for key in ("grafana", "prometheusRule"):
+        if _map(values, key).get("enabled"):
+            to_do(key, "kubectl apply -k manifests/monitoring, which has dashboards and rules")
+    features = _map(values, "features")
+    for key in ("dumpPayload", "dumpPatches"):
+        if _map(features, key, "features").get("enabled"):
+            left_out(f"features.{key}", "what is asked and answered is not logged; traces say what was decided")
+    if _map(features, "controllerRuntimeMetrics", "features").get("bindAddress") not in _RUNTIME_METRICS:
+        left_out("features.controllerRuntimeMetrics", "there is one server of metrics")
 
 
 def _map(values: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:

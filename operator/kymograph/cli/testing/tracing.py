@@ -9,7 +9,7 @@ from typing import Any
 
 from kymograph.cli.offline import judge, request, written
 from kymograph.cli.testing import why
-from kymograph.engine import budget, errors, fields, needs, policy, watching
+from kymograph.engine import budget, errors, exceptions, fields, needs, policy, watching
 from kymograph.engine.rules import loop
 
 _BRANCH, _LAST, _DOWN, _BLANK = "├─ ", "└─ ", "│  ", "   "
@@ -90,6 +90,8 @@ class _Teller:
                 entered = entered and outcome == "true"
             elif step is watching.Step.NEED:
                 name = f"need {subject}"
+            elif isinstance(subject, exceptions.CompiledException):
+                name = f"exception {subject.key}"
             lines.append(why.Line(f"{name}: {outcome}{f': {detail}' if detail else ''}", tuple(below)))
         if entered:
             lines += self._body(document.get("validate") or {}, self._seen.resource, context, 0)
