@@ -116,20 +116,52 @@ async def test_a_line_that_is_no_event_is_invalid(connect, misbehaving, line) ->
         await watch(connect(misbehaving.connection()))
 
 
-async def test_pages_go_on_until_the_snapshot_is_gone(connect, misbehaving) -> None:
-    """The second page is asked for by the token of the first; when etcd has been compacted meanwhile, list again."""
+def forgetful(tokens):
+    """An API server whose first page is 1, and which knows the second only by the last of these tokens.
+
+    With any other it says that its snapshot is gone, and how to go on: by the next.
+    """
 
     async def answer(request):
-        if "continue" in request.query:
-            return web.json_response({"kind": "Status", "code": 410, "reason": "Expired"}, status=410)
-        return web.json_response({"metadata": {"resourceVersion": "5", "continue": "token=&"}, "items": []})
+        token = request.query.get("continue")
+        if token is None:
+            return web.json_response({"metadata": {"resourceVersion": "5", "continue": tokens[0]}, "items": [1]})
+        if token == tokens[-1]:
+            return web.json_response({"metadata": {"resourceVersion": "9"}, "items": [2]})
+        following = {"continue": tokens[tokens.index(token) + 1]}
+        status = {"kind": "Status", "code": 410, "reason": "Expired", "metadata": following}
+        return web.json_response(status, status=410)
 
-    misbehaving.answer = answer
+    return answer
+
+
+async def test_a_list_whose_snapshot_is_gone_goes_on_where_it_was(connect, misbehaving) -> None:
+    """By the token that the API server offers: nothing that was read is read again."""
+    misbehaving.answer = forgetful(["token=&", "inconsistent"])
     pages = connect(misbehaving.connection()).pages(resources.NAMESPACES)
+    assert [page["items"] async for page in pages] == [[1], [2]]
+    asked = [request.query.get("continue") for request in misbehaving.requests]
+    assert asked == [None, "token=&", "inconsistent"]
+    assert {request.query["limit"] for request in misbehaving.requests} == {str(clients.PAGE_SIZE)}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "snapshot"),
+    [
+        (["first", "inconsistent"], True),
+        (["first", "", "never reached"], False),
+        (["first", "inconsistent", "never reached"], False),
+    ],
+    ids=["who needs one moment", "no token is offered", "the offered token is not taken"],
+)
+async def test_a_list_that_cannot_go_on_is_expired(connect, misbehaving, tokens, snapshot) -> None:
+    """It ends, whatever the API server says: nobody asks for ever."""
+    misbehaving.answer = forgetful(tokens)
+    pages = connect(misbehaving.connection()).pages(resources.NAMESPACES, snapshot=snapshot)
     await anext(pages)
     with pytest.raises(errors.Expired):
         await anext(pages)
-    assert misbehaving.requests[1].query["continue"] == "token=&"
+    assert len(misbehaving.requests) <= 3
 
 
 async def test_a_line_without_end_is_given_up(connect, misbehaving, monkeypatch) -> None:

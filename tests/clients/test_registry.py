@@ -70,10 +70,10 @@ async def registries(spans, authority, secrets, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     carriers = []
 
-    def make(*, trusted=("127.0.0.0/8",), clock=lambda: 0.0, **answers):
+    def make(*, trusted=("127.0.0.0/8",), clock=lambda: 0.0, always=(), insecure=False, **answers):
         names = {"registry_example": [["127.0.0.1"]], "store_example": [["127.0.0.1"]], **answers}
         carriers.append(transport.Transport(guard.Trusted(trusted), Resolving(**names)))
-        return client.Registries(carriers[-1], spans, secrets, clock)
+        return client.Registries(carriers[-1], spans, secrets, clock, pull_secrets=always, insecure=insecure)
 
     yield make
     for carrier in carriers:
@@ -163,6 +163,9 @@ async def test_each_request_has_a_span(held, registries, secrets, exported) -> N
     for span in exported.get_finished_spans():
         assert span.attributes["kymograph.registry.repository"] == f"registry.example:{held.service.port}/shop/web"
         assert span.attributes["kymograph.registry.reference"] == "v1"
+        known = {"manifests": "/v2/{name}/manifests/{reference}", "blobs": "/v2/{name}/blobs/{digest}"}
+        assert span.attributes.get("url.template") == known.get(span.name.partition(" ")[2])
+        assert "?" not in span.attributes.get("url.full", "")
         assert "secret" not in span.to_json()
         assert "t0ken" not in span.to_json()
     assert not any("traceparent" in request.headers for request in held.service.requests)
@@ -182,6 +185,18 @@ async def test_a_pull_secret_opens_a_private_registry(held, registries, secrets,
         with pytest.raises(errors.ImageUnavailable) as refused:
             await client.image(image(held, "shop/web:v1", secrets=(name,)))
         assert "me" not in str(refused.value).split(":")
+
+
+async def test_the_installations_pull_secrets_are_for_every_policy(held, registries, secrets) -> None:
+    """After those that it names itself."""
+    key = f"registry.example:{held.service.port}"
+    secrets.pull("mine", key, "me:right")
+    secrets.pull("wrong", key, "me:wrong")
+    held.demands, held.password = "basic", "me:right"
+    assert await registries(always=("mine",)).image(image(held, "shop/web:v1"))
+    assert await registries(always=("wrong",)).image(image(held, "shop/web:v1", secrets=("mine",)))
+    with pytest.raises(errors.ImageUnavailable):
+        await registries(always=("wrong",)).image(image(held, "shop/web:v1"))
 
 
 async def test_a_token_is_used_until_shortly_before_its_end(held, registries) -> None:
@@ -357,6 +372,7 @@ async def test_plain_http_is_spoken_only_where_the_policy_allows_it(start, regis
         await registries().image(image(plain, "shop/web:v1"))
     found = await registries().image(image(plain, "shop/web:v1", insecure=True))
     assert found["configData"] == CONFIGURATION
+    assert await registries(insecure=True).image(image(plain, "shop/web:v1")) == found, "as the installation says"
 
 
 async def test_a_certificate_of_a_stranger_is_not_trusted(held, registries) -> None:

@@ -146,6 +146,11 @@ class Objects:
         ]
         yield {"metadata": {"resourceVersion": str(next(self._versions))}, "items": items}
 
+    async def count(self, resource: resources.Resource, *, namespace: str = "") -> int:
+        """Count; never broken."""
+        self.calls.append(("count", (resource.plural, namespace, "")))
+        return sum(place[0] == resource.plural and namespace in ("", place[1]) for place in self.stored)
+
     async def watch(
         self,
         resource: resources.Resource,

@@ -99,7 +99,7 @@ class Services:
             semconv.HTTP_REQUEST_METHOD: method,
             semconv.SERVER_ADDRESS: url.host or "",
             semconv.SERVER_PORT: url.port or 0,
-            semconv.URL_FULL: str(url.with_query(None).with_fragment(None)),
+            semconv.URL_FULL: str(url.with_user(None).with_query(None).with_fragment(None)),
         }
         return self._spans.start(f"HTTP {method}", attributes)
 

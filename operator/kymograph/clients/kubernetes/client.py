@@ -1,7 +1,8 @@
 """The client of the API server: one aiohttp session, orjson both ways, a client span around every call.
 
 Objects are plain dicts. The client retries nothing by itself: who calls knows whether a second try is harmless. It
-follows no redirects, and its token goes to no other server. The span of a watch ends when its events begin.
+follows no redirects, and its token goes to no other server. The span of a watch ends when its events begin; that there
+is no such object (404) is an answer, not an error of the call.
 """
 
 import contextlib
@@ -17,8 +18,7 @@ import orjson
 import yarl
 
 from kymograph.clients.kubernetes import connection as connections
-from kymograph.clients.kubernetes import errors, paths, resources
-from kymograph.telemetry import semconv
+from kymograph.clients.kubernetes import errors, paths, resources, tracing
 from kymograph.telemetry.current import ClientSpan, ClientSpans
 
 FIELD_MANAGER = "kymograph"
@@ -30,6 +30,7 @@ PAGE_SIZE = 100
 CALL_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=330)
 
+_NOT_FOUND = 404
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -84,22 +85,32 @@ class KubernetesClient:
             KubernetesError: Anything else went wrong.
         """
         path = resource.path(namespace=namespace, name=name)
-        return await self._call("GET", path, "get", resource, namespace, accept=_METADATA if metadata_only else _JSON)
+        return await self._call("GET", path, "get", resource, accept=_METADATA if metadata_only else _JSON)
 
     async def create(
-        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = "", dry_run: bool = False
+        self,
+        resource: resources.Resource,
+        document: Mapping[str, Any],
+        *,
+        namespace: str = "",
+        dry_run: bool = False,
+        metadata_only: bool = False,
     ) -> dict[str, Any]:
-        """Create an object, or only see whether that could be done; raises Conflict where it exists."""
+        """Create an object, or only see whether that could be done; raises Conflict where it exists.
+
+        Who needs no more than the `metadata_only` of what was made spares the API server and itself the rest.
+        """
         path = resource.path(namespace=namespace)
         query = _DRY_RUN if dry_run else None
-        return await self._call("POST", path, "create", resource, namespace, body=document, query=query)
+        accept = _METADATA if metadata_only else _JSON
+        return await self._call("POST", path, "create", resource, body=document, query=query, accept=accept)
 
     async def update(
         self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = "", subresource: str = ""
     ) -> dict[str, Any]:
         """Replace an object; raises Conflict where its resourceVersion is not the latest."""
         path = resource.path(namespace=namespace, name=document["metadata"]["name"], subresource=subresource)
-        return await self._call("PUT", path, "update", resource, namespace, body=document)
+        return await self._call("PUT", path, "update", resource, body=document)
 
     async def apply(
         self,
@@ -109,10 +120,13 @@ class KubernetesClient:
         namespace: str = "",
         subresource: str = "",
         dry_run: bool = False,
+        field_manager: str = FIELD_MANAGER,
+        metadata_only: bool = False,
     ) -> dict[str, Any]:
         """Apply the fields of a document as ours (server-side apply), taking them over where others set them.
 
-        A dry run only shows what would become of the object.
+        A dry run only shows what would become of the object. What a field manager applied before and leaves out is
+        taken out. `metadata_only` is about the answer, as in `create`.
         """
         path = resource.path(namespace=namespace, name=document["metadata"]["name"], subresource=subresource)
         return await self._call(
@@ -120,10 +134,10 @@ class KubernetesClient:
             path,
             "apply",
             resource,
-            namespace,
             body=document,
             content_type=_APPLY,
-            query={"fieldManager": FIELD_MANAGER, "force": "true", **(_DRY_RUN if dry_run else {})},
+            accept=_METADATA if metadata_only else _JSON,
+            query={"fieldManager": field_manager, "force": "true", **(_DRY_RUN if dry_run else {})},
         )
 
     async def merge(
@@ -137,7 +151,7 @@ class KubernetesClient:
     ) -> dict[str, Any]:
         """Patch an object by a JSON merge patch (RFC 7386)."""
         path = resource.path(namespace=namespace, name=name, subresource=subresource)
-        return await self._call("PATCH", path, "patch", resource, namespace, body=patch, content_type=_MERGE)
+        return await self._call("PATCH", path, "patch", resource, body=patch, content_type=_MERGE)
 
     async def patch(
         self,
@@ -150,7 +164,7 @@ class KubernetesClient:
     ) -> dict[str, Any]:
         """Patch an object by a JSON patch (RFC 6902); a `test` that fails is a StatusError 422."""
         path = resource.path(namespace=namespace, name=name, subresource=subresource)
-        return await self._call("PATCH", path, "patch", resource, namespace, body=operations, content_type=_JSON_PATCH)
+        return await self._call("PATCH", path, "patch", resource, body=operations, content_type=_JSON_PATCH)
 
     async def delete(
         self,
@@ -185,7 +199,7 @@ class KubernetesClient:
             body["preconditions"] = {key: value for key, value in preconditions.items() if value}
         if propagation:
             body["propagationPolicy"] = propagation
-        await self._call("DELETE", path, "delete", resource, namespace, body=body or None)
+        await self._call("DELETE", path, "delete", resource, body=body or None)
 
     async def pages(
         self,
@@ -195,11 +209,25 @@ class KubernetesClient:
         label_selector: str = "",
         field_selector: str = "",
         metadata_only: bool = False,
+        snapshot: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
-        """The objects of a collection, as lists of at most `PAGE_SIZE` items, in one consistent snapshot.
+        """The objects of a collection, as lists of at most `PAGE_SIZE` items.
+
+        They are those of one moment, for as long as the API server remembers it: some five minutes, until etcd is
+        compacted. Who takes longer is given the rest as it is by then (Kubernetes, "Retrieving large results sets in
+        chunks"): what was there all the time is in the list, once; what came or went meanwhile may be or not be.
+
+        Args:
+            resource: The collection.
+            namespace: Only objects of this namespace; empty is all.
+            label_selector: Which of its objects.
+            field_selector: The same, by fields.
+            metadata_only: Ask for metadata only (PartialObjectMetadata).
+            snapshot: Insist on one moment: for who goes on with a watch, which tells of nothing before it begins.
 
         Raises:
-            Expired: Reading took so long that the snapshot is gone; start again.
+            Expired: The moment asked for is forgotten; start again.
+            KubernetesError: Anything else went wrong.
         """
         query = {"limit": str(PAGE_SIZE)}
         if label_selector:
@@ -207,18 +235,32 @@ class KubernetesClient:
         if field_selector:
             query["fieldSelector"] = field_selector
         accept = _METADATA_LIST if metadata_only else _JSON
+        path = resource.path(namespace=namespace)
+        resumed = ""
         while True:
-            path = resource.path(namespace=namespace)
-            page = await self._call("GET", path, "list", resource, namespace, query=query, accept=accept)
+            try:
+                page = await self._call("GET", path, "list", resource, query=query, accept=accept)
+            except errors.Expired as error:
+                if snapshot or resumed or not error.resume:
+                    raise
+                query["continue"] = resumed = error.resume
+                continue
+            resumed = ""
             yield page
             token = page.get("metadata", {}).get("continue")
             if not token:
                 return
             query["continue"] = token
 
+    async def count(self, resource: resources.Resource, *, namespace: str = "") -> int:
+        """How many objects there are: one is listed, with the number of the others."""
+        path = resource.path(namespace=namespace)
+        page = await self._call("GET", path, "list", resource, query={"limit": "1"}, accept=_METADATA_LIST)
+        return len(page.get("items") or ()) + int(page["metadata"].get("remainingItemCount") or 0)
+
     async def read(self, path: str, *, accept: str = _JSON) -> dict[str, Any]:
         """A document at a path that is no resource, such as discovery."""
-        return await self._call("GET", path, "get", None, "", accept=accept)
+        return await self._call("GET", path, "get", None, accept=accept)
 
     async def request(self, path: str, *, limit: int, method: str = "GET", body: bytes = b"") -> Any:
         """What the API server answers to a path that somebody else wrote: any JSON.
@@ -239,7 +281,7 @@ class KubernetesClient:
         if relative.raw_query_string:
             url = yarl.URL(f"{url}?{relative.raw_query_string}", encoded=True)
         verb = "create" if method == "POST" else "get" if target.name else "list"
-        attributes = self._attributes(method, target.group, target.plural, target.namespace, verb)
+        attributes = tracing.attributes(method, url, target, target.plural, verb)
         with self._spans.start(f"KUBE {verb} {target.plural or 'path'}", attributes) as span:
             headers = {"Accept": _JSON, **span.headers}
             if body:
@@ -249,7 +291,7 @@ class KubernetesClient:
                     method, url, data=body or None, headers=headers, timeout=CALL_TIMEOUT, allow_redirects=False
                 ) as response:
                     content = await _bounded(response, limit)
-            span.set_status(response.status)
+            span.set_status(response.status, expected=response.status == _NOT_FOUND)
             document = _decoded(content)
             if response.status >= 300:
                 raise errors.from_status(response.status, document)
@@ -299,14 +341,15 @@ class KubernetesClient:
     ) -> aiohttp.ClientResponse:
         """Begin a watch; the caller closes the answer, whose events are still to be read."""
         path = resource.path(namespace=namespace)
-        with self._span("GET", path, "watch", resource, namespace) as span, _translated():
+        url = self._url(path, query)
+        with self._span("GET", url, path, "watch", resource) as span, _translated():
             response = await self._session.get(
-                self._url(path, query),
+                url,
                 headers={"Accept": accept, **span.headers},
                 timeout=WATCH_TIMEOUT,
                 allow_redirects=False,
             )
-            span.set_status(response.status)
+            span.set_status(response.status, expected=response.status == _NOT_FOUND)
             if response.status == 200:
                 return response
             async with response:
@@ -318,7 +361,6 @@ class KubernetesClient:
         path: str,
         verb: str,
         resource: resources.Resource | None,
-        namespace: str,
         *,
         body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         content_type: str = _JSON,
@@ -326,14 +368,15 @@ class KubernetesClient:
         query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         data = orjson.dumps(body) if body is not None else None
-        with self._span(method, path, verb, resource, namespace) as span:
+        url = self._url(path, query)
+        with self._span(method, url, path, verb, resource) as span:
             headers = {"Accept": accept, **span.headers}
             if data is not None:
                 headers["Content-Type"] = content_type
             with _translated():
                 async with self._session.request(
                     method,
-                    self._url(path, query),
+                    url,
                     data=data,
                     headers=headers,
                     timeout=CALL_TIMEOUT,
@@ -342,7 +385,7 @@ class KubernetesClient:
                     content = await response.read()
                     status = response.status
                     self._answered = response.headers.get("Date", ""), time.monotonic()
-            span.set_status(status)
+            span.set_status(status, expected=status == _NOT_FOUND)
             document = _decoded(content)
             if status >= 300:
                 raise errors.from_status(status, document)
@@ -355,31 +398,26 @@ class KubernetesClient:
         return url.with_query(query) if query else url
 
     def _span(
-        self, method: str, path: str, verb: str, resource: resources.Resource | None, namespace: str
+        self, method: str, url: yarl.URL, path: str, verb: str, resource: resources.Resource | None
     ) -> AbstractContextManager[ClientSpan]:
-        group, kind = (resource.group, resource.kind) if resource else ("", "")
-        attributes = self._attributes(method, group, kind, namespace, verb)
+        attributes = tracing.attributes(method, url, paths.of(path), resource.kind if resource else "", verb)
         return self._spans.start(f"KUBE {verb} {resource.plural if resource else path}", attributes)
 
-    def _attributes(self, method: str, group: str, kind: str, namespace: str, verb: str) -> Mapping[str, str | int]:
-        return {
-            semconv.KUBE_CLIENT_GROUP: group,
-            semconv.KUBE_CLIENT_KIND: kind,
-            semconv.KUBE_CLIENT_NAMESPACE: namespace,
-            semconv.KUBE_CLIENT_OPERATION: verb,
-            semconv.HTTP_REQUEST_METHOD: method,
-            semconv.SERVER_ADDRESS: self._base.host or "",
-            semconv.SERVER_PORT: self._base.port or 0,
-        }
 
-
-def session(connection: connections.Connection) -> aiohttp.ClientSession:
+def session(connection: connections.Connection, spans: ClientSpans | None = None) -> aiohttp.ClientSession:
     """A session that speaks to the API server as the connection's identity, with the token of the moment.
 
     The token is sent to no other server, wherever a redirect may lead.
+
+    Args:
+        connection: Where and as whom.
+        spans: Opens a span for each request, for a library that knows nothing of spans; None for nobody.
     """
+    middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (_authorizing(connection),)
+    if spans is not None:
+        middlewares = (tracing.traced(spans, yarl.URL(connection.server)), *middlewares)
     connector = aiohttp.TCPConnector(limit=0, ssl=connection.tls if connection.tls is not None else False)
-    made = aiohttp.ClientSession(connector=connector, read_bufsize=2**18, middlewares=(_authorizing(connection),))
+    made = aiohttp.ClientSession(connector=connector, read_bufsize=2**18, middlewares=middlewares)
     made.headers["User-Agent"] = "kymograph"
     return made
 

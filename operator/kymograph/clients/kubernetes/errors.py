@@ -10,7 +10,7 @@ KubernetesError
     + NotFound            404
     + Conflict            409: somebody else was faster, or the object exists
     + Forbidden           401, 403: whoever grants the operator's role
-    + Expired             410: a resourceVersion is too old; list again
+    + Expired             410: a resourceVersion is too old; list again, or go on where it says how
     + Throttled           429: nobody; the API server has no time, or is just starting; worth another try
 """
 
@@ -70,7 +70,16 @@ class Forbidden(StatusError):
 
 
 class Expired(StatusError):
-    """The resourceVersion or continue token is too old."""
+    """The resourceVersion or continue token is too old.
+
+    Attributes:
+        resume: The token that the API server offers where a list was broken off: the list goes on after the last object
+            that was given, in the state of today. Empty where it offers none.
+    """
+
+    def __init__(self, code: int, reason: str, message: str, resume: str = "") -> None:
+        super().__init__(code, reason, message)
+        self.resume = resume
 
 
 class Throttled(StatusError):
@@ -89,8 +98,11 @@ _BY_CODE: dict[int, type[StatusError]] = {
 
 def from_status(code: int, document: Any) -> StatusError:
     """The error for a metav1.Status, or for a body that is none."""
-    reason, message = "", "no message"
+    reason, message, resume = "", "no message", ""
     if isinstance(document, dict):
         reason = str(document.get("reason") or "")
         message = str(document.get("message") or message)
-    return _BY_CODE.get(code, StatusError)(code, reason, message)
+        metadata = document.get("metadata")
+        resume = str(metadata.get("continue") or "") if isinstance(metadata, dict) else ""
+    kind = _BY_CODE.get(code, StatusError)
+    return Expired(code, reason, message, resume) if kind is Expired else kind(code, reason, message)

@@ -37,8 +37,9 @@ class Source(Protocol):
         label_selector: str = "",
         field_selector: str = "",
         metadata_only: bool = False,
+        snapshot: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
-        """The objects of a collection in pages, in one snapshot."""
+        """The objects of a collection in pages; a `snapshot` is of one moment."""
 
     def watch(
         self,
@@ -124,6 +125,7 @@ class Informer:
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             metadata_only=self._metadata_only,
+            snapshot=True,
         ):
             version = page["metadata"]["resourceVersion"]
             for document in page.get("items") or []:

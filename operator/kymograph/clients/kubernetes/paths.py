@@ -23,12 +23,14 @@ class Target:
         plural: The resource's name, perhaps with `/subresource`; empty for what is no resource.
         namespace: Empty for what is in none.
         name: Empty for a collection.
+        template: The path with `{namespace}` and `{name}` in their places; empty for what is no resource.
     """
 
     group: str = ""
     plural: str = ""
     namespace: str = ""
     name: str = ""
+    template: str = ""
 
 
 def read(text: str) -> tuple[yarl.URL, Target]:
@@ -55,6 +57,11 @@ def read(text: str) -> tuple[yarl.URL, Target]:
     return url, _target(parts)
 
 
+def of(path: str) -> Target:
+    """What a path without query leads to, that we or a library made."""
+    return _target([urllib.parse.unquote(part) for part in path.split("/")[1:]])
+
+
 def _target(parts: list[str]) -> Target:
     if tuple(parts[:2]) == _CORE:
         group, rest = "", parts[2:]
@@ -62,8 +69,13 @@ def _target(parts: list[str]) -> Target:
         group, rest = parts[1], parts[3:]
     else:
         return Target()
+    written = ["", *parts[: len(parts) - len(rest)]]
     namespace = ""
     if rest[:1] == ["namespaces"] and len(rest) > 2:
         namespace, rest = rest[1], rest[2:]
+        written += ["namespaces", "{namespace}"]
     plural, name, *below = [*rest, "", ""][: max(len(rest), 2)]
-    return Target(group, "/".join([plural, *below]) if plural else "", namespace, name)
+    if not plural:
+        return Target(group, "", namespace, name)
+    written += [plural, "{name}", *below] if name else [plural]
+    return Target(group, "/".join([plural, *below]), namespace, name, "/".join(written))

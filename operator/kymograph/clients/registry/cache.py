@@ -9,17 +9,25 @@ class Cache:
 
     Args:
         size: The most bytes that are held.
+
+    Attributes:
+        hits: How often something was looked for and held.
+        misses: How often it was not.
     """
 
     def __init__(self, size: int) -> None:
+        self.hits = self.misses = 0
         self._left = size
         self._held: collections.OrderedDict[Hashable, bytes] = collections.OrderedDict()
 
     def get(self, key: Hashable) -> bytes | None:
         """What is held under a key."""
         value = self._held.get(key)
-        if value is not None:
-            self._held.move_to_end(key)
+        if value is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        self._held.move_to_end(key)
         return value
 
     def put(self, key: Hashable, value: bytes) -> None:

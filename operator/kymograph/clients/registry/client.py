@@ -4,8 +4,9 @@ Everything is checked against its digest. Blobs may be redirected (registries ke
 stay with the host that they are for. What is named by digest is asked for once.
 """
 
+import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -29,6 +30,7 @@ _TOKENS = 1_024
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _ACCEPT = ", ".join(manifests.MEDIA_TYPES)
+_TEMPLATES = {"manifests": "/v2/{name}/manifests/{reference}", "blobs": "/v2/{name}/blobs/{digest}"}
 
 Secrets = Callable[[str], Awaitable[Mapping[str, Any] | None]]
 """Reads a Secret of the operator's namespace; None where there is none of that name."""
@@ -42,6 +44,8 @@ class Registries:
         spans: Opens the span of each request.
         secrets: Reads pull secrets.
         clock: Monotonic seconds.
+        pull_secrets: Secrets that are shown to their registries whatever a policy names.
+        insecure: Registries may be called without TLS, whatever a policy says.
     """
 
     def __init__(
@@ -50,6 +54,9 @@ class Registries:
         spans: ClientSpans,
         secrets: Secrets,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        pull_secrets: Iterable[str] = (),
+        insecure: bool = False,
     ) -> None:
         self.carrier = carrier
         self.spans = spans
@@ -57,6 +64,8 @@ class Registries:
         self.kept = cache.Cache(CACHE_SIZE)
         self.tokens: dict[tuple[str, tuple[str, ...]], authorization.Token] = {}
         self._secrets = secrets
+        self._pull_secrets = tuple(sorted(pull_secrets))
+        self._insecure = insecure
 
     async def image(self, need: needs.ImageData) -> dict[str, Any]:
         """What a registry holds under a reference, as policies see it; `manifestList` is None where there is none.
@@ -64,6 +73,9 @@ class Registries:
         Raises:
             RegistryError: As its subclasses say.
         """
+        if self._pull_secrets or self._insecure:
+            secrets, insecure = (*need.secrets, *self._pull_secrets), need.insecure or self._insecure
+            need = dataclasses.replace(need, secrets=secrets, insecure=insecure)
         wanted = reference.parse(need.reference)
         pull = _Pull(self, wanted, need, await self._credentials(need.secrets))
         content, content_type = await pull.manifest(wanted.asked)
@@ -236,13 +248,16 @@ class _Pull:
             return answer
 
     def _span(self, what: str, url: yarl.URL) -> AbstractContextManager[ClientSpan]:
-        attributes: Mapping[str, str | int] = {
+        attributes: dict[str, str | int] = {
             semconv.HTTP_REQUEST_METHOD: "GET",
             semconv.SERVER_ADDRESS: url.host or "",
             semconv.SERVER_PORT: url.port or 0,
             semconv.REGISTRY_REPOSITORY: self._wanted.name,
             semconv.REGISTRY_REFERENCE: self._wanted.identifier,
         }
+        if url.authority == self._wanted.registry and what in _TEMPLATES:  # whoever it redirects to says more in paths
+            attributes[semconv.URL_FULL] = str(url.with_query(None).with_fragment(None))
+            attributes[semconv.URL_TEMPLATE] = _TEMPLATES[what]
         return self._owner.spans.start(f"REGISTRY {what}", attributes)
 
     def _url(self, what: str, identifier: str) -> yarl.URL:
