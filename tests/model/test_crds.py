@@ -81,6 +81,8 @@ def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
         "metrics.otlp.temporality": "delta",
         "metrics.otlp.histograms": "exponential",
         "metrics.prefix": "kyverno_",
+        "metrics.byNamespace": False,
+        "metrics.unified": True,
         "metrics.namespaces.include": ["team-*"],
         "metrics.namespaces.exclude": ["kube-*"],
         "metrics.exposure.*.enabled": False,

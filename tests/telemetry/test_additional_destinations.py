@@ -176,7 +176,7 @@ def test_shared_spans_are_made_once_and_made_again_only_if_that_failed():
             raise ValueError("not yet")
         return [b"span"]
 
-    shared = sharing.Shared(1, make)
+    shared = sharing.Shared(1, 100, make)
     with pytest.raises(ValueError, match="not yet"):
         shared.spans()
     assert shared.spans() is shared.spans()

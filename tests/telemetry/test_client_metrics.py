@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NoOpTracer
 
-from kymograph.telemetry import cells, clientmetrics, current, instruments, semconv
+from kymograph.telemetry import cells, clientmetrics, current, instruments, metricsettings, semconv
 
 POD = {
     semconv.KUBE_CLIENT_GROUP: "",
@@ -27,6 +27,7 @@ def registry():
 def spans(registry):
     ticks = itertools.count(0, 250_000_000)
     counted = clientmetrics.ClientMetrics(instruments.declare(registry))
+    registry.configure(metricsettings.MetricSettings(by_namespace=True))
     return current.ClientSpans(NoOpTracer(), lambda: next(ticks), counted.called)
 
 

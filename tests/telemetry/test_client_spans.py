@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import SpanKind, StatusCode
 
-from kymograph.telemetry import current, propagation, recorder, semconv, settings
+from kymograph.telemetry import current, propagation, propagators, recorder, semconv, settings
 
 
 @pytest.fixture
@@ -126,6 +126,26 @@ def test_a_status_of_400_and_above_is_an_error_either_way(
     assert traced.status.is_unset is not bool(error)
 
 
+def test_an_answer_that_was_reckoned_with_is_no_error_whatever_is_made_of_it(client_spans, exported, new_recorder):
+    """Of a client that raises where there is no such object."""
+
+    def look():
+        with client_spans.start("KUBE get pods", {}) as call:
+            call.set_status(404, expected=True)
+            raise LookupError
+
+    record = new_recorder()
+    with pytest.raises(LookupError), current.serving(record):
+        look()
+    with pytest.raises(LookupError):
+        look()
+    (recorded,) = calls(record)[1].values()
+    (traced,) = exported.get_finished_spans()
+    assert recorded.attributes == traced.attributes == {semconv.HTTP_RESPONSE_STATUS_CODE: 404}
+    assert recorded.error == ""
+    assert traced.status.is_unset
+
+
 @pytest.mark.parametrize("failure", [TimeoutError("too slow"), asyncio.CancelledError()])
 def test_an_exception_that_leaves_the_call_is_its_error_and_goes_on(client_spans, exported, new_recorder, failure):
     record = new_recorder()
@@ -166,3 +186,21 @@ def test_after_the_request_calls_are_no_longer_part_of_it(client_spans, exported
         pass
     assert record.log == []
     assert len(exported.get_finished_spans()) == 1
+
+
+@pytest.mark.parametrize(
+    ("forms", "fields"),
+    [
+        (propagators.DEFAULT, {"traceparent"}),
+        ((propagators.Propagator.B3,), {"b3"}),
+        ((propagators.Propagator.B3_MULTI,), {"X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled"}),
+        ((), set()),
+    ],
+)
+def test_outside_a_request_those_we_call_are_told_in_the_forms_of_the_moment(tracer_of, forms, fields):
+    """Live: the client is made once."""
+    made = [propagators.W3C]
+    client_spans = current.ClientSpans(tracer_of(), lambda: 0, forms=lambda: made[0])
+    made[0] = propagators.Propagators(forms)
+    with client_spans.start("KUBE get", {}) as call:
+        assert set(call.headers) == fields

@@ -1,6 +1,7 @@
 """With `metrics.prefix: kyverno_` a scrape has Kyverno's families: names, types, HELP, labels and buckets, exactly.
 
-The table is what Kyverno 1.19 exports, of the families that there are here.
+The table is all that Kyverno 1.19 exports. What its CEL policies count has under our names no metrics of its own:
+policies of every kind are in the same ones.
 """
 
 import re
@@ -8,7 +9,7 @@ import re
 import pytest
 from prometheus_client import parser
 
-from kymograph.telemetry import providers, settings
+from kymograph.telemetry import policyresults, providers, settings
 from kymograph.telemetry.instruments import labels
 
 BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 25, 30, float("inf")]
@@ -21,6 +22,11 @@ CLEANED = {
     *("policy_type", "policy_namespace", "policy_name"),
     *("resource_kind", "resource_namespace", "deletion_propagation"),
 }
+NAMED = {"policy_name", "policy_namespace"}
+GENERATED = NAMED | RESOURCE | {"execution_cause", "result"}
+MUTATED = GENERATED | {"policy_background_mode"}
+JUDGED = MUTATED | {"policy_validation_mode"}
+DELETED = CLEANED - {"resource_kind"} | {"resource"}
 TTL = {"resource_namespace", "resource_group", "resource_version", "resource_resource"}
 
 KYVERNO = {
@@ -95,6 +101,48 @@ KYVERNO = {
         CLEANED,
         "can be used to track number of cleanup failures.",
     ),
+    **{
+        f"kyverno_{kind}_policy_results_total": (
+            "counter",
+            told,
+            (
+                f"can be used to track the results associated with the {called} policies applied in the user's cluster,"
+                " at the level from rule to policy to admission requests."
+            ),
+        )
+        for kind, called, told in (
+            ("validating", "validating", JUDGED),
+            ("image_validating", "image validating", JUDGED),
+            ("mutating", "mutating", MUTATED),
+            ("generating", "generating", GENERATED),
+        )
+    },
+    **{
+        f"kyverno_{kind}_policy_execution_duration_seconds": (
+            "histogram",
+            told,
+            (
+                "can be used to track the latencies (in seconds) associated with the execution/processing of individual"
+                f" {called} policies when they evaluate incoming resource requests."
+            ),
+        )
+        for kind, called, told in (
+            ("validating", "validation", JUDGED),
+            ("image_validating", "validation", JUDGED),
+            ("mutating", "mutating", MUTATED),
+            ("generating", "generating", GENERATED),
+        )
+    },
+    "kyverno_deleting_controller_deletedobjects_total": (
+        "counter",
+        DELETED,
+        "can be used to track number of deleted objects.",
+    ),
+    "kyverno_deleting_controller_errors_total": (
+        "counter",
+        DELETED,
+        "can be used to track number of deleting failures.",
+    ),
     "kyverno_http_requests_total": (
         "counter",
         {"http_method", "http_url"},
@@ -152,6 +200,7 @@ KYVERNO = {
     ),
 }
 
+CEL = ("ValidatingPolicy", "NamespacedValidatingPolicy", "ImageValidatingPolicy", "MutatingPolicy", "GeneratingPolicy")
 POLICY_LABELS = ("enforce", "cluster", "true", "-", "no-privileges")
 
 
@@ -163,9 +212,16 @@ async def scrape():
     rule = labels.Rule(*POLICY_LABELS, "Pod", "a", "create", "rule", "fail", "validate", "admission_request", "false")
     review = labels.Review("Pod", "a", "create", "true", "ValidatingWebhookConfiguration")
     cleaned = labels.Cleaned("a", "", "v1", "pods")
-    counted.policy_results.bind(rule).add()
-    counted.policy_execution_duration.bind(rule).record(0.3)
-    counted.policy_changes.bind(labels.Change(*POLICY_LABELS, "created")).add()
+    for kind in ("ClusterPolicy", *CEL):
+        bound = policyresults.bind(counted, rule._replace(policy_type=policyresults.policy_type(kind)))
+        bound.results.add()
+        bound.durations.record(0.3)
+        mode, _, *others = POLICY_LABELS
+        change = labels.Change(mode, policyresults.policy_type(kind), *others, "created")
+        counted.policy_changes.bind(change).add()
+    by_policy = labels.DeletedByPolicy("DeletingPolicy", "", "p", "pods", "a", "Foreground")
+    counted.deleting_deleted_objects.bind(by_policy).add()
+    counted.deleting_errors.bind(by_policy).add()
     counted.admission_requests.bind(review).add()
     counted.admission_review_duration.bind(review).record(0.3)
     counted.admission_refused.bind(("too_large",)).add()
@@ -185,11 +241,12 @@ async def scrape():
     counted.breaker.observe(lambda: [(("admission reports",), 3)])
     counted.breaker_drops.observe(lambda: [(("admission reports",), 1)])
     info = labels.RuleInfo("-", "p", "true", "audit", "cluster", "true", "rule", "validate")
-    counted.policy_rule_info.observe(lambda: [info])
+    types = [policyresults.policy_type(kind) for kind in ("ClusterPolicy", *CEL)]
+    counted.policy_rule_info.observe(lambda: [info._replace(policy_type=each) for each in types])
     counted.ttl_info.observe(lambda: [labels.Watched("", "v1", "pods")])
 
-    async def render(prefix):
-        await telemetry.apply(settings.from_spec({"metrics": {"prefix": prefix}}))
+    async def render(prefix, **more):
+        await telemetry.apply(settings.from_spec({"metrics": {"prefix": prefix, **more}}))
         return telemetry.prometheus.render("")[0].decode()
 
     yield render
@@ -230,8 +287,51 @@ async def test_what_kyverno_does_not_have_keeps_its_name(scrape):
     assert "kyverno_admission_refused" not in text
 
 
-async def test_without_the_prefix_the_names_are_the_same_but_for_it(scrape):
+async def test_without_the_prefix_the_names_are_the_same_but_for_it_and_one_metric_is_for_all_policies(scrape):
     with_prefix, without = await scrape("kyverno_"), await scrape("")
     names = {name.removeprefix("kyverno_") for name in re.findall(r"^# TYPE (\S+)", with_prefix, re.MULTILINE)}
-    assert names == set(re.findall(r"^# TYPE (\S+)", without, re.MULTILINE))
+    of_kinds = {name for name in names if re.match(r"(\w+ing_policy_|deleting_)", name)}
+    assert len(of_kinds) == 10
+    assert names - of_kinds == set(re.findall(r"^# TYPE (\S+)", without, re.MULTILINE))
     assert "kyverno_" not in without
+
+
+def types_of(text: str, name: str) -> set[str]:
+    """The values of `policy_type` in a metric."""
+    return set(re.findall(rf'^{name}{{.*policy_type="(\w+)"', text, re.MULTILINE))
+
+
+async def test_results_of_cel_policies_are_in_the_metrics_of_all_policies(scrape):
+    """By kind; whoever moves a policy to CEL finds it where it was. Under Kyverno's names on demand."""
+    names = (
+        *("policy_results_total", "policy_execution_duration_seconds_count"),
+        *("policy_changes_total", "policy_rule_info_total"),
+    )
+    every = {"cluster", *CEL}
+    for prefix, said, shown in (
+        ("", {}, every),
+        ("kyverno_", {"unified": True}, every),
+        ("kyverno_", {}, {"cluster"}),
+        ("", {"unified": False}, {"cluster"}),
+    ):
+        text = await scrape(prefix, **said)
+        assert {name: types_of(text, prefix + name) for name in names} == dict.fromkeys(names, shown)
+
+
+async def test_the_labels_of_cel_policies_have_kyvernos_values(scrape):
+    text = await scrape("kyverno_", byNamespace=False)
+    assert (
+        'kyverno_validating_policy_results_total{policy_validation_mode="Deny",policy_background_mode="true"'
+        ',policy_name="no-privileges",policy_namespace="",resource_kind="Pod",resource_request_operation="create"'
+        ',execution_cause="admission_request",result="fail"} 2'
+    ) in text  # the namespaced kind has the same metrics
+
+
+async def test_namespaces_of_objects_are_shown_under_kyvernos_names_and_otherwise_on_demand(scrape):
+    """Kyverno's labels are its own; ours leave `resource_namespace` out. What was counted without it goes on."""
+    text = await scrape("")
+    assert set(re.findall(r'^(\w+){.*resource_namespace="', text, re.MULTILINE)) == {"updaterequest_total"}
+    text = await scrape("kyverno_")
+    (line,) = re.findall(r'^kyverno_policy_results_total{.*policy_type="cluster".*$', text, re.MULTILINE)
+    assert 'resource_namespace=""' in line
+    assert line.endswith(" 1")

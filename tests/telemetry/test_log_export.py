@@ -8,7 +8,17 @@ import threading
 import pytest
 from opentelemetry.proto.logs.v1 import logs_pb2
 
-from kymograph.telemetry import current, environment, errors, export, logexport, providers, settings
+from kymograph.telemetry import (
+    current,
+    environment,
+    errors,
+    export,
+    fieldpaths,
+    logexport,
+    providers,
+    settings,
+    subject,
+)
 from support import logreceivers, otlpservice, waiting
 
 PATIENCE = 10.0
@@ -63,12 +73,15 @@ async def arrived(receiver, body):
     return await asyncio.to_thread(receiver.wait_for, body)
 
 
+HIDDEN = (fieldpaths.parse("headers.token", "f"),)
+
+
 def written(message="Policy %s compiled", arguments=("p",), level=logging.WARNING, exc_info=None, **extra):
     """A record as a receiver reads it."""
     record = logging.LogRecord("kymograph.x", level, "", 1, message, arguments, exc_info)
     record.created = 1_709_294_400.25
     record.__dict__.update(extra)
-    found = logs_pb2.ScopeLogs.FromString(logexport.write(record).data)
+    found = logs_pb2.ScopeLogs.FromString(logexport.write(record, HIDDEN).data)
     return found.log_records[0]
 
 
@@ -89,6 +102,20 @@ def test_a_record_is_written_with_time_severity_message_and_fields() -> None:
     assert (found["ratio"].double_value, found["odd"].string_value) == (0.5, "{1}")
     assert found["nested"].kvlist_value.values[0].value.array_value.values[1].string_value == "b"
     assert not record.trace_id
+
+
+def test_a_record_is_written_without_what_is_hidden() -> None:
+    """Fields that are named, and what its subject hides; within a review it has its uid, as spans have."""
+    hides = subject.Subject("review-1", lambda text: text.replace("hunter2", "[redacted]"))
+    raised = (ValueError, ValueError("hunter2 of t-1234"), None)
+    with subject.concerning(hides):
+        record = written("hunter2 of %s", ("t-1234",), exc_info=raised, headers={"token": "t-1234", "host": "h"})
+    assert record.body.string_value == "[redacted] of [redacted]"
+    found = attributes(record)
+    assert found["admission.request.uid"].string_value == "review-1"
+    assert [each.value.string_value for each in found["headers"].kvlist_value.values] == ["[redacted]", "h"]
+    assert b"hunter2" not in record.SerializeToString()
+    assert b"t-1234" not in record.SerializeToString()
 
 
 @pytest.mark.parametrize(

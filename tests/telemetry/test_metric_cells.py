@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from kymograph.telemetry import cells, errors, instruments
+from kymograph.telemetry import cells, errors, instruments, metricsettings
 from kymograph.telemetry.instruments import labels
 
 SCOPE = InstrumentationScope("test", "1")
@@ -132,6 +132,7 @@ def test_every_observation_is_in_exactly_one_bucket(values):
 
 def test_the_hot_paths_instruments_have_kyvernos_labels(registry):
     declared = instruments.declare(registry)
+    registry.configure(metricsettings.MetricSettings(by_namespace=True))
     assert declared.admission_requests.about.labels == declared.admission_review_duration.about.labels
     assert declared.policy_results.about.labels == declared.policy_execution_duration.about.labels
     assert len(declared.policy_results.about.labels) == 13

@@ -30,6 +30,8 @@ def test_every_field_is_read():
                 "temporality": "delta",
             },
             "prefix": "kyverno_",
+            "byNamespace": True,
+            "unified": True,
             "namespaces": {"include": ["team-*"], "exclude": ["team-x"]},
             "exposure": {
                 "policy_results": {"dropLabels": ["resource_namespace"]},
@@ -51,6 +53,7 @@ def test_every_field_is_read():
             temporality=metricsettings.Temporality.DELTA,
         ),
         prefix="kyverno_",
+        by_namespace=True,
         namespaces=metricsettings.NamespaceFilter(("team-*",), ("team-x",)),
         exposure={
             "policy_results": metricsettings.Exposure(drop_labels=frozenset({"resource_namespace"})),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from kymograph.telemetry import cells, errors, metricsettings
+from kymograph.telemetry import cells, errors, metricsettings, views
 
 REQUESTS = cells.Description("requests_total", "how many", "", ("kind", "resource_namespace"), kyverno=True)
 DURATION = cells.Description("duration_seconds", "how long", "s", ("kind", "resource_namespace"), kyverno=True)
@@ -129,15 +129,52 @@ def test_all_labels_can_be_dropped(counted):
     assert counted.values("requests") == {(): 15}
 
 
-def test_labels_that_come_back_start_the_metric_again_and_no_other(counted):
+def test_labels_that_come_back_are_empty_in_what_was_counted_without_them(counted):
+    """To Prometheus an empty label is none: the series goes on, and those that begin now have the label."""
     counted.configure(exposure={"requests": {"dropLabels": ["kind"]}})
     before = counted.now
     counted.configure()
     counted.requests.bind(("Pod", "a")).add()
-    assert counted.values("requests") == {("Pod", "a"): 1}
+    assert counted.values("requests") == {("", "a"): 5, ("", "b"): 2, ("", ""): 8, ("Pod", "a"): 1}
     assert counted.values("duration_seconds") == ALL
-    (point,) = counted.points("requests").values()
-    assert point.start_time_unix_nano > before
+    starts = {key[0][1]: point.start_time_unix_nano for key, point in counted.points("requests").items()}
+    assert starts["Pod"] > before > starts[""]
+
+
+TENANTS = cells.Description(
+    "tenants_total", "", "", ("kind", "resource_namespace"), kyverno=True, optional=views.BY_NAMESPACE
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({}, {("Pod",)}),
+        ({"byNamespace": True}, {("Pod", "a")}),
+        ({"prefix": "kyverno_"}, {("Pod", "a")}),
+        ({"prefix": "kyverno_", "byNamespace": False}, {("Pod",)}),
+        ({"exposure": {"tenants": {"enabled": True}}}, {("Pod",)}),
+        ({"exposure": {"tenants": {"dropLabels": []}}}, {("Pod", "a")}),
+        ({"exposure": {"tenants": {"dropLabels": ["kind"]}}}, {("a",)}),
+        ({"byNamespace": True, "exposure": {"tenants": {"dropLabels": ["resource_namespace"]}}}, {("Pod",)}),
+    ],
+)
+def test_a_label_of_many_values_is_shown_where_it_is_asked_for_and_under_kyvernos_names(said, shown):
+    """By one line for all metrics, or for one, whose own word on labels counts."""
+    made = Counted()
+    tenants = made.cells.counter(TENANTS)
+    made.configure(**said)
+    tenants.bind(("Pod", "a")).add()
+    assert {each for name in ("tenants", "kyverno_tenants") for each in made.values(name)} == shown
+
+
+def test_a_namespace_filter_holds_where_namespaces_are_not_shown():
+    made = Counted()
+    tenants = made.cells.counter(TENANTS)
+    made.configure(namespaces={"exclude": ["kube-*"]})
+    tenants.bind(("Pod", "kube-system")).add()
+    tenants.bind(("Pod", "a")).add(2)
+    assert made.values("tenants") == {("Pod",): 2}
 
 
 def test_other_buckets_start_the_metric_again_with_a_new_start_time(counted):
@@ -300,7 +337,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_no_count_is_lost_while_labels_are_only_dropped(steps):
+def test_no_count_is_lost_while_labels_go_and_come_back(steps):
     """Whatever else changes in between, the sum of all series is what was counted."""
     made, dropped, limit, total = Counted(), set(), 2_000, 0
     for step, *values in steps:
@@ -310,7 +347,7 @@ def test_no_count_is_lost_while_labels_are_only_dropped(steps):
             total += 1
             continue
         if step == "drop":
-            dropped |= values[0]
+            (dropped,) = values
         else:
             (limit,) = values
         shown = {"dropLabels": sorted(dropped)}

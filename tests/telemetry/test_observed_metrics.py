@@ -88,3 +88,77 @@ def test_work_is_counted_with_how_it_ended(registry):
     took = {tuple(each.attributes.values()): each.sum for each in read["controller_reconcile_duration_seconds"]}
     assert took == {("some-controller", "success"): 2.0, ("some-controller", "KeyError"): 1.0}
     assert read["workqueue_queue_duration_seconds"][0].sum == 0.0
+
+
+@pytest.fixture
+def moments():
+    """The clock of some work: what it shows can be set."""
+    return [0.0]
+
+
+@pytest.fixture
+def counted(registry, moments):
+    return work.Work(instruments.declare(registry), "some-controller", lambda: moments[0])
+
+
+def waited(registry):
+    read = {each.name: each.data.data_points for each in registry.read()}
+    return [(point.count, point.sum) for point in read.get("workqueue_queue_duration_seconds", ())]
+
+
+def told(registry):
+    return next((values(registry, each.name) for each in registry.read() if each.name == "workqueue_depth"), {})
+
+
+def test_work_that_failed_and_raised_nothing_says_so(registry, counted):
+    with counted.reconciling() as ended:
+        ended("incomplete")
+    read = {each.name: each.data.data_points for each in registry.read()}
+    (point,) = read["controller_reconcile_duration_seconds"]
+    assert point.attributes["outcome"] == "incomplete"
+
+
+def test_only_who_leads_tells_of_what_waits_for_a_leader(registry, counted):
+    """The others know of the same work: together they would tell of it several times."""
+    counted.queue(lambda: 4, led=True)
+    assert told(registry) == {}
+    with counted.attending():
+        assert told(registry) == {("some-controller",): 4}
+    assert told(registry) == {}
+
+
+def test_the_time_that_something_waits_begins_when_it_comes(registry, counted, moments):
+    counted.entered("a")
+    moments[0] = 2.0
+    counted.entered("a")
+    counted.entered("b")
+    counted.withdrawn("b")
+    moments[0] = 5.0
+    for each in ("a", "a", "b", "never came"):
+        counted.taken(each)
+    assert waited(registry) == [(1, 5.0)]
+
+
+def test_nothing_waits_before_somebody_leads(registry, counted, moments):
+    """What came hours ago is worked on within seconds by whoever begins to lead now."""
+    counted.entered("a")
+    moments[0] = 3_600.0
+    with counted.attending():
+        moments[0] = 3_602.0
+        counted.taken("a")
+    assert waited(registry) == [(1, 2.0)]
+
+
+async def test_a_signal_is_a_queue_of_one(registry, counted, moments):
+    signal = work.Signal(counted)
+    with counted.attending():
+        assert told(registry) == {("some-controller",): 0}
+        signal.set()
+        moments[0] = 3.0
+        signal.set()
+        assert told(registry) == {("some-controller",): 1}
+        await signal.wait()
+        signal.clear()
+        assert (told(registry), waited(registry)) == ({("some-controller",): 0}, [(1, 3.0)])
+        signal.clear()
+    assert waited(registry) == [(1, 3.0)]

@@ -46,7 +46,7 @@ async def test_a_push_and_a_scrape_say_the_same(telemetry, started, protocol):
     telemetry.instruments.admission_review_duration.bind(REVIEW).record(0.3)
     await configure(telemetry, receiver)
     (requests,) = receiver.wait_for("admission_requests")[:1]
-    assert (requests.as_int, len(requests.attributes)) == (3, 5)
+    assert (requests.as_int, len(requests.attributes)) == (3, 4)  # no namespace, which nobody asked for
     (duration,) = receiver.wait_for("admission_review_duration_seconds")[:1]
     assert (duration.count, duration.sum, len(duration.explicit_bounds)) == (1, 0.3, 15)
     assert receiver.resources[0]["service.instance.id"] == "i"

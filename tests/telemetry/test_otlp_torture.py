@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kymograph.telemetry import destination, errors, otlp, providers, settings
+from kymograph.telemetry import delivery, destination, errors, otlp, providers, settings
 from kymograph.telemetry.export import Reason
 from support import receivers as fakes
 
@@ -53,6 +53,32 @@ def test_a_receiver_that_asks_for_more_patience_than_there_is_costs_the_batch_at
         exporter.export([])
     assert time.monotonic() - began < 5.0
     exporter.shutdown()
+
+
+class BusyOnce:
+    """A transport to a receiver that wants to be left alone for half a second, and is not busy afterwards."""
+
+    def __init__(self):
+        self.asked = []
+
+    def attempt(self, request, timeout):
+        self.asked.append(time.monotonic())
+        if len(self.asked) == 1:
+            raise delivery.Refused("not today", passing=True, wait=0.5)
+        return b""
+
+    def close(self):
+        pass
+
+
+def test_and_the_next_batch_waits_until_it_may_be_asked_again():
+    """Who is too busy for one batch is not offered another at once."""
+    busy = BusyOnce()
+    made = delivery.Delivery(busy, 0.4, str)
+    with pytest.raises(errors.ExportFailed, match="not today"):
+        made.deliver(b"one")
+    assert made.deliver(b"another").rejected == 0
+    assert busy.asked[1] - busy.asked[0] >= 0.5
 
 
 @pytest.mark.parametrize("how", [fakes.reset, fakes.silence, fakes.drip], ids=["resetting", "silent", "dripping"])

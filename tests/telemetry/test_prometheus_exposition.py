@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from kymograph.telemetry import providers
+from kymograph.telemetry import metricsettings, providers
 from kymograph.telemetry.instruments import labels
 
 REVIEW = labels.Review("Pod", 'quo"ted\\\n', "create", "true", "ValidatingWebhookConfiguration")
@@ -17,6 +17,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 def telemetry():
     facts = {"service.instance.id": "i", "k8s.pod.name": "kymograph-0"}
     made = providers.Telemetry(lambda _, subject: (str(subject), {}), facts=facts, environ={})
+    made.cells.configure(metricsettings.MetricSettings(by_namespace=True))
     yield made
     made.meter_provider.shutdown()
 
@@ -72,6 +73,7 @@ def test_telemetry_counts_itself(telemetry):
     assert families["telemetry_spans_exported"].samples[0].value == 0
     assert {sample.labels["reason"] for sample in families["telemetry_spans_dropped"].samples} == {
         "queue_full",
+        "memory_full",
         "export_failed",
         "render_failed",
         "no_exporter",

@@ -227,7 +227,7 @@ def test_a_recorder_that_never_finished_has_no_spans(encoder, new_recorder):
 
 
 def test_the_memory_of_templates_is_bounded(monkeypatch):
-    monkeypatch.setattr(templates, "MAX_TEMPLATES", 10)
+    monkeypatch.setattr(templates, "MAX_BYTES", 10_000)
     made = templates.Templates(describe)
     for number in range(100):
         made.make(str(number), RULE, "pass").saying("x" * 10_000, 1)

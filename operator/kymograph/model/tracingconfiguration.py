@@ -6,7 +6,7 @@ The kind is named after the component configuration of kube-apiserver and kubele
 
 from typing import Any
 
-from kymograph.model import crd, otlpexporter
+from kymograph.model import crd, otlpexporter, tracinglogs, tracingstatus
 
 GROUP = "kymograph.dev"
 VERSION = "v1alpha1"
@@ -19,8 +19,6 @@ PARENT_MODES = ("respect", "link", "ignore")
 CONTROLLERS = ("admission", "background", "cleanup", "reports")
 TEMPORALITIES = ("cumulative", "delta")
 HISTOGRAMS = ("explicit", "exponential")
-LOG_LEVELS = ("debug", "info", "warning", "error")
-LOG_FORMATS = ("text", "json")
 PREFIXES = ("", "kyverno_")
 AUTHORIZATIONS = ("none", "kubernetes")
 PROPAGATORS = ("tracecontext", "baggage", "b3", "b3multi")
@@ -275,6 +273,16 @@ _METRICS = crd.record(
             "description": "Stands before the names of the metrics that Kyverno has too: kyverno_ gives its very names,"
             " for its dashboards and alerts. Default: none.",
         },
+        "byNamespace": {
+            "type": "boolean",
+            "description": "Whether metrics show the label resource_namespace: each has so many times more series."
+            " Default: only with the prefix kyverno_.",
+        },
+        "unified": {
+            "type": "boolean",
+            "description": "Whether policy_results_total and its like have policies of every kind, by policy_type; else"
+            " only ClusterPolicies and Policies, as in Kyverno. Default: not with the prefix kyverno_.",
+        },
         "namespaces": crd.record(
             "Whose resources are counted, in metrics with the label resource_namespace. Resources without a namespace"
             " always are.",
@@ -293,7 +301,8 @@ _METRICS = crd.record(
                 {
                     "enabled": {"type": "boolean", "description": "Whether it is shown. Default: true."},
                     "dropLabels": crd.listing(
-                        "Labels that are left out; series that differ in nothing else are added up.",
+                        "Labels that are left out; series that differ in nothing else are added up. Default:"
+                        " resource_namespace where byNamespace does not ask for it.",
                         crd.text("The name of a label.", minLength=1, max_length=128),
                         max_items=32,
                         **{"x-kubernetes-list-type": "set"},
@@ -318,42 +327,12 @@ _METRICS = crd.record(
     },
 )
 
-_LOG_LEVEL: crd.Schema = {"type": "string", "enum": list(LOG_LEVELS)}
-
-_LOGS = crd.record(
-    "What the operator logs, on standard error. What is not said here is as its flags say.",
-    {
-        "level": {**_LOG_LEVEL, "description": "The least that is logged."},
-        "format": {
-            "type": "string",
-            "enum": list(LOG_FORMATS),
-            "description": "Text for people, or json: one object a line.",
-        },
-        "loggers": {
-            "type": "object",
-            "description": "Levels of single loggers (kymograph.controllers.admission) and of those below them.",
-            "maxProperties": 64,
-            "additionalProperties": {**_LOG_LEVEL, "description": "The least that this logger logs."},
-        },
-        "otlp": crd.record(
-            "Records sent over OTLP, beside being written. Absent: not sent. Empty: to localhost in plaintext.",
-            {
-                **otlpexporter.fields(
-                    "The receiver as host:port. Default: localhost:4317, or 4318 with http/protobuf."
-                ),
-                "level": {**_LOG_LEVEL, "description": "The least that is sent of what is logged. Default: all of it."},
-            },
-            **{"x-kubernetes-validations": list(otlpexporter.RULES)},
-        ),
-    },
-)
-
 _SPEC = crd.record(
     "Where telemetry goes. A change applies at once, without a restart.",
     {
         "traces": _TRACES,
         "metrics": _METRICS,
-        "logs": _LOGS,
+        "logs": tracinglogs.LOGS,
         "propagators": crd.listing(
             "In which forms a caller's trace is looked for in a request to a webhook (the first that is there counts),"
             " and in which those we call are told of ours. Default: tracecontext, baggage.",
@@ -370,35 +349,6 @@ _SPEC = crd.record(
     },
 )
 
-_STATUS = crd.record(
-    "What the operator made of the configuration.",
-    {
-        "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
-        "conditions": crd.conditions("Accepted, Exporting"),
-        "exporters": crd.listing(
-            "The state of each exporter.",
-            crd.record(
-                "One exporter.",
-                {
-                    "signal": crd.text("traces, metrics or logs."),
-                    "name": {
-                        **crd.text("The name of an additional destination of traces; empty for the first."),
-                        "default": "",
-                    },
-                    "endpoint": crd.text("Where it sends to.", max_length=260),
-                    "lastSuccess": {"type": "string", "format": "date-time"},
-                    "sent": {"type": "integer", "format": "int64", "minimum": 0},
-                    "dropped": {"type": "integer", "format": "int64", "minimum": 0},
-                    "lastError": crd.text("The last error, if the last attempt failed.", max_length=1024),
-                },
-                required=["signal", "endpoint"],
-            ),
-            max_items=8,
-            **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["signal", "name"]},
-        ),
-    },
-)
-
 TRACING_CONFIGURATION = crd.Kind(
     group=GROUP,
     kind=KIND,
@@ -410,7 +360,7 @@ TRACING_CONFIGURATION = crd.Kind(
             crd.resource(
                 "Where the operator sends its traces, metrics and logs, and how much of them.",
                 _SPEC,
-                _STATUS,
+                tracingstatus.STATUS,
                 **{
                     "x-kubernetes-validations": [
                         crd.rule(
@@ -420,14 +370,7 @@ TRACING_CONFIGURATION = crd.Kind(
                     ]
                 },
             ),
-            columns=(
-                crd.Column("Endpoint", "string", ".spec.traces.endpoint"),
-                crd.Column("Accepted", "string", '.status.conditions[?(@.type == "Accepted")].status'),
-                crd.Column("Exporting", "string", '.status.conditions[?(@.type == "Exporting")].status'),
-                crd.Column("Sent", "integer", '.status.exporters[?(@.signal == "traces")].sent'),
-                crd.Column("Age", "date", ".metadata.creationTimestamp"),
-                crd.Column("Message", "string", '.status.conditions[?(@.type == "Exporting")].message', priority=1),
-            ),
+            columns=tracingstatus.COLUMNS,
         ),
     ),
     short_names=("tracing",),

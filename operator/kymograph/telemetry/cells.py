@@ -20,12 +20,19 @@ from typing import NamedTuple, Self, TypeVar
 from opentelemetry.sdk.metrics import Exemplar, export
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from kymograph.telemetry import errors, exponential, families, metricsettings, series, temporality, views
+from kymograph.telemetry import errors, exponential, families, memory, metricsettings, series, temporality, views
 from kymograph.telemetry.families import Values
 from kymograph.telemetry.views import Description as Description  # noqa: PLC0414 - what instruments are declared with
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0)
 """Upper bounds in seconds, those of Kyverno's histograms, so that its dashboards work unchanged."""
+
+
+BUCKET = 96
+"""Bytes of a bucket: its count, and what was told of it. Exemplars are in few of them."""
+
+EXPONENTIAL = 4_096
+"""Bytes of the exponential buckets of a series, of which durations of one kind fill some dozens."""
 
 
 class Mark(NamedTuple):
@@ -156,6 +163,12 @@ class Histogram(series.Instrument[HistogramCell]):
                 cell.exponential = exponential.Exponential(now) if view.exponential else None
         return rebound
 
+    @property
+    def _weight(self) -> int:
+        view = self._view
+        buckets = len(self._bounds if view.bounds is None else view.bounds) + 1
+        return series.CELL + BUCKET * buckets + (EXPONENTIAL if view.exponential else 0)
+
     def _make(self, values: Values) -> HistogramCell:
         view = self._view
         cell = HistogramCell(values, self._bounds if view.bounds is None else view.bounds, self._start)
@@ -201,9 +214,13 @@ class Cells:
     Args:
         scope: The instrumentation scope they belong to.
         wall_clock: Nanoseconds since the epoch.
+        room: What all series together may hold of memory.
     """
 
-    def __init__(self, scope: InstrumentationScope, wall_clock: Callable[[], int]) -> None:
+    def __init__(
+        self, scope: InstrumentationScope, wall_clock: Callable[[], int], room: memory.Share | None = None
+    ) -> None:
+        self._room = room or memory.Share(memory.SERIES)
         self._scope = scope
         self._wall_clock = wall_clock
         self._families: dict[str, families.Family] = {}
@@ -316,6 +333,8 @@ class Cells:
         if name in self._families:
             raise errors.InstrumentInvalid(f"{name} is declared twice")
         self._families[name] = family
+        if isinstance(family, series.Instrument):
+            family.share(self._room)
         return family
 
     def _rebind(self) -> None:

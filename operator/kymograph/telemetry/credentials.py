@@ -1,8 +1,8 @@
 """Tokens in texts: taken out of whatever is told to others, whoever wrote them there.
 
-A policy may quote a header or an annotation that holds one, and a library an answer. What is known by its form alone is
-taken out: the credentials of an Authorization header (RFC 9110, 11.4) and JSON Web Tokens (RFC 7519), which is what
-tokens of service accounts are.
+A policy may quote a header or an annotation that holds one, and a library an answer or a URL. What is known by its form
+alone is taken out: the credentials of an Authorization header (RFC 9110, 11.4); JSON Web Tokens (RFC 7519), such as
+those of service accounts; and of URLs the user (RFC 3986, 3.2.1), and parameters that are named like a secret.
 """
 
 import re
@@ -15,11 +15,27 @@ _TOKEN = re.compile(
 )
 
 
+_USER = re.compile(r"(?<=://)[^/?#\s@\"'<>]+@(?!sha\d+:)")
+_PARAMETER = re.compile(
+    r"([?&][\w.-]*(?:token|secret|passw(?:or)?d|pwd|sig|signature|key|keyid|credential|auth|authorization|session)=)"
+    r"[^&#\s\"'<>]+",
+    re.IGNORECASE,
+)
+_QUERY = re.compile(r"(\w://[^?#\s\"'<>]*)\?[^#\s\"'<>]*")
+
+
 def redacted(text: str) -> str:
     """A text without tokens. Of a text without the signs of one no more than those is looked for."""
     if "eyJ" in text or "earer" in text or "asic" in text:
-        return _TOKEN.sub(_replacement, text)
-    return text
+        text = _TOKEN.sub(_replacement, text)
+    if "://" in text and "@" in text:
+        text = _USER.sub(f"{REDACTED}@", text)
+    return _PARAMETER.sub(rf"\1{REDACTED}", text) if "?" in text else text
+
+
+def without_queries(text: str) -> str:
+    """A text whose URLs have no query: what a call failed with may quote all of what was called."""
+    return _QUERY.sub(r"\1", text) if "?" in text else text
 
 
 def _replacement(found: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from kymograph.telemetry import propagators, rendering, semconv
+from kymograph.telemetry import credentials, propagators, rendering, semconv, subject
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
@@ -37,11 +37,17 @@ _place: contextvars.ContextVar[_Place | str | None] = contextvars.ContextVar("ky
 
 
 @contextlib.contextmanager
-def serving(recorder: "Recorder") -> Iterator[None]:
-    """Make a request's recorder the one that clients find, in this task and those it starts."""
+def serving(recorder: "Recorder", what: subject.Subject | None = None) -> Iterator[None]:
+    """Make a request's recorder the one that clients find, in this task and those it starts.
+
+    Args:
+        recorder: The recorder.
+        what: What the request is about; None where that is said already.
+    """
     token = _place.set(_Place(recorder, 0))
     try:
-        yield
+        with subject.concerning(subject.current() if what is None else what):
+            yield
     finally:
         _place.reset(token)
 
@@ -79,8 +85,11 @@ class ClientSpan(Protocol):
     def headers(self) -> Mapping[str, str]:
         """The headers to add to the call, in the forms that are configured. They are for hosts that are ours."""
 
-    def set_status(self, code: int) -> None:
-        """Say what HTTP status came back; 400 and above is an error."""
+    def set_status(self, code: int, *, expected: bool = False) -> None:
+        """Say what HTTP status came back; 400 and above is an error, unless the caller reckoned with that one.
+
+        What is expected stays no error if the caller makes an exception of it that leaves the `with` block.
+        """
 
     def fail(self, error: BaseException) -> None:
         """Say that the call failed. An exception that leaves the `with` block is noted by itself."""
@@ -163,6 +172,8 @@ class ClientSpans:
 
     @contextlib.contextmanager
     def _traced(self, name: str, attributes: "Mapping[str, AnyValue]") -> "Iterator[_Call]":
+        if (hide := subject.current().hide) is not None:
+            attributes = {key: hide(value) if isinstance(value, str) else value for key, value in attributes.items()}
         span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=rendering.bounded_values(attributes))
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             call = _Call(_headers(span.get_span_context(), self._forms()))
@@ -180,22 +191,30 @@ class ClientSpans:
 class _Call:
     """What a client says about its call, until the span ends."""
 
-    __slots__ = ("attributes", "error", "headers")
+    __slots__ = ("_expected", "attributes", "error", "headers")
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self.headers = headers
         self.attributes: dict[str, AnyValue] = {}
         self.error = ""
+        self._expected = False
 
-    def set_status(self, code: int) -> None:
+    def set_status(self, code: int, *, expected: bool = False) -> None:
         self.attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = code
-        if code >= 400:
+        self._expected = expected
+        if code >= 400 and not expected:
             self.attributes[semconv.ERROR_TYPE] = str(code)
             self.error = f"HTTP {code}"
 
     def fail(self, error: BaseException) -> None:
+        if self._expected:
+            return
         self.attributes[semconv.ERROR_TYPE] = type(error).__qualname__
-        self.error = rendering.bounded(str(error) or type(error).__qualname__)
+        self.error = rendering.bounded(_said(error) or type(error).__qualname__)
+
+
+def _said(error: BaseException) -> str:
+    return subject.current().told(credentials.without_queries(str(error)))
 
 
 def _headers(context: trace.SpanContext, forms: propagators.Propagators) -> dict[str, str]:

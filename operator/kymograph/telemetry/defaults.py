@@ -48,6 +48,7 @@ class Defaults:
         traces: Where traces go.
         prometheus: `metrics.prometheus.enabled`.
         prometheus_port: `metrics.prometheus.port`.
+        prometheus_tls: `metrics.prometheus.tls.certificateSecretRef.name`; empty for plain HTTP.
         pushed: `metrics.otlp` is there.
         metrics: Where metrics are pushed.
         output: A directory, or `-` for standard output, that is written to instead of sending to anybody.
@@ -57,6 +58,7 @@ class Defaults:
     traces: ExporterDefaults = ExporterDefaults()
     prometheus: bool = True
     prometheus_port: int = 8000
+    prometheus_tls: str = ""
     pushed: bool = False
     metrics: ExporterDefaults = ExporterDefaults()
     output: str = ""

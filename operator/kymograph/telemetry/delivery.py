@@ -2,7 +2,8 @@
 
 Which failures are passing ones is OTLP's to say (https://opentelemetry.io/docs/specs/otlp/#failures), how long to wait
 is the receiver's if it says so, and the growing pauses between tries are ended at once by `close`. A receiver that says
-nothing for the whole deadline costs one batch; what it took of a batch is what it says it took.
+nothing for the whole deadline costs one batch. So does one that wants to be left alone for longer than that,
+and it is left alone all the same. What a receiver took of a batch is what it says it took.
 """
 
 import random
@@ -18,6 +19,10 @@ from kymograph.telemetry import errors
 FIRST_PAUSE = 0.5
 MOST_PAUSE = 5.0
 """Seconds between two tries at first and at most; they double, and vary by a fifth so that replicas spread."""
+
+MOST_REST = 60.0
+"""Seconds that a receiver is left alone after a request was given up because it asked for that; then it is asked again,
+whatever it said: it may have been another one that said so."""
 
 
 class Refused(Exception):
@@ -77,13 +82,15 @@ class Delivery:
         self._redact = redact
         self._clock = clock
         self._closed = threading.Event()
+        self._rest = 0.0  # when the receiver may be asked again
 
     def deliver(self, request: bytes) -> Receipt:
-        """Deliver an encoded request.
+        """Deliver an encoded request, once the receiver may be asked.
 
         Raises:
             ExportFailed: It was given up: refused for good, not taken in time, or interrupted by `close`.
         """
+        self._closed.wait(max(0.0, self._rest - self._clock()))
         deadline = self._clock() + self._timeout
         pause = FIRST_PAUSE
         left = self._timeout
@@ -92,6 +99,8 @@ class Delivery:
                 return self._receipt(self._transport.attempt(request, left))
             except Refused as refusal:
                 wait = pause * random.uniform(0.8, 1.2) if refusal.wait is None else refusal.wait  # noqa: S311 - jitter
+                if refusal.passing and refusal.wait is not None:
+                    self._rest = self._clock() + min(wait, MOST_REST)
                 if not refusal.passing or self._clock() + wait >= deadline or self._closed.wait(wait):
                     raise errors.ExportFailed(self._redact(str(refusal))) from None
             pause = min(pause * 2, MOST_PAUSE)

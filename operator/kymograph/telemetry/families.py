@@ -95,7 +95,7 @@ class Gathered(Family):
         there_are: dict[Values, float] = {}
         overflow: float | None = None
         for values, value in itertools.chain.from_iterable(source() for source in list(self._sources.values())):
-            if view.namespace is not None and not view.namespaces.admits(values[view.namespace]):
+            if not view.admits(values):
                 continue
             key = tuple(values[at] for at in view.kept)
             if key in there_are:

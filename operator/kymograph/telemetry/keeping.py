@@ -43,6 +43,11 @@ class Keep:
             self.denied or self.errors or self.slower_than_ns is not None or self.policies or self.namespaces,
         )
 
+    @property
+    def judges_work(self) -> bool:
+        """Whether a rule may keep the trace of work outside of requests; see `undecided`."""
+        return bool(self.errors or self.policies or self.namespaces)
+
     def rule(
         self,
         *,

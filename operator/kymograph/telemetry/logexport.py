@@ -8,10 +8,10 @@ Field numbers: opentelemetry/proto/logs/v1/logs.proto and collector/logs/v1/logs
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kymograph.telemetry import current, export, logsettings, rendering, wire
+from kymograph.telemetry import current, export, fieldpaths, logfields, logsettings, rendering, semconv, subject, wire
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -28,12 +28,10 @@ MOST_STACK = 16_384
 
 MOST_ATTRIBUTES = 64
 
-_EXPORTERS = ("grpc", "opentelemetry", "kymograph.telemetry")
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_PLUMBING = frozenset({"settings", "k8s_skip"})
-"""What Kopf puts into its records for its own handlers."""
+OVERHEAD = 256
+"""Bytes that a record holds beside what is written of it."""
 
-_OMITTED = _STANDARD | _PLUMBING
+_EXPORTERS = ("grpc", "opentelemetry", "kymograph.telemetry")
 _STACKS = logging.Formatter()
 
 # SeverityNumber by level: the least of each range, as OpenTelemetry's bridge for Python has it.
@@ -47,23 +45,25 @@ class Written(NamedTuple):
     data: bytes
 
 
-def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What whoever logged added to a record beyond its message, by name."""
-    return {key: value for key, value in vars(record).items() if key not in _OMITTED}
+def write(record: logging.LogRecord, hidden: Sequence[fieldpaths.Path] = ()) -> Written:
+    """Write a record, with the trace and span of what is going on; it is observed when it is made.
 
-
-def write(record: logging.LogRecord) -> Written:
-    """Write a record, with the trace and span of what is going on; it is observed when it is made."""
+    Args:
+        record: The record.
+        hidden: Fields whose values are not told.
+    """
     moment = wire.fixed64(round(record.created * 1e6) * 1_000)
-    attributes: dict[str, AnyValue] = {
-        key: _value(value) for key, value in list(extra_fields(record).items())[:MOST_ATTRIBUTES]
-    }
+    fields, told = logfields.told(record, hidden)
+    attributes: dict[str, AnyValue] = {key: _value(value) for key, value in list(fields.items())[:MOST_ATTRIBUTES]}
+    if uid := subject.current().uid:
+        attributes[semconv.REQUEST_UID] = rendering.bounded(uid)
     if record.exc_info and (raised := record.exc_info[1]) is not None:
         attributes["exception.type"] = type(raised).__qualname__
-        attributes["exception.message"] = rendering.bounded(str(raised))
-        attributes["exception.stacktrace"] = rendering.bounded(_STACKS.formatException(record.exc_info), MOST_STACK)
+        attributes["exception.message"] = rendering.bounded(told(str(raised)))
+        stack = told(_STACKS.formatException(record.exc_info))
+        attributes["exception.stacktrace"] = rendering.bounded(stack, MOST_STACK)
     severity = next(number for level, number in _SEVERITIES if record.levelno >= level)
-    body = rendering.bounded(record.getMessage(), MOST_BODY)
+    body = rendering.bounded(told(record.getMessage()), MOST_BODY)
     parts = [
         b"\x09" + moment,
         b"\x10" + wire.SHORT[severity],
@@ -109,10 +109,12 @@ class Handler(logging.Handler):
     def __init__(self, queue: export.Queue[Written]) -> None:
         super().__init__()
         self._queue = queue
+        self._hidden: tuple[fieldpaths.Path, ...] = ()
 
-    def follow(self, exported: logsettings.ExportedLogs | None) -> None:
-        """Take records from the root logger as these settings say; None for none."""
-        root = logging.getLogger()
+    def follow(self, wanted: logsettings.LogSettings) -> None:
+        """Take records from the root logger as these settings say."""
+        root, exported = logging.getLogger(), wanted.otlp
+        self._hidden = wanted.redacted.fields
         if exported is None:
             root.removeHandler(self)
             return
@@ -124,7 +126,8 @@ class Handler(logging.Handler):
         if export.is_shipping() or _is_of(record.name, _EXPORTERS) or not self._queue.enabled:
             return
         try:
-            self._queue.put(write(record))
+            written = write(record, self._hidden)
+            self._queue.put(written, len(written.data) + OVERHEAD)
         except Exception:  # noqa: BLE001 - a value whose text cannot be had must not fail whoever logs it
             self.handleError(record)
 

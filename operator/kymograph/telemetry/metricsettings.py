@@ -78,12 +78,13 @@ class Exposure:
 
     Attributes:
         enabled: Whether it is shown at all; it is counted either way.
-        drop_labels: Labels that are left out; series that differ in nothing else are one.
+        drop_labels: Labels that are left out; series that differ in nothing else are one. None: the optional ones,
+            where `MetricSettings.by_namespace` does not ask for them.
         buckets: Ascending upper bounds of a histogram, without infinity; None for its own.
     """
 
     enabled: bool = True
-    drop_labels: frozenset[str] = frozenset()
+    drop_labels: frozenset[str] | None = None
     buckets: tuple[float, ...] | None = None
 
 
@@ -122,7 +123,9 @@ class MetricSettings:
         otlp: How they are pushed; None for not at all.
         prefix: Stands before the names of the metrics that Kyverno has too; one of `PREFIXES`.
         exposure: How metrics are shown, by their names as the configuration spells them.
-        namespaces: Whose resources are counted, in metrics that have the label `resource_namespace`.
+        by_namespace: Metrics show the label `resource_namespace`.
+        unified: Metrics about policies have those of every kind; else only those that Kyverno has in them.
+        namespaces: Whose resources are counted, in metrics that have that label, shown or not.
         cardinality_limit: Series of one metric at most.
     """
 
@@ -132,6 +135,8 @@ class MetricSettings:
     prometheus_authorized: bool = False
     otlp: PushSettings | None = None
     prefix: str = ""
+    by_namespace: bool = False
+    unified: bool = True
     exposure: Mapping[str, Exposure] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
     namespaces: NamespaceFilter = EVERYWHERE
     cardinality_limit: int = CARDINALITY_LIMIT
@@ -172,10 +177,12 @@ def from_spec(
     return MetricSettings(
         prometheus_enabled=bool(prometheus.get("enabled", defaults.prometheus)),
         prometheus_port=port,
-        prometheus_tls=tls,
+        prometheus_tls=tls if "tls" in prometheus else defaults.prometheus_tls,
         prometheus_authorized=authorized,
         otlp=None if otlp is None else _push(otlp, environ, defaults.metrics),
         prefix=prefix,
+        by_namespace=bool(spec.get("byNamespace", bool(prefix))),
+        unified=bool(spec.get("unified", not prefix)),
         exposure=types.MappingProxyType(exposure),
         namespaces=NamespaceFilter(
             include=tuple(map(str, namespaces.get("include") or ())),
@@ -250,7 +257,7 @@ def _exposure(name: str, spec: Mapping[str, Any]) -> Exposure:
             raise errors.SettingsInvalid(f"{path}.buckets", "must be ascending upper bounds, at least one")
     return Exposure(
         enabled=bool(spec.get("enabled", True)),
-        drop_labels=frozenset(map(str, spec.get("dropLabels") or ())),
+        drop_labels=None if spec.get("dropLabels") is None else frozenset(map(str, spec["dropLabels"])),
         buckets=buckets,
     )
 

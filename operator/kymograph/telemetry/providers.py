@@ -29,9 +29,12 @@ from kymograph.telemetry import (
     encoding,
     errors,
     export,
+    fieldpaths,
     instruments,
     keeping,
     logexport,
+    logsettings,
+    memory,
     prometheus,
     propagators,
     push,
@@ -44,6 +47,7 @@ from kymograph.telemetry import (
     settings,
     sharing,
     steady,
+    undecided,
     ways,
     work,
 )
@@ -97,6 +101,7 @@ class Telemetry:
         wall_clock: Nanoseconds since the epoch.
 
     Attributes:
+        describe: Names the steps of an evaluation.
         tracer: For spans outside of reviews that no controller makes; the controllers' are from `tracer_for`.
         tracer_provider: The shared provider, for libraries that make their own tracers.
         meter_provider: The shared provider, for readers and for instruments of rare paths.
@@ -107,6 +112,7 @@ class Telemetry:
         push: Pushes metrics.
         queue: The way out for spans, to their first destination.
         log_queue: The way out for log records.
+        redacted_paths: The fields of objects that nobody is told of.
     """
 
     def __init__(
@@ -122,6 +128,7 @@ class Telemetry:
         clock: Callable[[], int] = time.monotonic_ns,
         wall_clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        self.describe = describe
         self._facts = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **facts}
         self._environ = environ
         self._make_metric_exporter = make_metric_exporter
@@ -149,11 +156,16 @@ class Telemetry:
             render = rendering.Renderer(describe, self._resource, scope, self._ids).render
             encode = _as_it_is
         self.log_queue: export.Queue[logexport.Written] = export.Queue(
-            wall_clock=wall_clock, clock=time.monotonic, capacity=logexport.CAPACITY
+            wall_clock=wall_clock,
+            clock=time.monotonic,
+            capacity=logexport.CAPACITY,
+            room=memory.Share(memory.LOG_RECORDS),
         )
+        self.spans_room = memory.Share(memory.SPANS)
         self._log_handler = logexport.Handler(self.log_queue)
+        self.redacted_paths: tuple[fieldpaths.Path, ...] = ()
         self._ways = ways.Ways(
-            lambda: export.ExportQueue(render, wall_clock=wall_clock, clock=time.monotonic),
+            lambda: export.ExportQueue(render, wall_clock=wall_clock, clock=time.monotonic, room=self.spans_room),
             make_exporter,
             self.log_queue,
             make_log_exporter or functools.partial(otlp_logs, origin),
@@ -180,7 +192,9 @@ class Telemetry:
             id_generator=self._ids,
             meter_provider=self.meter_provider,
         )
-        steadied = steady.SteadySpans(time.monotonic_ns, time.time_ns, self._ways.fan.on_end)
+        fan = self._ways.fan
+        judged = undecided.Undecided(lambda: self._settings.traces, fan.on_end, fan.keep, self.spans_room)
+        steadied = steady.SteadySpans(time.monotonic_ns, time.time_ns, judged.ended)
         self.tracer_provider.add_span_processor(steadied)
         self.tracer: Tracer = self.tracer_provider.get_tracer(SCOPE, version)
         self._tracers = {each: self._tracer_of(each, version) for each in settings.Controller}
@@ -244,7 +258,7 @@ class Telemetry:
         self._contexts.count(sampled=None if caller is None else caller.sampled)
         decision = sampling.decide(self._reviews, caller, self._ids, self._cap, started_ns, namespace)
         wall_ns = self._on_the_wall(started_ns) if decision.recorded else 0
-        return recorder.Recorder(decision, started_ns, wall_ns, self._ids, self._forms, baggage)
+        return recorder.Recorder(decision, started_ns, wall_ns, self._ids, self._forms, baggage, self.spans_room)
 
     def judge(
         self,
@@ -324,7 +338,8 @@ class Telemetry:
                     raise
             self.cells.configure(wanted.metrics)  # nothing can fail from here on
             self._ways.carry_out(plan, wanted)
-            self._log_handler.follow(wanted.logs.otlp)
+            self._log_handler.follow(wanted.logs)
+            self.redacted_paths = wanted.logs.redacted.paths
             if wanted.propagated != self._forms.forms:
                 self._forms = propagators.Propagators(wanted.propagated)
             if push_to != self._pushed:
@@ -341,7 +356,7 @@ class Telemetry:
         async with self._applying:
             self._settings = settings.TelemetrySettings(metrics=self._settings.metrics)
             self._reviews = None
-            self._log_handler.follow(None)
+            self._log_handler.follow(logsettings.LogSettings())
             await asyncio.gather(self._ways.close(patience), asyncio.to_thread(self.push.close, patience))
             await asyncio.to_thread(self.meter_provider.shutdown)
 

@@ -8,7 +8,7 @@ tuples a step, or one a policy; one that is kept is handed as it is to the expor
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kymograph.telemetry import propagation, propagators
+from kymograph.telemetry import memory, propagation, propagators
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -20,6 +20,21 @@ MAX_ENTRIES = 8_192
 """Entries of one request's log, two a step or one for a rule that only matched, or for a policy of such rules. A policy
 can loop over as many elements as its budget allows; its trace stops growing here, and the server span says how many
 steps are missing."""
+
+ENTRY = 256
+"""Bytes that an entry of a log holds, about: a tuple, and its times."""
+
+FREE = 24
+"""Entries of a log that are not weighed, because weighing them costs as much as noting them: see `memory.UNDER_WAY`."""
+
+SPAN = 768
+"""Bytes that a span comes to until it is delivered, texts apart: what it is made from, and what is written of it."""
+
+TEXT = 4
+"""Bytes of a character of a text: as it is, and in the places where it is written."""
+
+CALL = 2_048
+"""Bytes of the attributes of a call to another process, whose texts are bounded."""
 
 CLIENT_BEGIN = -1
 CLIENT_END = -2
@@ -84,6 +99,7 @@ class Recorder:
         ids: Where the ids of client spans come from.
         forms: How those we call are told of the trace.
         baggage: What its caller wants them told, too.
+        room: What the logs of all requests may hold of memory; None for no bound but that of each.
 
     Attributes:
         decision: What was decided, and at the request's end decided anew by a keep rule.
@@ -93,8 +109,11 @@ class Recorder:
     __slots__ = (
         "_baggage",
         "_beyond",
+        "_claim",
         "_forms",
         "_ids",
+        "_limit",
+        "_room",
         "decision",
         "dropped",
         "kept_by",
@@ -112,6 +131,7 @@ class Recorder:
         ids: "IdGenerator",
         forms: propagators.Propagators = propagators.W3C,
         baggage: str = "",
+        room: memory.Share | None = None,
     ) -> None:
         self.decision = decision
         self.started_ns = started_ns
@@ -124,6 +144,9 @@ class Recorder:
         self._ids = ids
         self._forms = forms
         self._baggage = baggage
+        self._limit = MAX_ENTRIES
+        self._room = room
+        self._claim: memory.Claim | None = None
 
     @property
     def recording(self) -> bool:
@@ -162,7 +185,8 @@ class Recorder:
     def extend(self, steps: Sequence[tuple[Any, ...]]) -> None:
         """Take in a log of steps; see `kymograph.engine.watching.Watcher`."""
         log = self.log
-        if len(log) + len(steps) <= MAX_ENTRIES:
+        size = len(log) + len(steps)
+        if size <= self._limit and (size <= FREE or self._is_held(len(steps))):
             log += steps
             return
         for head, body, now in written_out(steps):
@@ -172,9 +196,9 @@ class Recorder:
                 self.begin(head, body, now)
 
     def begin(self, step: int, subject: object, now: int) -> None:
-        """A step begins; see `kymograph.engine.watching.Entry`. Past `MAX_ENTRIES` it is only counted."""
+        """A step begins; see `kymograph.engine.watching.Entry`. Where there is no room it is only counted."""
         log = self.log
-        if len(log) < MAX_ENTRIES:
+        if len(log) < self._limit:
             log.append((step, subject, now))
         else:
             self._beyond += 1
@@ -200,7 +224,7 @@ class Recorder:
             The span's id, to be sent downstream.
         """
         span_id = self._ids.generate_span_id()
-        if len(self.log) < MAX_ENTRIES:
+        if len(self.log) < self._limit and self._is_held(2):
             self.log.append((CLIENT_BEGIN, ClientBegin(span_id, parent_id, name, attributes), now))
         else:
             self.dropped += 1
@@ -243,6 +267,52 @@ class Recorder:
             else:
                 halves += 1
         return 1 + short + (halves + 1) // 2
+
+    @property
+    def weight(self) -> int:
+        """Bytes that the record and its spans hold until they are delivered, about, and rather too many."""
+        texts = calls = 0
+        for entry in self.log:
+            length = len(entry)
+            if length == POLICY_IN_SHORT:
+                for result in entry[-1]:
+                    texts += len(result[2])
+            elif length >= RULE_IN_SHORT:
+                texts += len(entry[2])
+            elif type(entry[0]) is str:
+                texts += len(entry[1])
+            elif entry[0] == CLIENT_BEGIN:
+                calls += 1
+            elif entry[0] == NEED and isinstance(entry[1], tuple):
+                texts += _texts(entry[1])
+        if self.server is not None:
+            for value in self.server.attributes.values():
+                if type(value) is str:
+                    texts += len(value)
+                elif type(value) is tuple:
+                    texts += _texts(value)
+        return SPAN * self.span_count + CALL * calls + TEXT * texts
+
+    def _is_held(self, entries: int) -> bool:
+        """Whether there is room for so many entries more; if not, the log does not grow any further."""
+        room = self._room
+        if room is None:
+            return True
+        claim = self._claim
+        if claim is None:
+            claim = self._claim = room.claim()
+        if claim.grow(ENTRY * entries):
+            return True
+        self._limit = 0
+        return False
+
+
+def _texts(values: Iterable[Any]) -> int:
+    """How many characters there are in some values, those of sequences included."""
+    return sum(
+        len(each) if isinstance(each, str | bytes) else _texts(each) if isinstance(each, tuple) else 0
+        for each in values
+    )
 
 
 def written_out(log: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Any, int]]:

@@ -39,6 +39,7 @@ RESULT_KEYS = (
     semconv.CONTEXT_RESULT,
     semconv.PRECONDITIONS_RESULT,
     semconv.NEED_RESULT,
+    semconv.EXCEPTION_RESULT,
 )
 """Which attribute holds a step's outcome, by step code (`kymograph.engine.watching.Step`)."""
 

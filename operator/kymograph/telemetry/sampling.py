@@ -157,17 +157,24 @@ class LiveSampler(sampling.Sampler):
         links: Sequence[trace.Link] | None = None,  # noqa: ARG002 - the SDK's signature
         trace_state: trace.TraceState | None = None,  # noqa: ARG002 - the SDK's signature
     ) -> sampling.SamplingResult:
-        """Follow the parent span, or apply the rate to a root; see the SDK's `Sampler`."""
+        """Follow the parent span, or apply the rate to a root; see the SDK's `Sampler`.
+
+        What a keep rule may still keep is recorded and not sampled (`undecided`).
+        """
         traces = self._current()
-        parent = trace.get_current_span(parent_context).get_span_context()
+        around = trace.get_current_span(parent_context)
+        parent = around.get_span_context()
         if traces is None:
-            sampled = False
+            sampled = recorded = False
         elif parent.is_valid:
-            sampled = parent.trace_flags.sampled
+            sampled, recorded = parent.trace_flags.sampled, around.is_recording()
         else:
             sampled = is_within_rate(trace_id, _rate_of_root(traces, attributes))
+            recorded = traces.keep.judges_work
         if sampled:
             return sampling.SamplingResult(sampling.Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
+        if recorded:
+            return sampling.SamplingResult(sampling.Decision.RECORD_ONLY, attributes, parent.trace_state)
         return sampling.SamplingResult(sampling.Decision.DROP, None, parent.trace_state)
 
     def get_description(self) -> str:

@@ -68,11 +68,16 @@ POLICY_GENERATION = "kymograph.policy.generation"
 POLICY_RULES = "kymograph.policy.rules"
 RULE_RESULT = "kymograph.rule.result"
 RULE_TYPE = "kymograph.rule.type"
+RULE_FAILURE_ACTION = "kymograph.rule.failure_action"
 MATCH_RESULT = "kymograph.match.result"
 CONTEXT_NAME = "kymograph.context.name"
 CONTEXT_RESULT = "kymograph.context.result"
 PRECONDITIONS_RESULT = "kymograph.preconditions.result"
 NEED_RESULT = "kymograph.need.result"
+NEED_TYPE = "kymograph.need.type"
+EXCEPTION_NAME = "kymograph.exception.name"
+EXCEPTION_NAMESPACE = "kymograph.exception.namespace"
+EXCEPTION_RESULT = "kymograph.exception.result"
 MESSAGE = "kymograph.message"
 STEPS_DROPPED = "kymograph.steps.dropped"
 KEPT_BY = "kymograph.kept_by"
@@ -111,6 +116,11 @@ UPDATE_REQUEST_OBJECTS = "kymograph.updaterequest.objects"
 REGISTRY_REPOSITORY = "kymograph.registry.repository"
 REGISTRY_REFERENCE = "kymograph.registry.reference"
 
+# Kymograph: the writing of an Event
+EVENT_REASON = "kymograph.event.reason"
+EVENT_ACTION = "kymograph.event.action"
+EVENT_OUTCOME = "kymograph.event.outcome"
+
 # Kymograph: the writing of a report
 REPORT_OUTCOME = "kymograph.report.outcome"
 
@@ -136,9 +146,13 @@ EXCEPTION_TYPE = exception_attributes.EXCEPTION_TYPE
 EXCEPTION_MESSAGE = exception_attributes.EXCEPTION_MESSAGE
 HTTP_REQUEST_METHOD = http_attributes.HTTP_REQUEST_METHOD
 HTTP_RESPONSE_STATUS_CODE = http_attributes.HTTP_RESPONSE_STATUS_CODE
+HTTP_ROUTE = http_attributes.HTTP_ROUTE
 SERVER_ADDRESS = server_attributes.SERVER_ADDRESS
 SERVER_PORT = server_attributes.SERVER_PORT
 URL_FULL = url_attributes.URL_FULL
+URL_PATH = url_attributes.URL_PATH
+URL_SCHEME = url_attributes.URL_SCHEME
+URL_TEMPLATE = "url.template"  # in development: https://opentelemetry.io/docs/specs/semconv/registry/attributes/url/
 SERVICE_NAME = service_attributes.SERVICE_NAME
 SERVICE_VERSION = service_attributes.SERVICE_VERSION
 SERVICE_INSTANCE_ID = service_attributes.SERVICE_INSTANCE_ID

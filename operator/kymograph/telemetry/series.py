@@ -12,7 +12,7 @@ import abc
 from collections.abc import Iterator, Mapping
 from typing import Generic, Self, TypeVar
 
-from kymograph.telemetry import errors, families, temporality, views
+from kymograph.telemetry import errors, families, memory, temporality, views
 from kymograph.telemetry.families import OVERFLOW, Values
 
 
@@ -31,15 +31,22 @@ class Cell(temporality.Source, abc.ABC):
         """Take in what another cell of the same metric took in."""
 
 
+CELL = 1_024
+"""Bytes of a series with one number, its exemplar and what was told of it."""
+
+LABEL = 56
+"""Bytes of a label's value beside its characters."""
+
 CellT = TypeVar("CellT", bound=Cell)
 
 
 class Series(Generic[CellT]):
     """All series of a metric that are shown with the same labels."""
 
-    __slots__ = ("cells", "labels", "overflow")
+    __slots__ = ("cells", "claim", "labels", "overflow")
 
     def __init__(self, labels: tuple[str, ...], cells: dict[Values, CellT], overflow: CellT | None = None) -> None:
+        self.claim: memory.Claim | None = None  # on what they hold of memory, until nobody looks at them any more
         self.labels = labels
         self.cells = cells
         self.overflow = overflow
@@ -67,14 +74,20 @@ class Instrument(families.Family, Generic[CellT]):
     def __init__(self, about: views.Description, start: int) -> None:
         super().__init__(about)
         self.overflowed = 0
+        self._room: memory.Share | None = None
         self._start = start
-        self._series: Series[CellT] = Series(about.labels, {})
+        self._series: Series[CellT] = Series(self._labels(), {})
         self._uncounted: CellT = self._make(())
 
     @property
     def size(self) -> int:
         """How many series there are, the overflow series among them."""
         return len(self._series.cells) + (self._series.overflow is not None)
+
+    def share(self, room: memory.Share) -> None:
+        """From now on series are made as long as there is room for them; without this, as many as the limit says."""
+        self._room = room
+        self._hold(self._series)
 
     def bind(self, values: Values) -> CellT:
         """Find or make the cell of these label values.
@@ -90,17 +103,20 @@ class Instrument(families.Family, Generic[CellT]):
     def show(self, view: views.View, now: int) -> bool:
         """Show it otherwise; see `Family`.
 
-        Labels that are dropped make one series of several, with what all of them counted. Labels that come back, and
-        other buckets, cannot be made of what was counted: then the metric starts again.
+        Labels that are dropped make one series of several, with what all of them counted. Of labels that come back
+        what was counted so far has no value: it stays in series where they are empty, which to Prometheus is a series
+        without them. Other buckets cannot be made of what was counted: then the metric starts again.
         """
         before, self._view = self._view, view
         series = self._series
-        if not set(view.kept) <= set(before.kept) or view.bounds != before.bounds:
+        if view.bounds != before.bounds:
             self._start = now
-            self._series = Series(self._labels(), {})
+            self._hold(Series(self._labels(), {}))
             return True
-        same_namespaces = view.namespace is None or view.namespaces == before.namespaces
-        if view.kept == before.kept and same_namespaces and len(series.cells) < view.limit:
+        same = view.policy_type == before.policy_type and (
+            view.namespace is None or view.namespaces == before.namespaces
+        )
+        if view.kept == before.kept and same and len(series.cells) < view.limit:
             return view.limit > before.limit and series.overflow is not None
         with temporality.Source.settling:
             self._regroup(before)
@@ -116,7 +132,7 @@ class Instrument(families.Family, Generic[CellT]):
         left = {key: cell for key, cell in series.cells.items() if any(key[at] != value for at, value in wanted)}
         if len(left) == len(series.cells):
             return False
-        self._series = Series(series.labels, left, series.overflow)
+        self._hold(Series(series.labels, left, series.overflow))
         self._start = now
         return True
 
@@ -124,13 +140,15 @@ class Instrument(families.Family, Generic[CellT]):
         if len(values) != len(self.about.labels):
             raise errors.InstrumentInvalid(f"{self.about.name} has {len(self.about.labels)} labels, not {values}")
         view, series = self._view, self._series
-        if view.namespace is not None and not view.namespaces.admits(values[view.namespace]):
+        if not view.admits(values):
             return self._uncounted
         key = values if len(view.kept) == len(values) else tuple(values[at] for at in view.kept)
         cell = series.cells.get(key)
         if cell is not None:
             return cell
-        if len(series.cells) < view.limit - 1:
+        if len(series.cells) < view.limit - 1 and (
+            series.claim is None or series.claim.grow(self._weight + _texts(key))
+        ):
             cell = series.cells[key] = self._make(key)
             return cell
         self.overflowed += 1
@@ -141,20 +159,20 @@ class Instrument(families.Family, Generic[CellT]):
     def _regroup(self, before: views.View) -> None:
         """Put the series together as the view of now has them; what is not counted any more is left out."""
         view, series = self._view, self._series
-        kept = [before.kept.index(at) for at in view.kept]
-        namespace = before.kept.index(view.namespace) if view.namespace in before.kept else None
+        places = [before.kept.index(at) if at in before.kept else None for at in range(len(self.about.labels))]
         groups: dict[Values, list[CellT]] = {}
         beyond = [series.overflow] if series.overflow is not None else []
         for key, cell in series.cells.items():
-            if namespace is not None and not view.namespaces.admits(key[namespace]):
+            values = tuple("" if place is None else key[place] for place in places)
+            if not view.admits(values):
                 continue
-            target = tuple(key[at] for at in kept)
+            target = tuple(values[at] for at in view.kept)
             group = groups.get(target, beyond if len(groups) >= view.limit - 1 else None)
             if group is None:
                 group = groups[target] = []
             group.append(cell)
         cells = {key: self._merged(key, group) for key, group in groups.items()}
-        self._series = Series(self._labels(), cells, self._merged((), beyond) if beyond else None)
+        self._hold(Series(self._labels(), cells, self._merged((), beyond) if beyond else None))
 
     def _merged(self, labels: Values, parts: list[CellT]) -> CellT:
         """A cell of several; a cell that stays alone stays itself, for those that hold it."""
@@ -167,8 +185,25 @@ class Instrument(families.Family, Generic[CellT]):
             merged.succeed(part)
         return merged
 
+    def _hold(self, series: Series[CellT]) -> None:
+        """Have these series and no others."""
+        if self._room is not None:
+            series.claim = self._room.claim()
+            series.claim.grow(sum(self._weight + _texts(key) for key in series.cells), anyway=True)
+        self._series = series
+
+    @property
+    def _weight(self) -> int:
+        """Bytes that a series holds without its labels, with what was told of it: rather too many."""
+        return CELL
+
     def _labels(self) -> tuple[str, ...]:
         return tuple(self.about.labels[at] for at in self._view.kept)
 
     @abc.abstractmethod
     def _make(self, values: Values) -> CellT: ...
+
+
+def _texts(labels: Values) -> int:
+    """Bytes of the values of labels."""
+    return sum(LABEL + len(each) for each in labels)

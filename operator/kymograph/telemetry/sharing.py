@@ -5,8 +5,8 @@ spans; the others are as fast as alone. With one destination, which is the rule,
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from kymograph.telemetry.encoding import Span
     from kymograph.telemetry.recorder import Recorder
 
+
+SPAN = 4_096
+"""Bytes of a span of the SDK without its texts: its object, those of its attributes, and what is written of it."""
 
 Encode: TypeAlias = "Callable[[ReadableSpan], Span]"
 """Makes of a span of the SDK what all exporters can send as it is."""
@@ -24,13 +27,15 @@ class Shared:
 
     Args:
         span_count: How many there will be.
+        weight: How many bytes they and what they are made from hold.
         make: Makes them; called once, unless it fails.
     """
 
-    __slots__ = ("_busy", "_made", "_make", "span_count")
+    __slots__ = ("_busy", "_made", "_make", "span_count", "weight")
 
-    def __init__(self, span_count: int, make: "Callable[[], Sequence[Span]]") -> None:
+    def __init__(self, span_count: int, weight: int, make: "Callable[[], Sequence[Span]]") -> None:
         self.span_count = span_count
+        self.weight = weight
         self._make: Callable[[], Sequence[Span]] | None = make
         self._made: Sequence[Span] = ()
         self._busy = threading.Lock()
@@ -85,9 +90,15 @@ class Fan:
         others = self._others
         if not others:
             return self._first.offer(record)
-        shared = Shared(record.span_count, lambda: self._render(record))
+        shared = Shared(record.span_count, record.weight, lambda: self._render(record))
         taken = [queue.offer(shared) for queue in (self._first, *others)]
         return any(taken)
+
+    def keep(self, span: ReadableSpan) -> None:
+        """Accept a span that the SDK's tracer ended and nobody sampled."""
+        shared = Shared(1, weight_of(span), lambda: (self._encode(span),))
+        for queue in (self._first, *self._others):
+            queue.offer(shared)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Accept a span that the SDK's tracer ended."""
@@ -97,6 +108,15 @@ class Fan:
             return
         context = span.get_span_context()
         if context is not None and context.trace_flags.sampled:
-            shared = Shared(1, lambda: (self._encode(span),))
+            shared = Shared(1, weight_of(span), lambda: (self._encode(span),))
             for queue in (self._first, *others):
                 queue.offer(shared)
+
+
+def weight_of(span: ReadableSpan) -> int:
+    """Bytes that a span of the SDK holds, about: its texts twice, as they are and as they are written."""
+    return SPAN + _texts(span.attributes) + sum(_texts(event.attributes) for event in span.events)
+
+
+def _texts(attributes: Mapping[str, Any] | None) -> int:
+    return sum(2 * len(each) for each in (attributes or {}).values() if isinstance(each, str))

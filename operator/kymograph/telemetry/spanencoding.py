@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SPANS = b"\x12"
 """The tag of a span among those of a ScopeSpans message."""
 
-_MAX_REMEMBERED = 8_192
-_MAX_REMEMBERED_LENGTH = 128
+_MAX_REMEMBERED = 1_024
+_MAX_REMEMBERED_LENGTH = 128  # with its value and its place half a megabyte in all, for each of up to seven encoders
 
 # the flags of a span and link: "it is known whether the parent is remote" (0x100), "it is" (0x200)
 FLAGS = b"\x85\x01" + wire.fixed32(0x100)

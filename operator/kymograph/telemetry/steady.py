@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
+from kymograph.telemetry import toldspans
+
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
@@ -22,7 +24,7 @@ MOST_OPEN = 10_000
 
 
 class SteadySpans(SpanProcessor):
-    """Passes spans on as they end, with the durations that they had.
+    """Passes spans on as they end, with the durations that they had and as they may be told (`toldspans`).
 
     Args:
         clock: Monotonic nanoseconds.
@@ -53,22 +55,5 @@ class SteadySpans(SpanProcessor):
         if began is not None and span.start_time is not None and span.end_time is not None:
             end = span.start_time + self._clock() - began
             if abs(span.end_time - end) > TOLERANCE:
-                span = _ending(span, end)
-        self._ended(span)
-
-
-def _ending(span: ReadableSpan, end: int) -> ReadableSpan:
-    return ReadableSpan(
-        span.name,
-        context=span.get_span_context(),
-        parent=span.parent,
-        resource=span.resource,
-        attributes=span.attributes,
-        events=span.events,
-        links=span.links,
-        kind=span.kind,
-        status=span.status,
-        start_time=span.start_time,
-        end_time=end,
-        instrumentation_scope=span.instrumentation_scope,
-    )
+                span = toldspans.copied(span, end_time=end)
+        self._ended(toldspans.told(span))

@@ -10,10 +10,13 @@ from typing import TypeAlias
 
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from kymograph.telemetry import recorder, rendering, semconv, spanencoding, wire
+from kymograph.telemetry import memory, recorder, rendering, semconv, spanencoding, wire
 
-MAX_TEMPLATES = 8_192
-"""Templates of one generation, and there are two: a kilobyte each at most, usually a quarter of one."""
+MAX_BYTES = memory.WRITTEN // 4
+"""Bytes of the templates of one generation, and there are two: some 1,300 of the usual length."""
+
+OVERHEAD = 768
+"""Bytes that a template holds beside what is written of it: its key, its object and a message."""
 
 GENERATION = 1_024
 """Traces after which what none of them used is a generation old; at the next turn it is forgotten."""
@@ -33,17 +36,19 @@ class Template:
         outcome: The step's outcome.
 
     Attributes:
+        size: Bytes that it holds, about.
         last: A message, and what was written with it. Most steps have none or the same in every trace. One tuple, so
             that a thread cannot take the one of these and miss the other.
     """
 
-    __slots__ = ("_opening", "_outcome", "_violation", "last")
+    __slots__ = ("_opening", "_outcome", "_violation", "last", "size")
 
     def __init__(self, opening: bytes, code: int, outcome: str) -> None:
         self._opening = opening
         self._outcome = outcome
         self._violation = rendering.is_violation(code, outcome)
         self.last: tuple[str | None, bytes] = (None, b"")
+        self.size = OVERHEAD + 2 * len(opening)
 
     def saying(self, detail: str, end: int) -> bytes:
         """Write it with a message.
@@ -80,6 +85,7 @@ class Templates:
         self._recent: dict[_Key, Template] = {}
         self._older: dict[_Key, Template] = {}
         self._traces = 0
+        self._size = 0  # of the recent ones
 
     def begin(self) -> Callable[[_Key], Template | None]:
         """A trace is to be written.
@@ -112,10 +118,11 @@ class Templates:
             template = Template(opening, code, outcome)
         if code == recorder.NEED:
             return template
-        if len(self._recent) >= MAX_TEMPLATES:
+        if self._size + template.size > MAX_BYTES:
             self._age()
         self._recent[key] = template
+        self._size += template.size
         return template
 
     def _age(self) -> None:
-        self._recent, self._older = {}, self._recent
+        self._recent, self._older, self._size = {}, self._recent, 0

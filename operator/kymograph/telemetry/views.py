@@ -11,8 +11,13 @@ from collections.abc import Iterable, Mapping
 from kymograph.telemetry import errors, metricsettings
 
 KYVERNO = "kyverno_"
+CLASSIC = frozenset({"cluster", "namespaced", ""})
+"""The values of the label `policy_type` of ClusterPolicies and Policies; of other kinds of policies it is the kind."""
 NAMESPACE = "resource_namespace"
 """The label that `metrics.namespaces` looks at."""
+
+BY_NAMESPACE = frozenset({NAMESPACE})
+"""The optional labels of metrics whose series would be as many as a cluster has namespaces, times all else."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,6 +31,9 @@ class Description:
         labels: The names of its labels, in the order of the values that `bind` takes.
         kyverno: Kyverno has this metric, too: `metrics.prefix` stands before its name.
         lasting: Its series stay when what they are about is gone.
+        optional: Those of its labels that are left out unless they are asked for: they have too many values.
+        unifies: It is about policies of every kind; in Kyverno's there are only those of `CLASSIC` types.
+        unified: What it says of one kind of policies is in one that `unifies`, too; shown only under Kyverno's name.
     """
 
     name: str
@@ -34,6 +42,9 @@ class Description:
     labels: tuple[str, ...]
     kyverno: bool = False
     lasting: bool = False
+    optional: frozenset[str] = frozenset()
+    unifies: bool = False
+    unified: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +58,8 @@ class View:
         bounds: Upper bounds of its buckets; None for its own.
         namespace: The position of the label that `namespaces` looks at; None where it has none.
         namespaces: Whose resources are counted.
+        policy_type: The position of the label that says which kind of policy a series is about, where only those of
+            `CLASSIC` types are counted; None where all are.
         limit: Series at most, the overflow series among them.
         exponential: Whether exponential buckets are kept beside its own, for who is pushed to.
     """
@@ -59,6 +72,13 @@ class View:
     namespaces: metricsettings.NamespaceFilter
     limit: int
     exponential: bool = False
+    policy_type: int | None = None
+
+    def admits(self, values: tuple[str, ...]) -> bool:
+        """Whether what has these values of all labels is counted; one that is not known (any more) is empty."""
+        if self.namespace is not None and not self.namespaces.admits(values[self.namespace]):
+            return False
+        return self.policy_type is None or values[self.policy_type] in CLASSIC
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,7 +132,7 @@ def resolve(wanted: metricsettings.MetricSettings, subjects: Iterable[Subject]) 
 
 def _check(subject: Subject, exposure: metricsettings.Exposure, path: str) -> None:
     labels = subject.about.labels
-    if unknown := sorted(exposure.drop_labels.difference(labels)):
+    if unknown := sorted((exposure.drop_labels or frozenset()).difference(labels)):
         has = ", ".join(labels) or "none"
         raise errors.SettingsInvalid(f"{path}.dropLabels", f"there is no label {unknown[0]!r}; its labels are {has}")
     if exposure.buckets is not None and not subject.has_buckets:
@@ -121,13 +141,17 @@ def _check(subject: Subject, exposure: metricsettings.Exposure, path: str) -> No
 
 def _view(subject: Subject, wanted: metricsettings.MetricSettings, exposure: metricsettings.Exposure) -> View:
     labels = subject.about.labels
+    dropped = exposure.drop_labels
+    if dropped is None:
+        dropped = frozenset() if wanted.by_namespace else subject.about.optional
     return View(
         name=(wanted.prefix if subject.about.kyverno else "") + subject.name,
-        enabled=exposure.enabled,
-        kept=tuple(at for at, label in enumerate(labels) if label not in exposure.drop_labels),
+        enabled=exposure.enabled and (bool(wanted.prefix) or not subject.about.unified),
+        kept=tuple(at for at, label in enumerate(labels) if label not in dropped),
         bounds=exposure.buckets,
         namespace=labels.index(NAMESPACE) if NAMESPACE in labels else None,
         namespaces=wanted.namespaces,
         limit=wanted.cardinality_limit,
         exponential=wanted.otlp is not None and wanted.otlp.histograms is metricsettings.Histograms.EXPONENTIAL,
+        policy_type=labels.index("policy_type") if subject.about.unifies and not wanted.unified else None,
     )

@@ -11,11 +11,13 @@ from kymograph.telemetry.instruments import (
     admission_requests,
     admission_review_duration,
     breakers,
+    cel_policies,
     cleanup_deleted_objects,
     cleanup_errors,
     client_requests,
     controllers,
     decision_records_dropped,
+    deleting_policies,
     events_dropped,
     global_context,
     http_requests,
@@ -26,6 +28,7 @@ from kymograph.telemetry.instruments import (
     policy_execution_duration,
     policy_results,
     policy_rule_info,
+    report_results,
     report_reviews_dropped,
     report_updates,
     scan_duration,
@@ -54,6 +57,15 @@ class Instruments:
     policy_results: cells.Counter
     policy_execution_duration: cells.Histogram
     policy_rule_info: families.Info
+    validating_results: cells.Counter
+    validating_duration: cells.Histogram
+    image_validating_results: cells.Counter
+    image_validating_duration: cells.Histogram
+    mutating_results: cells.Counter
+    mutating_duration: cells.Histogram
+    generating_results: cells.Counter
+    generating_duration: cells.Histogram
+    report_results: families.Observed
     report_updates: cells.Counter
     report_reviews_dropped: cells.Counter
     scan_duration: cells.Histogram
@@ -62,12 +74,16 @@ class Instruments:
     decision_records_dropped: cells.Counter
     cleanup_deleted_objects: cells.Counter
     cleanup_errors: cells.Counter
+    deleting_deleted_objects: cells.Counter
+    deleting_errors: cells.Counter
     ttl_deleted_objects: cells.Counter
     ttl_errors: cells.Counter
     ttl_info: families.Info
     ttl_invalid_labels: cells.Counter
     update_requests: cells.Counter
     update_requests_stopped: cells.Counter
+    update_requests_refused: cells.Counter
+    generated_objects_contested: cells.Counter
     update_requests_listed: families.Observed
     http_requests: cells.Counter
     http_requests_duration: cells.Histogram
@@ -77,6 +93,7 @@ class Instruments:
     client_queries: cells.Counter
     service_requests: cells.Histogram
     registry_requests: cells.Histogram
+    registry_cache: families.ObservedCounter
     reconciled: cells.Counter
     requeued: cells.Counter
     queue_dropped: cells.Counter
@@ -111,6 +128,15 @@ def declare(registry: cells.Cells) -> Instruments:
         policy_results=registry.counter(policy_results.ABOUT),
         policy_execution_duration=registry.histogram(policy_execution_duration.ABOUT),
         policy_rule_info=registry.info(policy_rule_info.ABOUT),
+        validating_results=registry.counter(cel_policies.VALIDATING),
+        validating_duration=registry.histogram(cel_policies.VALIDATING_DURATION),
+        image_validating_results=registry.counter(cel_policies.IMAGE_VALIDATING),
+        image_validating_duration=registry.histogram(cel_policies.IMAGE_VALIDATING_DURATION),
+        mutating_results=registry.counter(cel_policies.MUTATING),
+        mutating_duration=registry.histogram(cel_policies.MUTATING_DURATION),
+        generating_results=registry.counter(cel_policies.GENERATING),
+        generating_duration=registry.histogram(cel_policies.GENERATING_DURATION),
+        report_results=registry.observed(report_results.ABOUT),
         report_updates=registry.counter(report_updates.ABOUT),
         report_reviews_dropped=registry.counter(report_reviews_dropped.ABOUT),
         scan_duration=registry.histogram(scan_duration.ABOUT, scan_duration.BUCKETS),
@@ -119,12 +145,16 @@ def declare(registry: cells.Cells) -> Instruments:
         decision_records_dropped=registry.counter(decision_records_dropped.ABOUT),
         cleanup_deleted_objects=registry.counter(cleanup_deleted_objects.ABOUT),
         cleanup_errors=registry.counter(cleanup_errors.ABOUT),
+        deleting_deleted_objects=registry.counter(deleting_policies.DELETED),
+        deleting_errors=registry.counter(deleting_policies.ERRORS),
         ttl_deleted_objects=registry.counter(ttl_deleted_objects.ABOUT),
         ttl_errors=registry.counter(ttl_errors.ABOUT),
         ttl_info=registry.info(ttl_info.ABOUT),
         ttl_invalid_labels=registry.counter(ttl_invalid_labels.ABOUT),
         update_requests=registry.counter(update_requests.ABOUT),
         update_requests_stopped=registry.counter(update_requests.STOPPED),
+        update_requests_refused=registry.counter(update_requests.REFUSED),
+        generated_objects_contested=registry.counter(update_requests.CONTESTED),
         update_requests_listed=registry.observed(update_requests.LISTED),
         http_requests=registry.counter(http_requests.ABOUT),
         http_requests_duration=registry.histogram(http_requests.DURATION),
@@ -134,6 +164,7 @@ def declare(registry: cells.Cells) -> Instruments:
         client_queries=registry.counter(client_requests.QUERIES),
         service_requests=registry.histogram(client_requests.SERVICES, client_requests.BUCKETS),
         registry_requests=registry.histogram(client_requests.REGISTRIES, client_requests.BUCKETS),
+        registry_cache=registry.observed_counter(client_requests.REGISTRY_CACHE),
         reconciled=registry.counter(controllers.RECONCILED),
         requeued=registry.counter(controllers.REQUEUED),
         queue_dropped=registry.counter(controllers.DROPPED),

@@ -1,6 +1,6 @@
 """`admission_requests_total`: reviews answered."""
 
-from kymograph.telemetry import cells
+from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 ABOUT = cells.Description(
@@ -9,4 +9,5 @@ ABOUT = cells.Description(
     unit="{request}",
     labels=labels.Review._fields,
     kyverno=True,
+    optional=views.BY_NAMESPACE,
 )

@@ -1,6 +1,6 @@
 """`admission_review_duration_seconds`: from the request's arrival to its answer."""
 
-from kymograph.telemetry import cells
+from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 ABOUT = cells.Description(
@@ -11,4 +11,5 @@ ABOUT = cells.Description(
     unit="s",
     labels=labels.Review._fields,
     kyverno=True,
+    optional=views.BY_NAMESPACE,
 )

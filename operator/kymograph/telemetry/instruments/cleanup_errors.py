@@ -1,6 +1,6 @@
 """`cleanup_controller_errors_total`: what a cleanup policy could not list, decide or delete."""
 
-from kymograph.telemetry import cells
+from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 ABOUT = cells.Description(
@@ -9,4 +9,5 @@ ABOUT = cells.Description(
     unit="{error}",
     labels=labels.CleanedByPolicy._fields,
     kyverno=True,
+    optional=views.BY_NAMESPACE,
 )

@@ -25,10 +25,12 @@ def observe(meter: Meter, waiting: Callable[[], Mapping[str, tuple[int, float]]]
     meter.create_observable_gauge(
         "cleanup_queue_depth",
         [depths],
+        unit="{item}",
         description="Objects and cleanup policies that are due and wait, at the replica that leads.",
     )
     meter.create_observable_gauge(
         "cleanup_queue_oldest_seconds",
         [ages],
+        unit="s",
         description="For how long the first of them has been due.",
     )

@@ -3,7 +3,7 @@
 Kyverno counts its calls to the API server, and says neither how they ended nor how long they took.
 """
 
-from kymograph.telemetry import cells
+from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 KUBERNETES = cells.Description(
@@ -26,6 +26,7 @@ QUERIES = cells.Description(
     unit="{request}",
     labels=labels.Query._fields,
     kyverno=True,
+    optional=views.BY_NAMESPACE,
 )
 
 SERVICES = cells.Description(
@@ -40,6 +41,13 @@ REGISTRIES = cells.Description(
     description="How long requests to registries of images took.",
     unit="s",
     labels=labels.HTTPCall._fields,
+)
+
+REGISTRY_CACHE = cells.Description(
+    name="registry_cache_lookups_total",
+    description="Manifests and configurations of images that were asked for by digest, by whether they were held.",
+    unit="{lookup}",
+    labels=("result",),
 )
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

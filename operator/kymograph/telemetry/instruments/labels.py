@@ -26,7 +26,7 @@ class Rule(NamedTuple):
 
     Attributes:
         policy_validation_mode: `enforce` or `audit`.
-        policy_type: `cluster` or `namespaced`.
+        policy_type: `cluster` or `namespaced`; the kind where it is neither a ClusterPolicy nor a Policy.
         policy_background_mode: `true` or `false`.
         policy_namespace: The policy's namespace, `-` for a cluster-wide one.
         policy_name: The policy's name.
@@ -53,6 +53,57 @@ class Rule(NamedTuple):
     rule_type: str
     rule_execution_cause: str
     dry_run: str
+
+
+class Judged(NamedTuple):
+    """One policy that judges objects by CEL, applied to one object, as Kyverno labels it; see `Rule`.
+
+    Attributes:
+        policy_validation_mode: `Deny` or `Audit`.
+        policy_background_mode: `true` or `false`.
+        policy_name: The policy's name.
+        policy_namespace: The policy's namespace, or an empty string.
+        resource_kind: The object's kind.
+        resource_namespace: The object's namespace, or an empty string.
+        resource_request_operation: In lower case.
+        execution_cause: `admission_request` or `background_scan`.
+        result: `pass`, `fail`, `warn`, `error` or `skip`.
+    """
+
+    policy_validation_mode: str
+    policy_background_mode: str
+    policy_name: str
+    policy_namespace: str
+    resource_kind: str
+    resource_namespace: str
+    resource_request_operation: str
+    execution_cause: str
+    result: str
+
+
+class Mutated(NamedTuple):
+    """One policy that changes objects by CEL; see `Judged`."""
+
+    policy_background_mode: str
+    policy_name: str
+    policy_namespace: str
+    resource_kind: str
+    resource_namespace: str
+    resource_request_operation: str
+    execution_cause: str
+    result: str
+
+
+class Generated(NamedTuple):
+    """One policy that makes objects by CEL; see `Judged`."""
+
+    policy_name: str
+    policy_namespace: str
+    resource_kind: str
+    resource_namespace: str
+    resource_request_operation: str
+    execution_cause: str
+    result: str
 
 
 class Change(NamedTuple):
@@ -159,6 +210,26 @@ class CleanedByPolicy(NamedTuple):
     deletion_propagation: str
 
 
+class DeletedByPolicy(NamedTuple):
+    """An object that a DeletingPolicy deletes, as Kyverno labels it; see `CleanedByPolicy`.
+
+    Attributes:
+        policy_type: `DeletingPolicy` or `NamespacedDeletingPolicy`.
+        policy_namespace: The policy's namespace, or an empty string.
+        policy_name: The policy's name.
+        resource: The resource's name in paths, `pods`.
+        resource_namespace: The object's namespace, or an empty string.
+        deletion_propagation: `Foreground`, `Background`, `Orphan`, or an empty string for the kind's default.
+    """
+
+    policy_type: str
+    policy_namespace: str
+    policy_name: str
+    resource: str
+    resource_namespace: str
+    deletion_propagation: str
+
+
 class Watched(NamedTuple):
     """A kind of objects that the TTL controller watches, as Kyverno labels it; see `Cleaned`."""
 
@@ -243,6 +314,28 @@ class PolicyName(NamedTuple):
     policy_type: str
     policy_namespace: str
     policy_name: str
+
+
+class ReportResult(NamedTuple):
+    """What reports say of one rule.
+
+    Attributes:
+        policy_type: See `Rule`.
+        policy_namespace: See `Rule`.
+        policy_name: See `Rule`.
+        rule_name: See `Rule`.
+        rule_result: See `Rule`.
+        policy_severity: `critical`, `high`, `medium`, `low`, `info`, or an empty string.
+        policy_category: What the policy's annotation says, or an empty string.
+    """
+
+    policy_type: str
+    policy_namespace: str
+    policy_name: str
+    rule_name: str
+    rule_result: str
+    policy_severity: str
+    policy_category: str
 
 
 def boolean(*, value: bool) -> str:

@@ -14,4 +14,5 @@ ABOUT = cells.Description(
     labels=labels.Change._fields,
     kyverno=True,
     lasting=True,
+    unifies=True,
 )

@@ -1,6 +1,6 @@
 """`policy_results_total`: results of rules."""
 
-from kymograph.telemetry import cells
+from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 ABOUT = cells.Description(
@@ -10,4 +10,6 @@ ABOUT = cells.Description(
     unit="{result}",
     labels=labels.Rule._fields,
     kyverno=True,
+    optional=views.BY_NAMESPACE,
+    unifies=True,
 )

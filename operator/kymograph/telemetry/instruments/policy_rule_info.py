@@ -10,4 +10,5 @@ ABOUT = cells.Description(
     unit="{rule}",
     labels=labels.RuleInfo._fields,
     kyverno=True,
+    unifies=True,
 )

@@ -3,7 +3,7 @@
 Kyverno counts an object each time it looks at it before it is due, and not when it deletes it; this counts deletions.
 """
 
-from kymograph.telemetry import cells
+from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 ABOUT = cells.Description(
@@ -12,4 +12,5 @@ ABOUT = cells.Description(
     unit="{object}",
     labels=labels.Cleaned._fields,
     kyverno=True,
+    optional=views.BY_NAMESPACE,
 )

@@ -1,6 +1,6 @@
 """`ttl_controller_errors_total`: deletions of the TTL controller that failed; each is tried again."""
 
-from kymograph.telemetry import cells
+from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 ABOUT = cells.Description(
@@ -9,4 +9,5 @@ ABOUT = cells.Description(
     unit="{error}",
     labels=labels.Cleaned._fields,
     kyverno=True,
+    optional=views.BY_NAMESPACE,
 )

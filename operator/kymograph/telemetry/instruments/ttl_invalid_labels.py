@@ -1,6 +1,6 @@
 """`ttl_controller_invalidlabels_total`: TTL labels that are not followed. Once per object and value."""
 
-from kymograph.telemetry import cells
+from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 ABOUT = cells.Description(
@@ -9,4 +9,5 @@ ABOUT = cells.Description(
     " object of the operator's own namespace.",
     unit="{object}",
     labels=labels.Cleaned._fields,
+    optional=views.BY_NAMESPACE,
 )
