@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from kymograph.telemetry import cells, instruments
+from kymograph.telemetry import cells, instruments, metricsettings
 from support.handclock import HandClock, settle
 
 
@@ -16,7 +16,9 @@ class Counted:
     """The instruments of a process and what they have counted."""
 
     def __init__(self):
-        self.instruments = instruments.declare(cells.Cells(InstrumentationScope("test"), lambda: 0))
+        registry = cells.Cells(InstrumentationScope("test"), lambda: 0)
+        self.instruments = instruments.declare(registry)
+        registry.configure(metricsettings.MetricSettings(by_namespace=True))
 
     def __getitem__(self, name):
         """The values of an instrument, by the values of their labels."""

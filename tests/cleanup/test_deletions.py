@@ -175,11 +175,28 @@ async def test_many_at_once_are_deleted_at_the_pace(running_deletions, server, c
         running_deletions.changed(target(f"pod-{number}"), labelled("1m"))
     assert len(asyncio.all_tasks()) == before
     await clock.advance(60)
+    assert len(server.deleted) <= 2
+    await clock.advance(1)
+    assert pace.DELETES_PER_SECOND <= len(server.deleted) <= 1.2 * pace.DELETES_PER_SECOND
+    await clock.advance(29)
+    before = len(server.deleted)
     await clock.advance(10)
-    at_pace = 10 * pace.DELETES_PER_SECOND
-    assert at_pace <= len(server.deleted) <= at_pace + 2
+    at_most = 10 * pace.MOST_PER_SECOND
+    assert at_most - 1 <= len(server.deleted) - before <= at_most + 1
     assert server.names == [f"pod-{number}" for number in range(len(server.deleted))]
     assert server.most_under_way <= pace.DELETES_AT_ONCE
+
+
+async def test_after_a_break_a_burst_begins_slowly_again(running_deletions, server, clock) -> None:
+    """However fast the one before has become."""
+    for burst, moment in enumerate(("1m", "2m")):
+        for number in range(500):
+            running_deletions.changed(target(f"pod-{burst}-{number}"), labelled(moment))
+    await clock.advance(120)
+    before = len(server.deleted)
+    assert 500 <= before <= 502
+    await clock.advance(1)
+    assert len(server.deleted) - before <= 1.2 * pace.DELETES_PER_SECOND
 
 
 async def test_a_delete_that_hangs_holds_up_no_other(running_deletions, server, clock) -> None:

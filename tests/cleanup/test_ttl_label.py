@@ -50,6 +50,27 @@ def test_a_duration_counts_from_the_creation(text, after) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "propagation", "told"),
+    [
+        ("1.5d", "", ["label value cannot be parsed as any recognizable format ('1.5d' is neither"]),
+        ("1h", "orphan", ["annotation cannot be followed ('orphan' is no propagation policy"]),
+        ("soon", "never", ["'soon' is neither", "'never' is no propagation policy"]),
+        ("1h", "Orphan", []),
+        ("2030-01-31", "", []),
+        (None, "never", []),
+    ],
+)
+def test_who_writes_what_cannot_be_followed_is_told(text, propagation, told) -> None:
+    """Of an object that has neither uid nor version yet."""
+    labels = {} if text is None else {ttl.LABEL: text}
+    annotations = {ttl.PROPAGATION_ANNOTATION: propagation} if propagation else {}
+    advice = ttl.advice({"metadata": {"labels": labels, "annotations": annotations}})
+    assert len(advice) == len(told)
+    for said, part in zip(advice, told, strict=True):
+        assert part in said
+
+
+@pytest.mark.parametrize(
     ("text", "moment"),
     [
         ("2023-07-19T120000Z", dt.datetime(2023, 7, 19, 12, tzinfo=dt.UTC)),

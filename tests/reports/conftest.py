@@ -4,7 +4,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kymograph.controllers import policies
-from kymograph.controllers.reports import queue, writer
+from kymograph.controllers.reports import pace, queue, writer
 from support.reporting import Controller, FakeCluster, policy_document
 
 
@@ -36,6 +36,8 @@ async def controller(cluster, store, exported, monkeypatch):
     """Without the waiting: back-off and pause are a few milliseconds."""
     monkeypatch.setattr(queue, "BACKOFF_FIRST", 0.002)
     monkeypatch.setattr(queue, "BACKOFF_MOST", 0.005)
-    monkeypatch.setattr(writer, "PAUSE", 0.02)
-    monkeypatch.setattr(writer, "PER_SECOND", 10_000.0)
+    monkeypatch.setattr(writer, "PAUSE_FIRST", 0.02)
+    monkeypatch.setattr(writer, "PAUSE_MOST", 0.02)
+    monkeypatch.setattr(pace, "FIRST", 10_000.0)
+    monkeypatch.setattr(pace, "MOST", 10_000.0)
     return Controller(cluster, store, exported)

@@ -1,9 +1,14 @@
 """Results of generate rules and of rules with targets share the report with what policies found in the same object."""
 
-from kymograph.controllers.reports import document, findings
+import asyncio
+import time
+
+from fakes import traced
+from kymograph.clients.kubernetes import errors
+from kymograph.controllers.reports import controller, document, findings, writer
 from kymograph.engine import compile as compiler
 from kymograph.engine.results import PolicyResult, RuleResult
-from support.reporting import POD
+from support.reporting import POD, FakeCatalogues, FakeCluster, served
 from support.writtenpolicies import generating, policy, validating
 
 
@@ -53,3 +58,45 @@ def test_there_is_no_subject_without_a_stored_object() -> None:
     assert findings.subject_of({**request, "object": None}) is None
     assert findings.subject_of({**request, "object": {"metadata": {"name": "a"}}}) is None
     assert findings.subject_of({**request, "kind": {"group": "", "version": "v1", "kind": "Event"}}) is None
+
+
+async def test_work_goes_on_while_no_report_can_be_written(store, monkeypatch) -> None:
+    """What there is no room for is dropped then, and counted; the rest is looked at once that can be done."""
+    monkeypatch.setattr(controller, "MOST_AT_ALL", 3)
+    monkeypatch.setattr(controller, "LOOK_AGAIN", 0.02)
+    monkeypatch.setattr(writer, "PAUSE_FIRST", 0.02)
+    monkeypatch.setattr(writer, "PAUSE_MOST", 0.02)
+
+    class Unreachable(FakeCluster):
+        away = True
+
+        async def _called(self, verb, resource, name):
+            if self.away:
+                raise errors.Unreachable("no answer")
+            await super()._called(verb, resource, name)
+
+    cluster, policy = Unreachable(), compiled()
+    status = found(policy, "r1", "pass").result.rules
+
+    def request(number):
+        metadata = {"name": f"a-{number}", "namespace": "shop", "uid": f"u-{number}"}
+        return {"kind": {"group": "", "version": "v1", "kind": "Pod"}, "object": {"metadata": metadata}, **metadata}
+
+    async with traced.kept() as kept:
+        catalogues = FakeCatalogues(served("", "v1", "pods", "Pod"))
+        reports = controller.Reports(cluster, catalogues, store, kept.telemetry, time.monotonic_ns, time.time_ns)
+        running = asyncio.create_task(reports.run())
+        try:
+            async with asyncio.timeout(20):
+                taken = [await reports.applied(request(number), policy, "r1", status) for number in range(20)]
+                dropped = taken.count(None)
+                assert dropped
+                counted = kept.scrape()
+                assert sum(counted[name] for name in counted if name.startswith("report_reviews_dropped")) == dropped
+                cluster.away = False
+                await reports.drain(20)
+                looked_at = {name for _, plural, name in cluster.calls if plural == "policyreports"}
+                assert len(looked_at) == len(taken) - dropped
+        finally:
+            running.cancel()
+            await asyncio.wait([running])

@@ -33,6 +33,28 @@ async def test_findings_on_one_object_are_one_piece_of_work() -> None:
     assert await nothing(work)
 
 
+async def test_what_somebody_waits_for_comes_first() -> None:
+    """Before what a scan has brought by the thousand; also where it comes to what waits already, and then once."""
+    work = queue.WorkQueue()
+    third, fourth = OTHER._replace(uid="uid-third"), OTHER._replace(uid="uid-fourth")
+    for subject in (POD, OTHER, third):
+        work.put(found(subject=subject, p="pass"))
+    work.put(found(subject=third, p="fail"), awaited=True)
+    work.put(found(subject=fourth, p="pass"), awaited=True)
+    assert [uid(await work.take()) for _ in range(4)] == [third.uid, fourth.uid, POD.uid, OTHER.uid]
+    assert await nothing(work)
+
+
+async def test_what_somebody_waits_for_does_not_end_a_back_off(monkeypatch) -> None:
+    monkeypatch.setattr(queue, "BACKOFF_FIRST", 60.0)
+    work = queue.WorkQueue()
+    work.put(found(p="pass"))
+    failed = await work.take()
+    work.done(failed, again=queue.Work(failed.findings, 1))
+    work.put(found(p="fail"), awaited=True)
+    assert await nothing(work)
+
+
 async def test_an_object_has_one_worker_at_a_time() -> None:
     """What comes in meanwhile waits for the end of the work."""
     work = queue.WorkQueue()

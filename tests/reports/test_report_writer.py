@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
 
 from kymograph.clients.kubernetes import errors
-from kymograph.controllers.reports import findings, queue, writer
+from kymograph.controllers.reports import findings, pace, queue, writer
 from kymograph.controllers.reports.writer import Outcome
 from support.reporting import FOUND_AT, POD, Controller, found, row, served
 
@@ -186,6 +186,16 @@ async def test_a_refusal_is_tried_again(cluster, controller, problem: errors.Sta
     assert told(cluster) == {"p": "pass"}
 
 
+@pytest.mark.parametrize("code", [429, 503, 504])
+async def test_an_api_server_that_has_no_time_is_asked_less_often(cluster, controller, monkeypatch, code: int) -> None:
+    """For as long as it takes: that is no fault of the object, whose report is not given up."""
+    monkeypatch.setattr(pace, "ONE_REFUSAL", 0.0)
+    no_time = errors.StatusError(code, "TooManyRequests", "slow")
+    cluster.fail("create", "policyreports", *[no_time] * (writer.MOST_FAILURES + 1))
+    assert await controller.settle(found(p="pass")) == [Outcome.WRITTEN]
+    assert controller.writer._pace.per_second < pace.FIRST / 2**writer.MOST_FAILURES
+
+
 async def test_what_is_always_refused_is_given_up(cluster, controller, caplog) -> None:
     """After eight tries, with the reason in the log; the others go on."""
     invalid = errors.StatusError(422, "Invalid", "results: too many")
@@ -272,7 +282,7 @@ async def test_a_defect_costs_one_report(cluster, controller, caplog) -> None:
 
 async def test_a_burst_is_written_at_its_pace(cluster, store, exported, monkeypatch) -> None:
     """Five hundred objects: no faster than the pace, never more than the workers at once."""
-    monkeypatch.setattr(writer, "PER_SECOND", 1_000.0)
+    monkeypatch.setattr(pace, "FIRST", pace.MOST)
     burst = Controller(cluster, store, exported)
     for number in range(500):
         cluster.put("pods", "shop", f"web-{number}", uid=f"uid-{number}")
@@ -290,7 +300,7 @@ async def test_a_burst_is_written_at_its_pace(cluster, store, exported, monkeypa
         return controller.work.idle
 
     assert await burst.settle(*objects, until=look) == [Outcome.WRITTEN] * 500
-    assert loop.time() - began >= 499 / 1_000.0
+    assert loop.time() - began >= 499 / pace.MOST
     assert 0 < most <= writer.WORKERS
 
 

@@ -47,7 +47,7 @@ class TTLController:
             client, tracer, telemetry.instruments, clock, spare, self.look_again, announce
         )
         self._watches = watches.Watches(client, catalogues, tracer, clock, self._deletions.changed)
-        telemetry.instruments.ttl_info.observe(self._watched)
+        self._info = telemetry.instruments.ttl_info
 
     @property
     def backlog(self) -> schedule.Backlog:
@@ -60,9 +60,13 @@ class TTLController:
 
     async def run(self) -> None:
         """Clean up until cancelled."""
-        async with asyncio.TaskGroup() as parts:
-            parts.create_task(self._watches.run())
-            parts.create_task(self._deletions.run())
+        self._info.observe(self._watched)
+        try:
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(self._watches.run())
+                parts.create_task(self._deletions.run())
+        finally:
+            self._info.observe(tuple)
 
     def _watched(self) -> Iterable[labels.Watched]:
         return [labels.Watched(each.group, each.version, each.plural) for each in self._watches.watched]

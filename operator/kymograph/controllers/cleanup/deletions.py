@@ -17,7 +17,7 @@ from opentelemetry import context, trace
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import pace, schedule, spared, ttl
-from kymograph.telemetry import cells, instruments, semconv, work
+from kymograph.telemetry import cells, instruments, roots, semconv, work
 from kymograph.telemetry.instruments import labels
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Deletions:
         self._tracer = tracer
         self._counted = counted
         self._work = work.Work(counted, "ttl-controller")
-        self._work.queue(lambda: self.backlog.depth)
+        self._work.queue(lambda: self.backlog.depth, led=True)
         self._clock = clock
         self._spare = spare
         self._forbidden = forbidden
@@ -142,12 +142,13 @@ class Deletions:
 
     async def run(self) -> None:
         """Delete until cancelled."""
-        async with asyncio.TaskGroup() as deletions:
-            while True:
-                await self._free.acquire()
-                target = await self._next()
-                deletions.create_task(self._delete(target, self._objects[target]))
-                await self._pace.turn()
+        with self._work.attending():
+            async with asyncio.TaskGroup() as deletions:
+                while True:
+                    await self._free.acquire()
+                    target = await self._next()
+                    deletions.create_task(self._delete(target, self._objects[target]))
+                    await self._pace.turn()
 
     async def _next(self) -> Target:
         while True:
@@ -156,6 +157,7 @@ class Deletions:
             self._notice(now)
             first = self._schedule.first()
             if first is not None and first <= now:
+                self._work.waited(now - first)
                 return self._schedule.pop()
             await self._clock.wait(self._earlier, LOOK_EVERY if first is None else min(first - now, LOOK_EVERY))
 
@@ -206,8 +208,7 @@ class Deletions:
                 return False
             except errors.KubernetesError as error:
                 span.set_attribute(semconv.CLEANUP_RESULT, "failed")
-                span.record_exception(error)
-                span.set_status(trace.StatusCode.ERROR, str(error))
+                roots.fail(span, error)
                 logger.warning("%s is due and cannot be deleted, trying again: %s", target, error)
                 self._cell(self._counted.ttl_errors, target).add()
                 progress.failures += 1

@@ -20,7 +20,7 @@ from kymograph.clients.kubernetes import discovery, errors, resources
 from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import collections, pace, schedule, selection
 from kymograph.engine import cleanup
-from kymograph.telemetry import cells, instruments, semconv
+from kymograph.telemetry import cells, instruments, rendering, semconv
 from kymograph.telemetry import work as works
 from kymograph.telemetry.instruments import labels
 
@@ -187,7 +187,7 @@ class Runs:
         }
         links = () if occasion.before is None else (trace.Link(occasion.before),)
         with (
-            self._work.reconciling(),
+            self._work.reconciling() as ended,
             self._tracer.start_as_current_span(
                 "CLEANUP policy", context=context.Context(), attributes=attributes, links=links
             ) as span,
@@ -207,7 +207,8 @@ class Runs:
             span.set_attribute(semconv.CLEANUP_DELETED, outcome.deleted)
             span.set_attribute(semconv.CLEANUP_FAILED, outcome.failed)
             if outcome.failed:
-                span.set_status(trace.StatusCode.ERROR, "; ".join(outcome.problems))
+                ended("failed" if outcome.complete else "incomplete")
+                span.set_status(trace.StatusCode.ERROR, rendering.bounded("; ".join(outcome.problems)))
         return outcome
 
     async def _clear(
@@ -242,6 +243,7 @@ class Runs:
                 if batch.stopped:
                     return
                 async with self._free:
+                    self._work.waited(self._clock.now() - batch.since)
                     await self._delete(policy, candidate, outcome)
                 batch.left -= 1
 
@@ -297,7 +299,7 @@ class Runs:
             outcome.heard(overload=result == "unanswered")
             span.set_attribute(semconv.CLEANUP_RESULT, result)
             if problem:
-                span.set_status(trace.StatusCode.ERROR, problem)
+                span.set_status(trace.StatusCode.ERROR, rendering.bounded(problem))
         if result == "deleted":
             outcome.deleted += 1
             self._cell(self._counted.cleanup_deleted_objects, policy, candidate).add()

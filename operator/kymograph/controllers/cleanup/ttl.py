@@ -90,6 +90,29 @@ def read(document: Mapping[str, Any]) -> Labelled | None:
     return Labelled(wish, metadata["resourceVersion"], created, spared.is_marked(labels))
 
 
+def advice(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is to be said to whoever writes an object with a label or an annotation that cannot be followed.
+
+    Args:
+        document: The object as it will be stored, perhaps without uid and version.
+    """
+    metadata = document.get("metadata") or {}
+    text = (metadata.get("labels") or {}).get(LABEL)
+    if text is None:
+        return ()
+    propagation = (metadata.get("annotations") or {}).get(PROPAGATION_ANNOTATION, "")
+    told = []
+    for wish, problem in (
+        (Wish("", text, ""), f"{LABEL} label value cannot be parsed as any recognizable format"),
+        (Wish("", "0s", propagation), f"{PROPAGATION_ANNOTATION} annotation cannot be followed"),
+    ):
+        try:
+            _ = Labelled(wish, "", created=0.0).due
+        except ValueError as error:
+            told.append(f"{problem} ({error})")
+    return tuple(told)
+
+
 def find_duration(text: str) -> int | None:
     """Read a duration; None for any other text.
 

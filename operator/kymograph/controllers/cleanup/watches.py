@@ -9,12 +9,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry import context, trace
+from opentelemetry import trace
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import discovery, errors, informer, resources
 from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import deletions, grants, ttl
+from kymograph.telemetry import roots
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class Watches:
         return ESTABLISHED_AFTER
 
     async def _wanted(self) -> frozenset[resources.Resource]:
-        with self._tracer.start_as_current_span("CLEANUP resync", context=context.Context()):
+        with roots.root(self._tracer, "CLEANUP resync"):
             granted = await grants.read(self._client)
             if not granted:
                 return frozenset()

@@ -114,6 +114,7 @@ class Confirmation:
         clock: Monotonic nanoseconds.
         excepted: Gives the PolicyExceptions of the moment.
         at_hand: Adds what a need turns out to be where that is known without asking anybody; whether it is.
+        hidden: Gives the fields of objects that reports do not tell of.
     """
 
     def __init__(
@@ -123,12 +124,14 @@ class Confirmation:
         clock: Callable[[], int],
         excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
         at_hand: AtHand = nothing,
+        hidden: redaction.Hidden = tuple,
     ) -> None:
         self._client = client
         self._store = store
         self._clock = clock
         self._excepted = excepted
         self._at_hand = at_hand
+        self._hidden = hidden
 
     async def confirmed(self, subject: Subject, plural: str, stored: Mapping[str, Any], found: ByPolicy) -> ByPolicy:
         """Findings that are true of an object as it is stored; those that cannot be made true are left out.
@@ -158,7 +161,7 @@ class Confirmation:
             and not held.compiled.match_conditions
             and held.compiled.key in doubtful
         )
-        facts = needs.Facts()
+        facts = needs.Facts(installation=self._store.installation)
         if any(policy.needs_namespace_labels for policy in again):
             labels = await self._namespace_labels(subject.namespace)
             facts.add(needs.NamespaceLabels(subject.namespace), labels)
@@ -185,7 +188,7 @@ class Confirmation:
         evaluation = evaluate.Evaluation((policy,), request, facts, spendable, self._clock, None, excepted)
         while True:
             try:
-                return redaction.told(request, evaluation.run())
+                return redaction.told(request, evaluation.run(), self._hidden())
             except needs.Needed as needed:
                 if not self._at_hand(needed.need, facts):
                     raise

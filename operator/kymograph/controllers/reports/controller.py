@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from kymograph.controllers import policies
+from kymograph.clients.kubernetes import informer
+from kymograph.controllers import policies, redaction
 from kymograph.controllers.reports import (
     confirmation,
     findings,
@@ -15,6 +16,7 @@ from kymograph.controllers.reports import (
     permissions,
     queue,
     reported,
+    standing,
     writer,
 )
 from kymograph.controllers.reports.findings import Findings
@@ -28,10 +30,16 @@ from kymograph.telemetry.sampling import Decision
 MOST_OF_SCANS = 512
 """Objects that may wait to be written before a scan pauses: it holds what policies found in each of them."""
 
+MOST_AT_ALL = 2 * MOST_OF_SCANS
+"""Objects that may wait before background work pauses, too; a scan leaves it that much room."""
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at whether reports can be written at all, while there is no room for another."""
+
 _POLL = 0.05
 
 
-class Cluster(writer.Cluster, reported.Lister, Protocol):
+class Cluster(writer.Cluster, informer.Source, reported.Lister, Protocol):
     """What the controller asks of a Kubernetes client."""
 
 
@@ -78,11 +86,17 @@ class Reports:
         self._work = queue.WorkQueue(work.waited)
         work.queue(lambda: self._work.depth + len(self._intake))
         dropped = instruments.report_reviews_dropped.bind(()).add
-        self._intake = intake.Intake(clock, wall_clock, dropped, telemetry.decision_link)
+
+        def hidden() -> redaction.Paths:
+            return telemetry.redacted_paths
+
+        self._dropped = dropped
+        self._intake = intake.Intake(clock, wall_clock, dropped, telemetry.decision_link, hidden)
         circuit = (breakers.ADMISSION_REPORTS,)
         instruments.breaker.observe(lambda: [(circuit, self._intake.offered)])
         instruments.breaker_drops.observe(lambda: [(circuit, self._intake.refused)])
         self.reported = reported.ReportedPolicies(store, client, self._work, form)
+        self._standing = standing.StandingResults(client, self.reported, form, instruments)
         self.permitted = permissions.Permissions(seconds)
         self._writer = writer.ReportWriter(
             client,
@@ -90,7 +104,7 @@ class Reports:
             self.permitted,
             self._work,
             self.reported,
-            confirmation.Confirmation(client, store, clock, excepted, at_hand),
+            confirmation.Confirmation(client, store, clock, excepted, at_hand, hidden),
             telemetry.tracer_for("reports"),
             lambda outcome: instruments.report_updates.bind((outcome.value,)).add(),
             work,
@@ -123,6 +137,8 @@ class Reports:
     ) -> asyncio.Event | None:
         """A rule was applied in the background, because of an object that was just read: waits while much waits.
 
+        While nothing can be written nobody waits; what there is no room for is dropped then, and counted.
+
         Args:
             request: A request about the object, as it is stored.
             policy: The policy.
@@ -138,8 +154,20 @@ class Reports:
             return None
         result = PolicyResult(policy, policy.fixed_action, tuple(told)) if told else None
         found = findings.Found(result, self._wall_clock())
-        await self.room()
-        return self._work.put(Findings(subject, latest={findings.of_rule(policy.key, rule): found}, proven=True))
+        if not await self._has_room():
+            self._dropped()
+            return None
+        latest = {findings.of_rule(policy.key, rule): found}
+        return self._work.put(Findings(subject, latest=latest, proven=True), awaited=True)
+
+    async def _has_room(self) -> bool:
+        """Wait for room for background work; False where there will be none until reports can be written again."""
+        while not (self._writer.blocked and self._work.depth >= MOST_AT_ALL):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._work.room(MOST_AT_ALL)
+                    return True
+        return False
 
     def found(self, found: Findings) -> None:
         """Policies were evaluated on an object otherwise, by a scan; ask for `room` before."""
@@ -156,8 +184,13 @@ class Reports:
             tasks.create_task(self._writer.run())
 
     async def sweep(self) -> None:
-        """Keep reports free of policies that are gone, until cancelled. One replica is enough; `run` has to run too."""
-        await self.reported.sweep()
+        """Keep reports free of policies that are gone, and count what they say, until cancelled.
+
+        One replica does it; `run` has to run too.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.reported.sweep())
+            tasks.create_task(self._standing.run())
 
     async def drain(self, patience: float) -> None:
         """Before a stop: let what waits be written, for so many seconds at most."""

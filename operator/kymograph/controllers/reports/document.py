@@ -50,8 +50,9 @@ def merged(
     ]
     if not results:
         return None
-    before = {_order(row): row for row in results_of(stored)}
-    results = [_kept(before.get(_order(row)), row) for row in results]
+    if stored is not None:
+        before = {_order(row): row for row in results_of(stored)}
+        results = [_kept(before.get(_order(row)), row) for row in results]
     results.sort(key=_order)
     scope = {"apiVersion": subject.api_version, "kind": subject.kind, "name": subject.name, "uid": subject.uid}
     metadata: dict[str, Any] = {

@@ -63,6 +63,7 @@ class Intake:
         wall_clock: Nanoseconds since the epoch.
         dropped: Counts a review for which there was no room.
         link: Says where the trace of a request can be looked at; an empty string for nowhere.
+        hidden: Gives the fields of objects that reports do not tell of.
 
     Attributes:
         offered: Reviews that were to be remembered.
@@ -75,11 +76,13 @@ class Intake:
         wall_clock: Callable[[], int],
         dropped: Callable[[], None],
         link: Callable[[Decision], str] = lambda _: "",
+        hidden: redaction.Hidden = tuple,
     ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
         self._dropped = dropped
         self._link = link
+        self._hidden = hidden
         self.offered = self.refused = 0
         self._held: collections.deque[tuple[_Entry, Mapping[str, Any]]] = collections.deque()
         self._entries: collections.deque[tuple[_Entry, bytes]] = collections.deque()
@@ -162,7 +165,7 @@ class Intake:
             replaces,
             operation == "CREATE",
             evaluated,
-            redaction.told(request, results),
+            redaction.told(request, results, self._hidden()),
             decision,
             mutated,
         )

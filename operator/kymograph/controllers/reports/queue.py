@@ -1,7 +1,8 @@
 """The reports that are to be looked at: one entry an object, however often it was evaluated meanwhile.
 
 As in Kubernetes' own controllers: an object is worked on by one worker at a time, what comes in for it meanwhile waits
-for the end, and failures come back later, without overtaking anything newer.
+for the end, and failures come back later, without overtaking anything newer. What somebody waits for goes ahead of what
+nobody does: the work of an UpdateRequest ends with its report, a scan of thousands of objects can wait.
 """
 
 import asyncio
@@ -19,6 +20,9 @@ BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 60.0
 """Seconds until a failed object is tried again, doubled each time, with jitter."""
 
+AHEAD = 3600.0
+"""Seconds that what somebody waits for counts as older than it is."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
@@ -27,16 +31,18 @@ class Work:
     Attributes:
         findings: What was found.
         failures: How often it failed for a reason of its own.
+        awaited: Somebody waits for it.
         tried: Is set once a worker is through with these findings, or has failed with them for the first time.
     """
 
     findings: Findings
     failures: int = 0
+    awaited: bool = False
     tried: asyncio.Event = dataclasses.field(default_factory=asyncio.Event, compare=False)
 
 
 class WorkQueue:
-    """Objects that wait for a worker, first come, first served.
+    """Objects that wait for a worker, first come, first served; those that somebody waits for before all others.
 
     Args:
         waited: Is told, of each object that is taken, for how many seconds it could have been.
@@ -46,7 +52,8 @@ class WorkQueue:
         self._waited = waited
         self._waiting: dict[str, Work] = {}
         self._worked_on: set[str] = set()
-        self._due: list[tuple[float, int, str]] = []
+        self._due: list[tuple[float, int, str]] = []  # the place in the order, entry, object
+        self._entries: dict[str, tuple[int, float]] = {}  # the one entry of an object that counts, and when it is due
         self._sequence = 0
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -67,15 +74,25 @@ class WorkQueue:
         """Whether nothing waits and nobody works."""
         return not self._waiting and not self._worked_on
 
-    def put(self, findings: Findings) -> asyncio.Event:
-        """Add findings to those of the same object; returns `Work.tried`."""
+    def put(self, findings: Findings, *, awaited: bool = False) -> asyncio.Event:
+        """Add findings to those of the same object; returns `Work.tried`.
+
+        Args:
+            findings: What was found.
+            awaited: Somebody waits for them to be written.
+        """
         key = findings.subject.key
         before = self._waiting.get(key)
         if before is not None:
-            self._waiting[key] = dataclasses.replace(before, findings=before.findings.then(findings))
-            return before.tried
-        work = self._waiting[key] = Work(findings)
-        if key not in self._worked_on:
+            work = dataclasses.replace(
+                before, findings=before.findings.then(findings), awaited=awaited or before.awaited
+            )
+        else:
+            work = Work(findings, awaited=awaited)
+        self._waiting[key] = work
+        if key in self._worked_on:
+            return work.tried
+        if before is None or (awaited and not before.awaited and self._entries[key][1] <= _now()):
             self._schedule(key, 0.0)
         return work.tried
 
@@ -88,9 +105,13 @@ class WorkQueue:
     async def take(self) -> Work:
         """The next object; whoever takes it says `done` in the end."""
         while True:
-            now = asyncio.get_running_loop().time()
+            now = _now()
             if self._due and self._due[0][0] <= now:
-                due, _, key = heapq.heappop(self._due)
+                _, sequence, key = heapq.heappop(self._due)
+                entry, due = self._entries.get(key, (0, 0.0))
+                if entry != sequence:
+                    continue
+                del self._entries[key]
                 self._waited(now - due)
                 work = self._waiting.pop(key)
                 self._worked_on.add(key)
@@ -110,8 +131,10 @@ class WorkQueue:
         work.tried.set()
         newer = self._waiting.get(key)
         if again is not None:
-            merged = again if newer is None else Work(again.findings.then(newer.findings), again.failures, newer.tried)
-            self._waiting[key] = merged
+            if newer is not None:
+                findings = again.findings.then(newer.findings)
+                again = dataclasses.replace(newer, findings=findings, failures=again.failures)
+            self._waiting[key] = again
             backoff = min(BACKOFF_FIRST * 2 ** min(again.failures, 10), BACKOFF_MOST)
             self._schedule(key, backoff * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
         elif newer is not None:
@@ -119,7 +142,10 @@ class WorkQueue:
 
     def _schedule(self, key: str, delay: float) -> None:
         self._sequence += 1
-        heapq.heappush(self._due, (asyncio.get_running_loop().time() + delay, self._sequence, key))
+        due = _now() + delay
+        self._entries[key] = self._sequence, due
+        ahead = AHEAD if self._waiting[key].awaited and not delay else 0.0
+        heapq.heappush(self._due, (due - ahead, self._sequence, key))
         self._news.set()
 
 
@@ -137,3 +163,7 @@ class Pace:
         self._next = at + self._interval * size
         if at > now:
             await asyncio.sleep(at - now)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

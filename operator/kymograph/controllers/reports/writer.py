@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, SpanKind, Tracer
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.reports import confirmation, document, forms, permissions, queue
+from kymograph.controllers.reports import confirmation, document, forms, pace, permissions, queue
 from kymograph.controllers.reports.findings import ByPolicy, Findings, Subject
 from kymograph.controllers.reports.kinds import Kinds
-from kymograph.telemetry import semconv
+from kymograph.telemetry import roots, semconv
 from kymograph.telemetry import work as works
 
 logger = logging.getLogger(__name__)
@@ -27,18 +27,14 @@ logger = logging.getLogger(__name__)
 WORKERS = 8
 """Objects worked on at once: enough to keep the pace at 50 ms an object, few enough to be nothing to an API server."""
 
-PER_SECOND = 300.0
-"""Calls a second, the size that one client of an API server may make by default in controllers of this kind: 5,000 new
-objects are reported on within 35 s of their reviews, or within 20 s of a scan, which has read them already."""
-
 MOST_FAILURES = 8
 """Tries of one object that the API server refuses; with the back-off that is about three minutes."""
 
 MOST_CONFLICTS = 3
 """Tries at once when somebody else writes the same report."""
 
-PAUSE = 15.0
-"""Seconds without any write when none can succeed: no answer, no CRD, no right."""
+PAUSE_FIRST, PAUSE_MOST = 0.5, 15.0
+"""Seconds without any write when none can succeed (no answer, no CRD, no right), doubled each time."""
 
 DISABLED = "reports.kyverno.io/disabled"
 """A label that, with any value, keeps an object (here) or a policy (`reported`) out of reports."""
@@ -67,14 +63,24 @@ class Cluster(Protocol):
         """One object."""
 
     async def create(
-        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = ""
+        self,
+        resource: resources.Resource,
+        document: Mapping[str, Any],
+        *,
+        namespace: str = "",
+        metadata_only: bool = False,
     ) -> dict[str, Any]:
-        """Create an object."""
+        """Create an object; perhaps only its metadata are answered."""
 
     async def apply(
-        self, resource: resources.Resource, document: Mapping[str, Any], *, namespace: str = "", subresource: str = ""
+        self,
+        resource: resources.Resource,
+        document: Mapping[str, Any],
+        *,
+        namespace: str = "",
+        metadata_only: bool = False,
     ) -> dict[str, Any]:
-        """Apply the fields of a document."""
+        """Apply the fields of a document; perhaps only its metadata are answered."""
 
     async def delete(
         self,
@@ -131,9 +137,15 @@ class ReportWriter:
         self._count = count
         self._counted = counted
         self._form = form
-        self._pace = queue.Pace(PER_SECOND)
+        self._pace = pace.AdaptivePace()
         self._blocked = ""
         self._blocked_until = 0.0
+        self._pause = PAUSE_FIRST
+
+    @property
+    def blocked(self) -> bool:
+        """Whether no report can be written at the moment."""
+        return bool(self._blocked)
 
     async def run(self) -> None:
         """Work until cancelled; nothing that the API server does ends it."""
@@ -161,6 +173,9 @@ class ReportWriter:
             self._block(str(error))
             return work
         except errors.KubernetesError as error:
+            if pace.is_refusal(error):
+                self._pace.refused()
+                return work
             if work.failures + 1 < MOST_FAILURES:
                 self._counted.requeued(work.failures + 1)
                 return queue.Work(work.findings, work.failures + 1)
@@ -175,16 +190,22 @@ class ReportWriter:
             logger.exception("The report on an object raised what it may not raise; this is a defect of Kymograph")
             outcome = Outcome.FAILED
         self._count(outcome)
+        self._pace.answered()
         if self._blocked and outcome in {Outcome.WRITTEN, Outcome.UNCHANGED}:
             logger.info("Reports are written again")
             self._blocked = ""
+            self._pause = PAUSE_FIRST
         return None
 
     def _block(self, reason: str) -> None:
+        """Have all workers pause; those that had begun before find out the same, which makes it no longer."""
         if not self._blocked:
-            logger.warning("No report can be written, trying again every %.0f s: %s", PAUSE, reason)
+            logger.warning("No report can be written, trying again ever more rarely: %s", reason)
         self._blocked = reason
-        self._blocked_until = asyncio.get_running_loop().time() + PAUSE
+        now = asyncio.get_running_loop().time()
+        if now >= self._blocked_until:
+            self._blocked_until = now + self._pause
+            self._pause = min(2 * self._pause, PAUSE_MOST)
 
     async def _traced(self, findings: Findings) -> Outcome:
         subject = findings.subject
@@ -206,7 +227,7 @@ class ReportWriter:
             try:
                 outcome = await self._reconcile(findings)
             except (Blocked, errors.KubernetesError) as error:
-                span.set_status(Status(StatusCode.ERROR, str(error)))
+                roots.fail(span, error)
                 raise
             span.set_attribute(semconv.REPORT_OUTCOME, outcome)
             return outcome
@@ -277,12 +298,12 @@ class ReportWriter:
                 if wanted is None:
                     return Outcome.UNCHANGED if stored is None else await self._delete(subject, stored)
                 if stored is None:
-                    await self._client.create(resource, wanted, namespace=subject.namespace)
+                    await self._client.create(resource, wanted, namespace=subject.namespace, metadata_only=True)
                     return Outcome.WRITTEN
                 if document.tells(stored, wanted):
                     return Outcome.UNCHANGED
                 wanted["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
-                await self._client.apply(resource, wanted, namespace=subject.namespace)
+                await self._client.apply(resource, wanted, namespace=subject.namespace, metadata_only=True)
                 return Outcome.WRITTEN
             except errors.Conflict as error:
                 conflict = error

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from kymograph.controllers import policies
+from kymograph.controllers import policies, steptraces
 from kymograph.controllers.events import notes, telling
 from kymograph.controllers.reports import controller, findings
 from kymograph.controllers.reports.scans import changes, examining, judging, policystatus, scanner, tracing
@@ -52,7 +52,7 @@ class Scans:
         excepted: Callable[[], exceptions.Exceptions],
         told: telling.Telling,
         telemetry: Telemetry,
-        describe: tracing.Describe,
+        describe: steptraces.Describe,
         clock: Callable[[], int],
         wall_clock: Callable[[], int],
         namespace: str,
@@ -78,7 +78,13 @@ class Scans:
                 store=store,
                 changes=self.changes,
                 examiner=examining.Examiner(
-                    judging.Judge(facts, clock, excepted), reports.found, metrics, news, traces, left_out
+                    judging.Judge(facts, clock, excepted),
+                    reports.found,
+                    metrics,
+                    news,
+                    traces,
+                    left_out,
+                    lambda: telemetry.redacted_paths,
                 ),
                 put=reports.found,
                 room=reports.room,
@@ -95,6 +101,8 @@ class Scans:
             )
 
         self._means = means
+        self._work = metrics.work
+        self._work.queue(lambda: 0 if self._scanner is None else self._scanner.depth, led=True)
         scan_lag.observe(
             telemetry.meter_provider.get_meter(SCOPE), lambda: None if self._scanner is None else self._scanner.lag
         )
@@ -103,6 +111,7 @@ class Scans:
         """Scan until cancelled, from the beginning: nobody knows what the leader before has seen."""
         self._scanner = scanner.Scanner(self._means())
         try:
-            await self._scanner.run()
+            with self._work.attending():
+                await self._scanner.run()
         finally:
             self._scanner = None

@@ -14,6 +14,7 @@ from kymograph.controllers.reports.scans import judging, tracing
 from kymograph.controllers.reports.scans.metrics import ScanMetrics
 from kymograph.engine import evaluate, needs, policyset
 from kymograph.engine.policy import CompiledPolicy
+from kymograph.telemetry import subject as subjects
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Examiner:
         told: Is told what is news.
         traces: Where evaluations are traced.
         left_out: Which objects no policy is for.
+        hidden: Gives the fields of objects that nobody is told of.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Examiner:
         told: Found,
         traces: tracing.Traces,
         left_out: Callable[[findings.Subject], bool] = lambda _subject: False,
+        hidden: redaction.Hidden = tuple,
     ) -> None:
         self._judge = judge
         self._put = put
@@ -75,6 +78,7 @@ class Examiner:
         self._told = told
         self._traces = traces
         self._left_out = left_out
+        self._hidden = hidden
 
     async def examine(
         self,
@@ -112,8 +116,9 @@ class Examiner:
             request = confirmation.request_about(subject, resource.plural, stored)
             policies = task.policies.lookup(request, None)
             trail = self._traces.trail(alone=reports is None)
-            results = await self._judge.judge(policies, request, known, trail) if policies else ()
-            hidden = redaction.of(request)
+            hidden = redaction.of(request, self._hidden())
+            with subjects.concerning(subjects.Subject("", None if hidden is None else hidden.text)):
+                results = await self._judge.judge(policies, request, known, trail) if policies else ()
             if hidden is not None:
                 results = hidden.results(results)
                 if trail is not None:

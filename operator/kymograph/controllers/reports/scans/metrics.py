@@ -5,7 +5,7 @@ from typing import Any
 
 from kymograph.controllers import policies
 from kymograph.engine.evaluate import PolicyResult
-from kymograph.telemetry import instruments, work
+from kymograph.telemetry import instruments, policyresults, work
 from kymograph.telemetry.instruments import labels
 
 CAUSE = "background_scan"
@@ -33,7 +33,7 @@ class ScanMetrics:
         self._instruments = made
         self._store = store
         self.work = work.Work(made, "background-scan-controller")
-        self._bound: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+        self._bound: dict[tuple[Any, ...], policyresults.Bound] = {}
         store.listen(lambda _key, _held: self._bound.clear())
         made.registry.on_rebinding(self._bound.clear)
 
@@ -49,12 +49,9 @@ class ScanMetrics:
                     if len(self._bound) >= MOST_BOUND:
                         self._bound.clear()
                     told = _labels(result, each.rule, each.status, each.action, kind, namespace)
-                    cells = self._bound[key] = (
-                        self._instruments.policy_results.bind(told),
-                        self._instruments.policy_execution_duration.bind(told),
-                    )
-                cells[0].add()
-                cells[1].record((each.ended - each.started) / 1e9)
+                    cells = self._bound[key] = policyresults.bind(self._instruments, told)
+                cells.results.add()
+                cells.durations.record((each.ended - each.started) / 1e9)
 
     def looked_at(self, kind: str, outcome: str) -> None:
         """An object was looked at: `news`, `unchanged` or `disabled`."""
@@ -69,7 +66,7 @@ def _labels(result: PolicyResult, rule: Any, status: str, action: str, kind: str
     policy = result.policy
     return labels.Rule(
         policy_validation_mode=action.lower(),
-        policy_type="namespaced" if policy.namespace else "cluster",
+        policy_type=policyresults.policy_type(policy.kind),
         policy_background_mode=labels.boolean(value=policy.background),
         policy_namespace=policy.namespace or "-",
         policy_name=policy.name,

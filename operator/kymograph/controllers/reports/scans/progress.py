@@ -1,6 +1,6 @@
 """How far scans are: in the log, and in a ConfigMap that `kymograph reports status` reads.
 
-Not in the status of policies: tools compare the conditions there with those that Kyverno writes.
+By kind of objects; what concerns one policy is in that policy's status (`policystatus`).
 """
 
 import asyncio

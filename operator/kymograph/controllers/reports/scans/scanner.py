@@ -127,6 +127,11 @@ class Scanner:
         waiting = [min(each.pending.values()) for each, _ in self._watches.values() if each.pending]
         return self._means.clock() / 1e9 - min(waiting) if waiting else 0.0
 
+    @property
+    def depth(self) -> int:
+        """How many objects have changed and wait; may be asked from any thread."""
+        return sum(len(each.pending) for each, _ in tuple(self._watches.values()))
+
     async def run(self) -> None:
         """Scan until cancelled; nothing that the API server does ends it."""
         await self._means.store.complete.wait()
@@ -350,7 +355,7 @@ class Scanner:
         means, resource = self._means, task.resource
         news = 0
         with means.traces.batch():
-            known = needs.Facts()
+            known = needs.Facts(installation=means.store.installation)
             began = means.clock()
             for item in items:
                 await means.room()
@@ -386,10 +391,13 @@ class Scanner:
 
     async def _look_at_changed(self, follower: watch.Watch, task: examining.Task) -> None:
         means, resource = self._means, task.resource
-        known = needs.Facts()
+        known = needs.Facts(installation=means.store.installation)
         for namespace, name in tuple(follower.pending):
             await self._single.turn()
             await means.room()
+            since = follower.pending.get((namespace, name))
+            if since is not None:
+                means.metrics.work.waited(means.clock() / 1e9 - since)
             with means.traces.changed(resource, namespace, name):
                 try:
                     item = await means.client.get(resource, name, namespace=namespace)
