@@ -1,10 +1,12 @@
 """Bad days of background work: what the worker does when the cluster does not do as it should."""
 
+import datetime as dt
+
 import pytest
 
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers import updaterequests
-from kymograph.controllers.background import queue
+from kymograph.controllers.background import queue, worker
 from support import background
 from support.background import config_map, namespace, until
 from support.writtenpolicies import generating
@@ -83,6 +85,38 @@ async def test_what_another_webhook_refuses_is_told_with_its_words(work) -> None
         assert (await work.ended(name))["state"] == "Completed"
 
 
+@pytest.mark.parametrize("obstacle", ["forbidden", "refused", "finalizers"])
+async def test_what_never_succeeds_is_given_up_for_all_to_see(work, monkeypatch, obstacle) -> None:
+    """In the UpdateRequest, in an Event, in the report on the trigger and in metrics, with the reason."""
+    monkeypatch.setattr(worker, "RETRY_MOST", 0.01)
+    said = {
+        "forbidden": 'resource "configmaps"',
+        "refused": 'admission webhook "theirs" denied the request',
+        "finalizers": "finalizers left: theirs/never",
+    }[obstacle]
+    if obstacle == "forbidden":
+        work.cluster.forbidden |= {("patch", "configmaps"), ("create", "configmaps"), ("update", "configmaps")}
+    elif obstacle == "refused":
+
+        async def refused(*_, **__):
+            raise errors.StatusError(400, "BadRequest", said)
+
+        work.cluster.apply = refused
+    else:
+        going = config_map("c")
+        await work.cluster.put("configmaps", {**going, "metadata": {**going["metadata"], **GOING}})
+    work.enforce(generating())
+    trigger = await work.cluster.put("namespaces", namespace("shop"))
+    async with work.leading():
+        status = await work.ended(await work.ask(trigger))
+        counted = work.kept.scrape()
+    assert (status["state"], said in status["message"]) == ("Failed", True)
+    assert any(said in each.text for each in work.events if each.reason == "PolicyError")
+    assert {(row.status, said in row.message) for _, _, rows in work.reported for row in rows} == {("error", True)}
+    assert counted['update_requests_total{type="generate",state="Failed"}'] == 1
+    assert counted['controller_drop_total{controller_name="update-request-controller"}'] == 1
+
+
 async def test_a_target_that_does_not_exist_is_no_failure(work) -> None:
     match = {"any": [{"resources": {"kinds": ["ConfigMap"]}}]}
     target = {"apiVersion": "v1", "kind": "Secret", "namespace": "shop", "name": "nobody"}
@@ -126,6 +160,61 @@ async def test_more_requests_than_there_is_room_for_are_taken_up_later(work, mon
     async with work.leading():
         for name in names:
             assert (await work.ended(name))["state"] == "Completed"
+
+
+async def test_what_has_ended_is_kept_for_a_while_whoever_leads(work) -> None:
+    """Leaders that never lead for long would keep all of it otherwise, and each of them would list all of it."""
+    work.enforce(generating())
+    name = await work.ask(await work.cluster.put("namespaces", namespace("shop")))
+    async with work.leading():
+        await work.ended(name)
+    stored = work.cluster.stored["updaterequests", background.SPACE, name]
+    written = background.START.isoformat().replace("+00:00", "Z")
+    fields = [{"manager": "kymograph", "subresource": "status", "time": written}]
+    await work.cluster.put("updaterequests", {**stored, "metadata": {**stored["metadata"], "managedFields": fields}})
+    work.now += dt.timedelta(seconds=worker.KEPT)
+    async with work.leading():
+        await until(lambda: ("updaterequests", background.SPACE, name) not in work.cluster.stored)
+
+
+async def test_what_has_the_name_of_one_that_ended_is_another(work) -> None:
+    """Although nobody told that the first one had gone: it is worked off, and not removed in its place."""
+    work.enforce(generating())
+    trigger = await work.cluster.put("namespaces", namespace("shop"))
+    async with work.leading():
+        name = await work.ask(trigger)
+        await work.ended(name)
+        await work.cluster.remove("configmaps", "shop", "c")
+        place = ("updaterequests", background.SPACE, name)
+        again = work.cluster.stored.pop(place)
+        del again["status"]
+        await work.cluster.put("updaterequests", {**again, "metadata": {**again["metadata"], "uid": "another"}})
+        assert (await work.ended(name))["state"] == "Completed"
+    assert work.content("c", "shop") == {"a": "b"}
+
+
+async def test_there_are_no_more_requests_than_there_may_be(work, monkeypatch) -> None:
+    """A policy may be about more objects than that: they are noted as others are done, whose outcomes make room."""
+    monkeypatch.setattr(worker, "SWEEP_EVERY", 0.02)
+    work.most = 4
+    most = 0
+
+    def stored():
+        return [each for place, each in work.cluster.stored.items() if place[0] == "updaterequests"]
+
+    for number in range(20):
+        await work.cluster.put("namespaces", namespace(f"shop-{number}"))
+    work.enforce(generating(generateExisting=True))
+    async with work.leading():
+
+        def done():
+            nonlocal most
+            most = max(most, len(stored()))
+            return all(work.content("c", f"shop-{number}") for number in range(20))
+
+        await until(done)
+        await until(lambda: len(stored()) <= work.most // 2)
+    assert 0 < most <= work.most
 
 
 async def test_what_an_old_kyverno_generated_is_found_by_the_name_of_its_trigger(work) -> None:

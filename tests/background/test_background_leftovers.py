@@ -1,6 +1,7 @@
 """What a new leader finds that went, or changed, while no replica ran."""
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,57 @@ async def test_what_was_generated_for_a_trigger_goes_with_it(work) -> None:
     begin_anew(work)
     async with work.leading():
         await until(lambda: work.content("c", "shop") is None)
+
+
+ONLY_MARKED = {"any": [{"resources": {"kinds": ["Namespace"], "selector": {"matchLabels": {"a": "b"}}}}]}
+MARKED = {"all": [{"key": "{{ request.object.metadata.labels.a || '' }}", "operator": "Equals", "value": "b"}]}
+
+NEVER = {"operator": "Equals", "value": "never"}
+
+
+async def unlabelled(work, rule, time: str = "2026-01-01T00:00:02Z", **spec: Any) -> None:
+    """Have a rule applied to a namespace, which loses its label then, at a time, and another leader begin."""
+    work.enforce(rule, **spec)
+    trigger = await work.cluster.put("namespaces", namespace("shop", labels={"a": "b"}))
+    async with work.leading():
+        await work.ended(await work.ask(trigger))
+    written(work, ("configmaps", "shop", "c"), "kymograph", "2026-01-01T00:00:01Z")
+    await work.cluster.put("namespaces", namespace("shop", uid=trigger["metadata"]["uid"]))
+    written(work, ("namespaces", "", "shop"), "kubectl", time)
+    begin_anew(work)
+
+
+@pytest.mark.parametrize("judging", [{"match": ONLY_MARKED}, {"preconditions": MARKED}])
+async def test_what_was_generated_for_what_is_no_trigger_any_more_goes(work, judging) -> None:
+    """The rule judges by the object alone: it would have gone with the update, had anybody seen it."""
+    await unlabelled(work, {**generating(synchronize=True), **judging})
+    async with work.leading():
+        await until(lambda: work.content("c", "shop") is None)
+
+
+@pytest.mark.parametrize(
+    ("judging", "time"),
+    [
+        ({"match": {"any": [{**ONLY_MARKED["any"][0], "subjects": [{"kind": "User", "name": "jane"}]}]}}, None),
+        ({"match": {"any": [{"resources": {**ONLY_MARKED["any"][0]["resources"], "operations": ["CREATE"]}}]}}, None),
+        ({"match": ONLY_MARKED, "exclude": {"any": [{"resources": {"operations": ["UPDATE"]}}]}}, None),
+        ({"preconditions": {"any": [*MARKED["all"], {**NEVER, "key": "{{ request.userInfo.username }}"}]}}, None),
+        ({"preconditions": {"any": [*MARKED["all"], {**NEVER, "key": "{{ time_now_utc() }}"}]}}, None),
+        ({"match": ONLY_MARKED, "context": [{"name": "v", "variable": {"value": "x"}}]}, None),
+        ({"match": ONLY_MARKED}, "2025-12-31T00:00:00Z"),
+        ({}, None),
+    ],
+    ids=["users", "operation", "excluded", "variable", "time", "context", "unchanged", "matches"],
+)
+async def test_what_may_still_have_its_reason_stays(work, judging, time) -> None:
+    """The object does not say whether the rule is still about it, or has not changed since, or is a trigger."""
+    await unlabelled(
+        work, {**generating(synchronize=True), **judging}, time or "2026-01-01T00:00:02Z", background=False
+    )
+    async with work.leading():
+        work.enforce(generating(generateExisting=True, name="marker"), name="other")
+        await until(lambda: work.content("marker", "shop") == {"a": "b"})
+    assert work.content("c", "shop") == {"a": "b"}
 
 
 async def test_a_clone_follows_what_became_of_its_source(work) -> None:

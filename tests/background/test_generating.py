@@ -42,24 +42,28 @@ async def test_a_request_waits_until_its_object_is_stored(work) -> None:
         await until(
             lambda: len([call for call in work.cluster.calls if call == ("get", ("namespaces", "", "shop"))]) > 2
         )
-        assert work.status(name) == {}
+        assert work.status(name)["state"] == "Pending"
+        assert work.cluster.verbs("updaterequests") == ["patch"], "claimed once"
         await work.cluster.put("namespaces", namespace("shop", uid="to-come"))
         assert (await work.ended(name))["state"] == "Completed"
     assert work.content("c", "shop") == {"a": "b"}
 
 
-@pytest.mark.parametrize("stored", [None, "another"])
-async def test_an_object_that_never_comes_has_no_effect(work, stored) -> None:
-    """Also where another one has its name."""
+@pytest.mark.parametrize(
+    ("stored", "state", "said"), [(None, "Skip", "may have been denied"), ("another", "Failed", "another object")]
+)
+async def test_an_object_that_never_comes_has_no_effect(work, stored, state, said) -> None:
+    """Also where another one has its name: that is a failure, as in Kyverno, and no denial after us."""
     work.enforce(generating())
     if stored:
         await work.cluster.put("namespaces", namespace("shop", uid=stored))
     async with work.leading():
         name = await work.ask(namespace("shop", uid="denied"))
         await until(lambda: ("get", ("namespaces", "", "shop")) in work.cluster.calls)
+        assert work.status(name)["state"] == "Pending"
         work.now += dt.timedelta(seconds=60)
         status = await work.ended(name)
-    assert (status["state"], "may have been denied" in status["message"]) == ("Skip", True)
+    assert (status["state"], said in status["message"]) == (state, True)
     assert work.content("c", "shop") is None
 
 
@@ -71,7 +75,7 @@ async def test_an_update_counts_once_it_is_stored(work) -> None:
     async with work.leading():
         name = await work.ask(new, operation="UPDATE", old=old)
         await until(lambda: work.cluster.calls.count(("get", ("namespaces", "", "shop"))) > 2)
-        assert work.status(name) == {}
+        assert work.status(name)["state"] == "Pending"
         await work.cluster.put("namespaces", new)
         await work.ended(name)
     assert work.content("c", "shop") == {"team": "blue"}

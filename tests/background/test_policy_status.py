@@ -230,7 +230,27 @@ async def test_a_transition_is_dated_when_the_status_changes(before, since) -> N
             }
         ],
         "rulecount": {"validate": 1, "mutate": 0, "generate": 0, "verifyimages": 0},
+        "validatingadmissionpolicy": {
+            "generated": False,
+            "message": "skip generating ValidatingAdmissionPolicy for non CEL rules.",
+        },
     }
+
+
+async def test_what_is_told_already_is_not_told_again(here) -> None:
+    """And a status of an operator that said less is."""
+    rendered = status.render(await held(), NOW)
+    here.store.put(stored("p", 1, status=rendered))
+    here.store.put(stored("q", 2, status={**rendered, "validatingadmissionpolicy": None}))
+    here.start()
+    await here.until(lambda: here.cluster.written)
+    assert here.cluster.written == [("q", True)]
+
+
+async def test_a_namespaced_policy_is_no_candidate_for_kubernetes_own() -> None:
+    """Kyverno looks at ClusterPolicies alone."""
+    rendered = status.render(await held(kind="Policy", namespace="ns"), NOW)
+    assert rendered["validatingadmissionpolicy"] == {"generated": False, "message": ""}
 
 
 async def test_rules_made_for_controllers_are_shown_and_not_counted() -> None:

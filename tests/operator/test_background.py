@@ -1,5 +1,6 @@
 """What policies generate and change besides the object of a request, on the operator as installed."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,6 +49,19 @@ def data(name: str, content: dict[str, str], *, namespace: str = "{{ request.obj
         "data": {"data": content},
         **more,
     }
+
+
+def for_marked(name: str) -> dict[str, Any]:
+    """A policy that makes Secrets in the namespaces of marked ConfigMaps, and keeps them in step."""
+    described = {
+        **data("for-{{ request.object.metadata.name }}", {}, namespace="{{ request.object.metadata.namespace }}"),
+        "kind": "Secret",
+        "data": {"type": "Opaque"},
+        "synchronize": True,
+    }
+    policy = generating(name, described, kinds=["ConfigMap"])
+    policy["spec"]["rules"][0]["match"]["any"][0]["resources"]["selector"] = {"matchLabels": {"trigger": name}}
+    return policy
 
 
 def config_map(name: str, namespace: str = "default", content: dict[str, str] | None = None, **metadata: Any):
@@ -202,14 +216,10 @@ def test_what_a_policy_generated_goes_with_it(installed, granted, enforce, named
 
 def test_what_a_trigger_had_generated_goes_with_it(installed, granted, enforce, named) -> None:
     """When it is deleted, and when it is no trigger any more."""
-    described = data("for-{{ request.object.metadata.name }}", {"a": "1"}, namespace="gt-here", synchronize=True)
-    policy = generating("gen-trigger", described, kinds=["ConfigMap"])
-    policy["spec"]["rules"][0]["match"]["any"][0]["resources"]["selector"] = {"matchLabels": {"trigger": "yes"}}
-    policy["spec"]["rules"][0]["generate"] = {**described, "kind": "Secret", "data": {"type": "Opaque"}}
-    enforce(policy)
+    enforce(for_marked("gen-trigger"))
     named("gt-here")
     for each in ("one", "two"):
-        installed.apply(config_map(each, "gt-here", labels={"trigger": "yes"}))
+        installed.apply(config_map(each, "gt-here", labels={"trigger": "gen-trigger"}))
         eventually(lambda each=each: exists(installed, "secret", f"for-{each}", "-n", "gt-here"), LONG)
     installed.kubectl("delete", "configmap", "one", "-n", "gt-here")
     installed.kubectl("label", "configmap", "two", "-n", "gt-here", "trigger-")
@@ -337,6 +347,29 @@ def test_a_dry_run_leaves_no_request(installed, granted, enforce) -> None:
     assert requests(installed, "gen-dry") == []
 
 
+def test_there_are_no_more_requests_than_the_config_map_says(installed, granted, enforce) -> None:
+    """The failure policy decides, which is to refuse here; the user reads why."""
+    policy = generating("gen-bound", data("one", {}), names=["gb-*"])
+    policy["spec"]["rules"].append({**policy["spec"]["rules"][0], "name": "two", "generate": data("two", {})})
+    enforce(policy)
+    names = (f"gb-{number}" for number in itertools.count())
+    made: list[str] = []
+
+    def answer() -> str:
+        """What the API server says to another namespace."""
+        made.append(next(names))
+        return installed.create(namespace(made[-1])).stderr
+
+    installed.apply(config_map("kyverno", "kymograph", {"updateRequestThreshold": "1"}))
+    try:
+        eventually(lambda: "there may be no more than 1 UpdateRequests at once" in answer(), LONG)
+        installed.kubectl("delete", "configmap", "kyverno", "-n", "kymograph")
+        eventually(lambda: not answer(), LONG)
+    finally:
+        installed.kubectl("delete", "configmap", "kyverno", "-n", "kymograph", "--ignore-not-found")
+        installed.kubectl("delete", "namespace", *made, "--wait=false", "--ignore-not-found")
+
+
 def test_what_is_not_granted_is_refused_with_the_rule_to_grant(installed) -> None:
     """In Kyverno's words; with one of Kyverno's grants the same policy is taken."""
     described = {**data("made", {}), "kind": "ServiceAccount", "data": {}, "synchronize": True}
@@ -380,20 +413,29 @@ def test_a_restart_in_the_middle_loses_and_doubles_nothing(installed, granted, e
             installed.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
-def test_a_policy_that_goes_while_nobody_runs_is_undone_later(installed, granted, enforce, named) -> None:
-    """By whoever leads next; what is to outlive its policy stays."""
+def test_what_goes_while_nobody_runs_is_undone_later(installed, granted, enforce, named) -> None:
+    """By whoever leads next: a policy, a trigger, and what makes an object a trigger; what is to outlive them stays."""
     enforce(generating("gen-unseen", data("unseen", {"a": "1"}, synchronize=True), names=["gu-*"]))
     enforce(generating("gen-outlives", data("outlives", {"a": "1"}), names=["gu-*"]))
+    enforce(for_marked("gen-marked"))
     where = named("gu-one")
     for name in ("unseen", "outlives"):
         assert eventually(lambda name=name: content(installed, name, where), LONG) == {"a": "1"}
+    for each in ("deleted", "unmarked", "marked"):
+        installed.apply(config_map(each, where, labels={"trigger": "gen-marked"}))
+        eventually(lambda each=each: exists(installed, "secret", f"for-{each}", "-n", where), LONG)
     installed.operator.kill()
     for webhooks in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
         installed.kubectl("delete", webhooks, "--all")
     installed.kubectl("delete", "clusterpolicy", "gen-unseen", "gen-outlives")
+    installed.kubectl("delete", "configmap", "deleted", "-n", where)
+    installed.kubectl("label", "configmap", "unmarked", "-n", where, "trigger-")
     installed.operator.start()
     eventually(lambda: content(installed, "unseen", where) is None, LONG)
+    for each in ("deleted", "unmarked"):
+        eventually(lambda each=each: not exists(installed, "secret", f"for-{each}", "-n", where), LONG)
     assert content(installed, "outlives", where) == {"a": "1"}
+    assert exists(installed, "secret", "for-marked", "-n", where)
 
 
 def test_two_policies_that_set_each_other_off_are_stopped(installed, granted, enforce, named) -> None:

@@ -50,6 +50,7 @@ class Work:
         events: The Events made.
         reported: What reports were to say: of which object and rule, and what.
         now: The time that the controller sees.
+        most: UpdateRequests that there may be at once.
     """
 
     def __init__(self, kept: traced.Kept) -> None:
@@ -58,6 +59,7 @@ class Work:
         self.store = policies.PolicyStore()
         self.store.complete.set()
         self.now = START
+        self.most = updaterequests.MOST
         self._asked = itertools.count()
         self.events: list[notes.Note] = []
         self.reported: list[tuple[str, str, list[results.RuleResult]]] = []
@@ -78,6 +80,7 @@ class Work:
             self.deletable,
             time.monotonic_ns,
             lambda: self.now,
+            lambda: self.most,
         )
 
     async def applied(

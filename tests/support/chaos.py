@@ -87,6 +87,12 @@ class Outcomes:
         return [each for each in list(self.followed.values()) if each.outcomes > 1]
 
     @property
+    def stored(self) -> list[Followed]:
+        """Those that have not been removed, but for those that failed: they are kept for an hour."""
+        kept = updaterequests.FAILED
+        return [each for each in list(self.followed.values()) if not each.removed and each.state != kept]
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many ended how."""
         return dict(collections.Counter(each.state for each in list(self.followed.values()) if each.outcomes))

@@ -3,16 +3,16 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from opentelemetry import trace
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.controllers import policies, updaterequests
-from kymograph.controllers.background import effects, errors, generating, loops, mutating, telling, triggers
+from kymograph.controllers import policies, redaction, updaterequests
+from kymograph.controllers.background import effects, errors, generating, loops, metrics, mutating, telling, triggers
 from kymograph.engine.policy import CompiledPolicy, CompiledRule
-from kymograph.telemetry import semconv
+from kymograph.telemetry import rendering, roots, semconv, subject
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class Task(NamedTuple):
         part: What of the UpdateRequest is about it.
         trigger: The trigger as it is.
         reported: Takes what is set once a report says what became of it; see `telling.Reporting.applied`.
+        remarks: Takes what is to be said of it although it succeeded.
     """
 
     policy: CompiledPolicy
@@ -33,6 +34,7 @@ class Task(NamedTuple):
     part: updaterequests.Part
     trigger: triggers.Trigger
     reported: list[asyncio.Event]
+    remarks: list[str]
 
     def is_reported(self, written: asyncio.Event | None) -> None:
         """Note what a report waits for."""
@@ -52,6 +54,9 @@ class Applying:
         told: Tells users what came of it.
         tracer: For spans of policies and rules.
         stopped: Is told the type of each request that was stopped because rules set each other off.
+        metrics: Counts what rules come to.
+        contested: Is told the number of objects written that another rule generates, too.
+        hidden: Gives the fields of objects that nobody is told of.
     """
 
     def __init__(
@@ -64,6 +69,9 @@ class Applying:
         told: telling.Telling,
         tracer: trace.Tracer,
         stopped: Callable[[str], None],
+        metrics: metrics.RuleMetrics,
+        contested: Callable[[int], None],
+        hidden: redaction.Hidden = tuple,
     ) -> None:
         self._store = store
         self._triggers = triggers
@@ -73,13 +81,30 @@ class Applying:
         self._told = told
         self._tracer = tracer
         self._stopped = stopped
+        self._metrics = metrics
+        self._contested = contested
+        self._hidden = hidden
+
+    def about(self, asked: updaterequests.UpdateRequest, tasks: Iterable[Task]) -> subject.Subject:
+        """What work on a request is about: spans, log records, Events and reports of it do not tell what is hidden."""
+        requests = (task.trigger.request for task in tasks)
+        found = [redaction.of(request, self._hidden()) for request in requests if request is not None]
+        hidden = [each for each in found if each is not None]
+
+        def hide(text: str) -> str:
+            for each in hidden:
+                text = each.text(text)
+            return text
+
+        uid = str((asked.request or {}).get("uid") or "")
+        return subject.Subject(uid, hide if hidden else None)
 
     async def prepared(self, asked: updaterequests.UpdateRequest, part: updaterequests.Part) -> Task:
         """Everything that one rule is to be applied with.
 
         Raises:
             NotYet: There is no such rule, or the trigger does not show what the request claims.
-            Needless: Nobody here works on requests of this type.
+            Needless: Nobody here works on requests of this type, or no policy is for the trigger.
             Failing: The trigger's kind is not served.
             KubernetesError: The trigger could not be read.
         """
@@ -91,7 +116,9 @@ class Applying:
         rule = next((each for each in policy.table(asked.type).every if each.name == part.rule), None)
         if rule is None or (asked.type == updaterequests.MUTATE and not rule.body.targets):
             raise errors.NotYet(f"policy {asked.policy} has no such rule {part.rule}")
-        return Task(policy, rule, part, await self._triggers.of(asked, part), [])
+        if triggers.is_filtered(self._store.filters, part.trigger):
+            raise errors.Needless(f"no policy is for {part.trigger}: resourceFilters of the ConfigMap leave it out")
+        return Task(policy, rule, part, await self._triggers.of(asked, part), [], [])
 
     async def apply(self, asked: updaterequests.UpdateRequest, tasks: list[Task]) -> list[updaterequests.Reference]:
         """Apply rules; returns the objects that they made, changed or deleted.
@@ -133,6 +160,8 @@ class Applying:
     ) -> list[updaterequests.Reference]:
         policy, rule, part = task.policy, task.rule, task.part
         about = {
+            semconv.POLICY_GROUP: policy.group,
+            semconv.POLICY_VERSION: policy.version,
             semconv.POLICY_KIND: policy.kind,
             semconv.POLICY_NAME: policy.name,
             semconv.POLICY_NAMESPACE: policy.namespace,
@@ -144,7 +173,7 @@ class Applying:
                 attributes=about,
                 record_exception=False,
                 set_status_on_exception=False,
-            ),
+            ) as around,
             self._tracer.start_as_current_span(
                 f"RULE {rule.name}",
                 attributes={semconv.RULE_NAME: rule.name, semconv.RULE_TYPE: rule.type},
@@ -153,6 +182,7 @@ class Applying:
             ) as span,
         ):
             problem: errors.BackgroundError | kubernetes_errors.KubernetesError | None = None
+            began = self._metrics.now()
             try:
                 seed = _seed(asked, rule, part)
                 if rule.type == updaterequests.GENERATE:
@@ -163,9 +193,13 @@ class Applying:
                 problem = needless
             except (errors.Failing, kubernetes_errors.KubernetesError) as error:
                 problem = error
-                span.set_status(trace.Status(trace.StatusCode.ERROR, str(error)))
+                roots.fail(span, error)
             result = "pass" if problem is None else "skip" if isinstance(problem, errors.Needless) else "error"
             span.set_attribute(semconv.RULE_RESULT, result)
+            around.set_attribute(semconv.POLICY_RESULT, result)
+            if problem is not None:
+                span.set_attribute(semconv.MESSAGE, rendering.bounded(str(problem)))
+            self._metrics.applied(policy, rule, part.trigger, task.trigger, result, began)
             await self._tell(asked, task, chain, done, problem)
             if problem is not None:
                 raise problem
@@ -185,13 +219,19 @@ class Applying:
         if isinstance(problem, errors.UNANSWERED):
             return
         if problem is not None and not isinstance(problem, errors.Needless):
+            message = subject.current().told(str(problem))
             if not done.failures:
-                self._told.failed(policy, rule, task.part.trigger, str(problem))
+                self._told.failed(policy, rule, task.part.trigger, message)
             if rule.type == updaterequests.GENERATE or not done.results:
-                done.results = [telling.failure(rule, str(problem))]
+                done.results = [telling.failure(rule, message)]
         self._told.applied(policy, rule, self._still_contested(done))
+        if done.contested:
+            task.remarks.extend(telling.contest(*each) for each in done.contested)
+            self._contested(len(done.contested))
         if done.results is not None:
-            task.is_reported(await self._told.report(policy, rule, task.trigger, done.results))
+            told = subject.current().told
+            rows = [each._replace(message=told(each.message)) for each in done.results]
+            task.is_reported(await self._told.report(policy, rule, task.trigger, rows))
 
     def _still_contested(self, done: effects.Effects) -> effects.Effects:
         """Without the quarrels with rules that are no more."""

@@ -2,11 +2,16 @@
 
 import asyncio
 import datetime as dt
+import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
+from opentelemetry.trace import SpanContext
+
+from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers import policies
+from kymograph.controllers import policies, steptraces
 from kymograph.controllers.background import (
     applying,
     downstream,
@@ -15,6 +20,7 @@ from kymograph.controllers.background import (
     kinds,
     leftovers,
     loops,
+    metrics,
     mutating,
     notes,
     policychanges,
@@ -27,6 +33,11 @@ from kymograph.controllers.background import (
 from kymograph.engine import exceptions
 from kymograph.telemetry.instruments import labels
 from kymograph.telemetry.providers import Telemetry
+
+logger = logging.getLogger(__name__)
+
+ASK_AGAIN_AFTER = 1.0
+"""Seconds until an API server that does not say what it serves is asked again."""
 
 
 class Cluster(worker.Cluster, downstream.Cluster, mutating.Cluster, Protocol):
@@ -49,6 +60,8 @@ class Background:
         deletable: Gives the resources of which the operator may list and delete objects in every namespace.
         clock: Monotonic nanoseconds.
         now: The time, by the API server's clock.
+        most: Gives how many UpdateRequests there may be at once.
+        compilation: The span of the latest compilation of a policy; None where that was not traced.
     """
 
     def __init__(
@@ -65,11 +78,13 @@ class Background:
         deletable: Callable[[], Awaitable[Iterable[resources.Resource]]],
         clock: Callable[[], int],
         now: Callable[[], dt.datetime],
+        most: Callable[[], int],
+        compilation: Callable[[policies.Key], SpanContext | None] = lambda _key: None,
     ) -> None:
         self._client = client
         self._catalogues = catalogues
         self._store = store
-        self._answers = facts.Facts(source, client, catalogues)
+        self._answers = facts.Facts(source, client, catalogues, lambda: store.installation)
         self._telemetry = telemetry
         self._namespace = namespace
         self._account = account
@@ -78,6 +93,8 @@ class Background:
         self._deletable = deletable
         self._clock = clock
         self._now = now
+        self._most = most
+        self._compilation = compilation
         self._changes = policychanges.PolicyChanges(store)
         self._worker: worker.Worker | None = None
         self._watches: watches.Watches | None = None
@@ -100,28 +117,34 @@ class Background:
             self._watches.look_again()
 
     async def run(self) -> None:
-        """Work until cancelled; for the leader. Each time it begins with what the cluster says."""
+        """Work until cancelled; for the leader. Each time it begins with what the cluster says.
+
+        First comes what waits; what has to be looked for may take its time.
+        """
         await self._store.complete.wait()
-        await self._catalogues.refresh()
         client, catalogues, store = self._client, self._catalogues, self._store
         written = downstream.Downstream(client)
-        noted = notes.Notes(client, self._namespace)
         session = self._now().isoformat()
-        left = leftovers.Leftovers(self._deletable, catalogues, store, written, noted, session)
-        ended, stopped = (
-            self._telemetry.instruments.update_requests,
-            self._telemetry.instruments.update_requests_stopped,
+        counted = self._telemetry.instruments
+        ended, stopped, contested = (
+            counted.update_requests,
+            counted.update_requests_stopped,
+            counted.generated_objects_contested,
         )
         tracer = self._telemetry.tracer_for("background")
+        steps = steptraces.StepTraces(tracer, self._telemetry.describe, self._clock, time.time_ns)
         applies = applying.Applying(
             store,
             triggers.Triggers(client, catalogues),
-            generating.Generating(written, self._answers, catalogues, self._clock, self._excepted),
-            mutating.Mutating(client, self._answers, catalogues, self._clock, self._excepted),
+            generating.Generating(written, self._answers, catalogues, self._clock, self._excepted, steps),
+            mutating.Mutating(client, self._answers, catalogues, self._clock, self._excepted, steps),
             loops.Chains(self._account, lambda: self._clock() / 1e9),
             self._told,
             tracer,
             lambda type_: stopped.bind((type_,)).add(),
+            metrics.RuleMetrics(counted, store),
+            contested.bind(()).add,
+            lambda: self._telemetry.redacted_paths,
         )
         working = worker.Worker(
             client,
@@ -131,7 +154,10 @@ class Background:
             lambda type_, state: ended.bind(labels.Ended(type_, state)).add(),
             self._now,
             self._telemetry.work("update-request-controller"),
+            self._most,
         )
+        noted = notes.Notes(client, self._namespace, working.room)
+        left = leftovers.Leftovers(self._deletable, catalogues, store, written, noted, session)
         following = policychanges.PolicyWork(
             self._changes,
             store,
@@ -145,13 +171,27 @@ class Background:
             self._clock,
             self._excepted,
             session,
+            tracer,
+            self._compilation,
         )
         watching = watches.Watches(client, catalogues, store, written, noted)
         self._worker, self._watches = working, watching
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(working.run())
+                await self._learn_kinds()
                 tasks.create_task(watching.run())
                 tasks.create_task(following.run())
         finally:
             self._worker = self._watches = None
+
+    async def _learn_kinds(self) -> None:
+        """Have a catalogue as of now."""
+        while True:
+            try:
+                await self._catalogues.refresh()
+            except kubernetes_errors.KubernetesError as error:
+                logger.warning("What the API server serves is not known, asking again: %s", error)
+                await asyncio.sleep(ASK_AGAIN_AFTER)
+            else:
+                return

@@ -1,7 +1,8 @@
 """Errors of background work, by what becomes of the UpdateRequest.
 
 BackgroundError
-  x NotYet       it is looked at again soon: what asked for the work may still be stored
+  x NotYet       it is looked at again soon: what asked for the work may still be stored; in the end it is a `Skip`
+    + NameTaken  somebody else's name: in the end it is `Failed`, as in Kyverno
   x Needless     it ends as `Skip`: there is nothing to do, and will not be
   x Failing      it is tried again, ever more rarely, and ends as `Failed`
     + Forbidden  whoever grants the operator's roles has to act
@@ -19,6 +20,10 @@ class BackgroundError(Exception):
 
 class NotYet(BackgroundError):
     """What asked for the work is not in the cluster (yet)."""
+
+
+class NameTaken(NotYet):
+    """The object that was to be created is not there, and another one has its name."""
 
 
 class Needless(BackgroundError):

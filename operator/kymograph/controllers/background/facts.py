@@ -45,12 +45,20 @@ class Facts:
         source: Knows everything but objects.
         client: Reads objects.
         catalogues: What the API server serves.
+        installation: Gives what holds for every evaluation at the moment.
     """
 
-    def __init__(self, source: Source, client: Reader, catalogues: kinds.Catalogues) -> None:
+    def __init__(
+        self,
+        source: Source,
+        client: Reader,
+        catalogues: kinds.Catalogues,
+        installation: Callable[[], needs.Installation] = lambda: needs.STANDARD,
+    ) -> None:
         self._source = source
         self._client = client
         self._catalogues = catalogues
+        self._installation = installation
 
     async def complete(self, evaluation: Callable[[], _Result], facts: needs.Facts) -> _Result:
         """Evaluate until nothing is missing.
@@ -59,6 +67,7 @@ class Facts:
             evaluation: Is called again whenever a fact has been added.
             facts: Where facts are added.
         """
+        facts.installation = self._installation()
         while True:
             try:
                 return evaluation()

@@ -8,9 +8,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from opentelemetry import trace
+
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers import updaterequests
-from kymograph.controllers.background import downstream, effects, errors, facts, kinds, triggers
+from kymograph.controllers import steptraces, updaterequests
+from kymograph.controllers.background import downstream, effects, errors, facts, kinds, losing, triggers
 from kymograph.engine import budget as budgets
 from kymograph.engine import exceptions, needs, results
 from kymograph.engine import policy as policies
@@ -46,6 +48,7 @@ class Generating:
         catalogues: What the API server serves.
         clock: Monotonic nanoseconds.
         excepted: Gives the PolicyExceptions of the moment.
+        steps: Makes spans of the steps of evaluations, below that of the rule.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class Generating:
         catalogues: kinds.Catalogues,
         clock: Callable[[], int],
         excepted: Callable[[], exceptions.Exceptions],
+        steps: steptraces.StepTraces,
     ) -> None:
         self._written = written
         self._answers = answers
         self._catalogues = catalogues
         self._clock = clock
         self._excepted = excepted
+        self._steps = steps
 
     async def apply(
         self,
@@ -88,6 +93,10 @@ class Generating:
         """
         if trigger.request is None:
             await self._lost(policy, rule, part, "the trigger is gone", done)
+            return
+        if part.deletes and await self._has_lost(policy, rule, trigger.request):
+            done.results = []
+            await self._lost(policy, rule, part, "the object is no trigger any more", done)
             return
         plan = await self._planned(policy, rule, trigger.request, seed)
         if plan.planned is None:
@@ -118,6 +127,14 @@ class Generating:
                 return
         raise errors.Failing(result.message)
 
+    async def _has_lost(
+        self, policy: policies.CompiledPolicy, rule: policies.CompiledRule, request: Mapping[str, Any]
+    ) -> bool:
+        """Whether an object is no trigger, seen without a request that made it so."""
+        return not request.get("operation") and await losing.has_lost(
+            policy, rule, request, self._answers, self._clock, self._excepted()
+        )
+
     async def delete_all(
         self, policy: str, rule: str, listed: tuple[tuple[str, str], ...], done: effects.Effects, *, marked: bool
     ) -> None:
@@ -143,8 +160,11 @@ class Generating:
         watched = _Sources()
         watched.add(needs.Seed(), seed)
         budget = budgets.Budget(steps=STEPS)
-        work = planning.Planning((only,), request, watched, budget, self._clock, None, self._excepted())
+        trail = self._steps.trail()
+        work = planning.Planning((only,), request, watched, budget, self._clock, trail, self._excepted())
         found = await self._answers.complete(work.run, watched)
+        if trail is not None:
+            self._steps.tell(trail, trace.get_current_span(), rule)
         return Plan(found[0] if found else None, watched.missing)
 
     async def _make(

@@ -114,6 +114,20 @@ class Leftovers:
         sources = await self._uids(api_version, told.get(labels.SOURCE_KIND) or "", labels.CLONE_SOURCE)
         return sources is not None and (source not in sources or sources[source] >= (ours or "~"))
 
+    async def has_changed(self, trigger: updaterequests.Reference, metadata: Mapping[str, Any]) -> bool:
+        """Whether somebody wrote a trigger after we wrote what it was generated for.
+
+        Args:
+            trigger: The trigger.
+            metadata: Metadata of the generated object.
+
+        Raises:
+            KubernetesError: The API server did not answer.
+        """
+        ours, _ = times(metadata)
+        uids = await self._uids(trigger.api_version, trigger.kind, _ANY)
+        return bool(ours) and uids is not None and uids.get(trigger.uid, "") >= ours
+
     async def _uids(self, api_version: str, kind: str, query: str) -> dict[str, str] | None:
         """When others wrote each object of a kind last, by uid; None where that cannot be known."""
         resource = kinds.known(self._catalogues.current, api_version, kind)

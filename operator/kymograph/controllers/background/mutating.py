@@ -9,10 +9,12 @@ that is appended) leaves a mark in the same write, so that a try after a crash s
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from opentelemetry import trace
+
 from kymograph.apimachinery import gvk, jsonpatch, wildcard
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers import updaterequests
+from kymograph.controllers import steptraces, updaterequests
 from kymograph.controllers.background import effects, errors, facts, kinds, triggers
 from kymograph.engine import budget as budgets
 from kymograph.engine import errors as engine_errors
@@ -74,6 +76,7 @@ class Mutating:
         catalogues: What the API server serves.
         clock: Monotonic nanoseconds.
         excepted: Gives the PolicyExceptions of the moment.
+        steps: Makes spans of the steps of evaluations, below that of the rule.
     """
 
     def __init__(
@@ -83,12 +86,14 @@ class Mutating:
         catalogues: kinds.Catalogues,
         clock: Callable[[], int],
         excepted: Callable[[], exceptions.Exceptions],
+        steps: steptraces.StepTraces,
     ) -> None:
         self._client = client
         self._answers = answers
         self._catalogues = catalogues
         self._clock = clock
         self._excepted = excepted
+        self._steps = steps
         self._unpatchable: set[tuple[str, str]] = set()
 
     async def apply(
@@ -118,9 +123,12 @@ class Mutating:
         known, request = needs.Facts(), trigger.request
         known.add(needs.Seed(), seed)
         budget = budgets.Budget(steps=STEPS)
+        trail = self._steps.trail()
         found = await self._answers.complete(
-            lambda: existing.triggered((policy,), request, known, budget, self._clock, None, self._excepted()), known
+            lambda: existing.triggered((policy,), request, known, budget, self._clock, trail, self._excepted()), known
         )
+        if trail is not None:
+            self._steps.tell(trail, trace.get_current_span(), rule)
         of = next((each for each in found if each.rule is rule), None)
         if of is None:
             raise errors.Needless("the policy does not apply to the trigger")

@@ -15,6 +15,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from opentelemetry.trace import Span, SpanContext, Tracer
+
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers import policies, updaterequests
@@ -25,6 +27,7 @@ from kymograph.controllers.background import (
     generating,
     kinds,
     leftovers,
+    losing,
     notes,
     triggers,
     worker,
@@ -36,6 +39,7 @@ from kymograph.engine import policy as compiled
 from kymograph.engine.generate import planning
 from kymograph.engine.mutate import existing
 from kymograph.engine.rules import outcome
+from kymograph.telemetry import roots, semconv
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +114,8 @@ class PolicyWork:
         clock: Monotonic nanoseconds.
         excepted: Gives the PolicyExceptions of the moment.
         session: Tells this time of leading from others.
+        tracer: Traces what is looked for because of a policy.
+        compilation: The span of the latest compilation of a policy; None where that was not traced.
     """
 
     def __init__(
@@ -126,6 +132,8 @@ class PolicyWork:
         clock: Callable[[], int],
         excepted: Callable[[], exceptions.Exceptions],
         session: str,
+        tracer: Tracer,
+        compilation: Callable[[policies.Key], SpanContext | None],
     ) -> None:
         self._changes = changes
         self._store = store
@@ -140,6 +148,8 @@ class PolicyWork:
         self._clock = clock
         self._excepted = excepted
         self._session = session
+        self._tracer = tracer
+        self._compilation = compilation
         self._refused: dict[policies.Key, tuple[policies.Held, bool]] = {}
         self._due = 0.0
 
@@ -156,8 +166,9 @@ class PolicyWork:
                 while pending:
                     key, (held, resync) = next(iter(pending.items()))
                     try:
-                        if held.compiled is not None:
-                            await self._follow(held, held.compiled, resync=resync)
+                        if held.compiled is not None and _sets_off(held.compiled):
+                            with self._span(key):
+                                await self._follow(held, held.compiled, resync=resync)
                     except (errors.Forbidden, kubernetes_errors.Forbidden) as error:
                         logger.warning("What follows from policy %s may not be done: %s", key.name, error)
                         self._refuse(held, resync=resync)
@@ -170,6 +181,14 @@ class PolicyWork:
                 await asyncio.sleep(RETRY_AFTER)
                 continue
             pending = await self._next()
+
+    def _span(self, key: policies.Key) -> contextlib.AbstractContextManager[Span]:
+        attributes = {
+            semconv.POLICY_KIND: key.kind,
+            semconv.POLICY_NAME: key.name,
+            semconv.POLICY_NAMESPACE: key.namespace,
+        }
+        return roots.root(self._tracer, "BACKGROUND policy change", attributes, (self._compilation(key),))
 
     def _refuse(self, held: policies.Held, *, resync: bool) -> None:
         """Have a policy followed again after a while."""
@@ -251,11 +270,41 @@ class PolicyWork:
                 metadata = document["metadata"]
                 trigger = downstream.trigger_of(metadata)
                 served.add(trigger.uid)
-                if not resync or await self._left.is_outdated(
-                    held.document["metadata"], metadata, needs_trigger=not planning.is_about_deletion(rule)
+                lost = resync and await self._has_lost(policy, rule, trigger, metadata)
+                if (
+                    lost
+                    or not resync
+                    or await self._left.is_outdated(
+                        held.document["metadata"], metadata, needs_trigger=not planning.is_about_deletion(rule)
+                    )
                 ):
-                    await self._noted.note(about, updaterequests.GENERATE, policy.key, rule.name, trigger)
+                    await self._noted.note(about, updaterequests.GENERATE, policy.key, rule.name, trigger, lost=lost)
         return served
+
+    async def _has_lost(
+        self,
+        policy: compiled.CompiledPolicy,
+        rule: compiled.CompiledRule,
+        trigger: updaterequests.Reference,
+        metadata: Mapping[str, Any],
+    ) -> bool:
+        """Whether the trigger of a generated object has changed since, and is none any more."""
+        if not trigger.name or not losing.is_told_by_object(policy, rule):
+            return False
+        if not await self._left.has_changed(trigger, metadata):
+            return False
+        resource = await self._resource(trigger.api_version, trigger.kind)
+        if resource is None:
+            return False
+        namespace = trigger.namespace if resource.namespaced else ""
+        try:
+            live = await self._client.get(resource, trigger.name, namespace=namespace)
+        except kubernetes_errors.NotFound:
+            return False
+        request = triggers.about(resource, live)
+        return live["metadata"]["uid"] == trigger.uid and await losing.has_lost(
+            policy, rule, request, self._answers, self._clock, self._excepted()
+        )
 
     async def _triggers(
         self, policy: compiled.CompiledPolicy, rule: compiled.CompiledRule, since: str
@@ -271,10 +320,13 @@ class PolicyWork:
             async for page in self._client.pages(resource, namespace=policy.namespace):
                 for each in page.get("items") or ():
                     document = {"apiVersion": resource.api_version, "kind": resource.kind, **each}
-                    if document["metadata"]["creationTimestamp"] >= since and await self._concerns(
-                        policy, rule, triggers.about(resource, document)
+                    reference = downstream.reference(resource, document["metadata"])
+                    if (
+                        document["metadata"]["creationTimestamp"] >= since
+                        and not triggers.is_filtered(self._store.filters, reference)
+                        and await self._concerns(policy, rule, triggers.about(resource, document))
                     ):
-                        yield downstream.reference(resource, document["metadata"])
+                        yield reference
                     await asyncio.sleep(0)  # a review may wait
 
     async def _concerns(
@@ -328,3 +380,8 @@ def _lost(
             continue
         about = (held.uid, str(held.generation))
         yield Gone(before.key, rule.name, about, tuple(downstream.kinds_of(generate)))
+
+
+def _sets_off(policy: compiled.CompiledPolicy) -> bool:
+    """Whether a policy has rules that may do something about objects that exist."""
+    return bool(policy.generate.every) or any(rule.body.targets for rule in policy.mutate.every)

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanContext
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import policies
-from kymograph.telemetry import semconv
+from kymograph.telemetry import roots, semconv
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,9 @@ RETRY_AFTER = 2.0
 """Seconds until a status that could not be written is tried again."""
 
 _COUNTED_AS = {"imageVerify": "verifyimages"}
+
+_NOT_CEL = "skip generating ValidatingAdmissionPolicy for non CEL rules."
+_SEVERAL = "skip generating ValidatingAdmissionPolicy: multiple rules are not applicable."
 
 MOST_MESSAGE = 32_768
 """Characters of a condition's message that the CRD takes."""
@@ -53,6 +56,7 @@ class PolicyStatusWriter:
         covers: Waits until API servers are told to ask about the policies of a generation; before, none of them is
             ready. What does not compile goes first and waits for nobody.
         now: The time of a condition's transition.
+        compilation: The span of the latest compilation of a policy; None where that was not traced.
     """
 
     def __init__(
@@ -62,16 +66,18 @@ class PolicyStatusWriter:
         telemetry: Telemetry,
         covers: Callable[[int], Awaitable[None]],
         now: Callable[[], dt.datetime],
+        compilation: Callable[[policies.Key], SpanContext | None] = lambda _key: None,
     ) -> None:
         self._client = client
         self._store = store
         self._telemetry = telemetry
         self._covers = covers
         self._now = now
+        self._compilation = compilation
         self._pending: dict[policies.Key, tuple[policies.Held, int]] = {}
         self._work = asyncio.Event()
         self._counted = telemetry.work("status-controller")
-        self._counted.queue(lambda: len(self._pending))
+        self._counted.queue(lambda: len(self._pending), led=True)
         store.listen(self._changed)
 
     async def run(self) -> None:
@@ -79,8 +85,12 @@ class PolicyStatusWriter:
 
         It begins with every policy there is, so it may be run again after somebody else wrote.
         """
-        for held in self._store.held:
-            self._changed(held.key, held)
+        with self._counted.attending():
+            for held in self._store.held:
+                self._changed(held.key, held)
+            await self._write_all()
+
+    async def _write_all(self) -> None:
         tries = 0
         while True:
             await self._work.wait()
@@ -94,6 +104,7 @@ class PolicyStatusWriter:
                 if self._pending.get(key) is not news:  # changed or deleted while we waited
                     continue
                 del self._pending[key]
+                self._counted.taken(key)
                 try:
                     with self._counted.reconciling():
                         await self._write(held)
@@ -111,6 +122,7 @@ class PolicyStatusWriter:
                 for key, generation in failed.items():
                     if key in current:
                         self._pending.setdefault(key, (current[key], generation))
+                        self._counted.entered(key)
                 self._work.set()
 
     def _next(self) -> tuple[policies.Key, tuple[policies.Held, int]]:
@@ -119,8 +131,11 @@ class PolicyStatusWriter:
 
     def _changed(self, key: policies.Key, held: policies.Held | None) -> None:
         self._pending.pop(key, None)
-        if held is not None:
+        if held is None:
+            self._counted.withdrawn(key)
+        else:
             self._pending[key] = held, self._store.policies.generation
+            self._counted.entered(key)
             self._work.set()
 
     async def _write(self, held: policies.Held) -> None:
@@ -128,15 +143,13 @@ class PolicyStatusWriter:
         status = render(held, self._now())
         if _told(before, status):
             return
-        with self._telemetry.tracer_for("background").start_as_current_span(
-            "BACKGROUND policy status",
-            kind=SpanKind.INTERNAL,
-            attributes={
-                semconv.POLICY_KIND: held.key.kind,
-                semconv.POLICY_NAME: held.key.name,
-                semconv.POLICY_NAMESPACE: held.key.namespace,
-            },
-        ):
+        attributes = {
+            semconv.POLICY_KIND: held.key.kind,
+            semconv.POLICY_NAME: held.key.name,
+            semconv.POLICY_NAMESPACE: held.key.namespace,
+        }
+        tracer = self._telemetry.tracer_for("background")
+        with roots.root(tracer, "BACKGROUND policy status", attributes, (self._compilation(held.key),)):
             await self._client.merge(
                 policies.RESOURCES[held.key.kind],
                 held.key.name,
@@ -147,9 +160,10 @@ class PolicyStatusWriter:
 
 
 def render(held: policies.Held, now: dt.datetime) -> dict[str, Any]:
-    """The status of a policy, with Kyverno's fields (`ready`, `conditions`, `autogen`, `rulecount`).
+    """The status of a policy, with Kyverno's fields.
 
-    Rules that were made for controllers of Pods are shown whole, and not counted.
+    Rules that were made for controllers of Pods are shown whole, and not counted. No ValidatingAdmissionPolicy is ever
+    generated: that is for rules in CEL, which are not enforced yet, and so it is said in Kyverno's words.
     """
     ready = held.compiled is not None
     before = _ready_condition(held.document.get("status") or {})
@@ -170,7 +184,21 @@ def render(held: policies.Held, now: dt.datetime) -> dict[str, Any]:
             counts[_COUNTED_AS.get(rule.type, rule.type)] += 1
     # A merge patch takes away what is null: the API server stores `autogen: {}` where there are none, as Kyverno does.
     autogen = {"rules": rewritten or None}
-    return {"ready": ready, "conditions": [condition], "autogen": autogen, "rulecount": counts}
+    generated = {"generated": False, "message": _why_not_generated(held)}
+    return {
+        "ready": ready,
+        "conditions": [condition],
+        "autogen": autogen,
+        "rulecount": counts,
+        "validatingadmissionpolicy": generated,
+    }
+
+
+def _why_not_generated(held: policies.Held) -> str:
+    if held.key.namespace:
+        return ""
+    rules = (held.document.get("spec") or {}).get("rules")
+    return _SEVERAL if isinstance(rules, list) and len(rules) > 1 else _NOT_CEL
 
 
 def _told(before: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
@@ -180,7 +208,7 @@ def _told(before: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
     return (
         all(old.get(field) == new[field] for field in fields)
         and before.get("ready") == status["ready"]
-        and before.get("rulecount") == status["rulecount"]
+        and all(before.get(field) == status[field] for field in ("rulecount", "validatingadmissionpolicy"))
         and (before.get("autogen") or {}).get("rules") == status["autogen"]["rules"]
     )
 

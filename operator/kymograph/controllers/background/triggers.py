@@ -13,6 +13,7 @@ from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers import updaterequests
 from kymograph.controllers.background import errors, kinds
+from kymograph.controllers.configuration import filters as filtering
 from kymograph.engine import policyset
 
 
@@ -57,6 +58,7 @@ class Triggers:
         """What has become of the trigger of a rule.
 
         Raises:
+            NameTaken: What was to be created is not there, and another object has its name.
             NotYet: The cluster does not show what the request claims.
             Failing: Its kind is not served.
             KubernetesError: It could not be read.
@@ -66,7 +68,8 @@ class Triggers:
             return await self._of_subresource(request)
         trigger = part.trigger
         resource = await kinds.resource_of(self._catalogues, trigger.api_version, trigger.kind)
-        live = await self._live(resource, trigger)
+        found = await self._found(resource, trigger)
+        live = None if found is not None and _other(found, trigger) else found
         going = live is None or bool(live["metadata"].get("deletionTimestamp"))
         if request is None:
             return Trigger(None) if live is None else Trigger(about(resource, live), ending=going)
@@ -81,23 +84,26 @@ class Triggers:
                 before = ((request.get("oldObject") or {}).get("metadata") or {}).get("resourceVersion")
                 if not asked.unchanged and live["metadata"].get("resourceVersion") == before:
                     raise errors.NotYet(f"{trigger} has not changed: its update may have been denied")
+            case _ if found is not None and live is None:
+                raise errors.NameTaken(
+                    f"{trigger} with uid {trigger.uid} does not exist, another object has its name: its creation was "
+                    "refused, or it has been replaced"
+                )
             case _ if live is None:
                 raise errors.NotYet(
                     f"{trigger} with uid {trigger.uid} does not exist: its creation may have been denied"
                 )
         return Trigger({**request, "object": live}, ending=going)
 
-    async def _live(self, resource: resources.Resource, trigger: updaterequests.Reference) -> dict[str, Any] | None:
+    async def _found(self, resource: resources.Resource, trigger: updaterequests.Reference) -> dict[str, Any] | None:
+        """The object of the trigger's name, which may be another one; without a name, that of its uid."""
         if not trigger.name:
             return await self._by_uid(resource, trigger)
         namespace = trigger.namespace if resource.namespaced else ""
         try:
-            live = await self._client.get(resource, trigger.name, namespace=namespace)
+            return await self._client.get(resource, trigger.name, namespace=namespace)
         except kubernetes_errors.NotFound:
             return None
-        if trigger.uid and live["metadata"]["uid"] != trigger.uid:
-            return None
-        return live
 
     async def _by_uid(self, resource: resources.Resource, trigger: updaterequests.Reference) -> dict[str, Any] | None:
         """Labels of generated objects name their trigger by uid only."""
@@ -124,6 +130,18 @@ class Triggers:
             if request.get("subResource") != "eviction":  # which may have succeeded by now
                 raise errors.NotYet(f"{found} {request['name']} does not exist") from None
         return Trigger(dict(request))
+
+
+def is_filtered(filters: filtering.Filters, trigger: updaterequests.Reference) -> bool:
+    """Whether no policy is for an object, because the ConfigMap says so; its subresources are the reviews' business."""
+    if not filters:
+        return False
+    group, version = gvk.split_api_version(trigger.api_version)
+    return filters.match((group, version, trigger.kind), "", trigger.namespace, trigger.name)
+
+
+def _other(found: Mapping[str, Any], trigger: updaterequests.Reference) -> bool:
+    return bool(trigger.uid) and found["metadata"]["uid"] != trigger.uid
 
 
 def about(resource: resources.Resource, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import heapq
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -18,16 +19,16 @@ from opentelemetry import context, trace
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import informer, resources
 from kymograph.controllers import updaterequests
-from kymograph.controllers.background import applying, errors, queue
-from kymograph.telemetry import current, propagation, semconv
+from kymograph.controllers.background import applying, claims, errors, queue
+from kymograph.telemetry import current, propagation, rendering, semconv, subject
 from kymograph.telemetry import work as works
 
 logger = logging.getLogger(__name__)
 
-WORKERS = 8
+WORKERS = 16
 """Requests that are worked on at once: most of the time goes into waiting for the API server."""
 
-REPORTED_WITHIN = 5.0
+REPORTED_WITHIN = 15.0
 """Seconds that an outcome waits for the report that says it. A crash before the outcome has the work done again, which
 changes nothing, and told again; after it nobody would tell."""
 
@@ -44,27 +45,16 @@ MOST_RETRIES = 10
 """Failures after which a request ends as `Failed`: some eight minutes."""
 
 KEPT, FAILED_KEPT = 60.0, 3600.0
-"""Seconds that a request is kept once it has ended; longer where somebody has to look at it."""
+"""Seconds that a request is kept once it has ended, whoever leads then; longer where somebody has to look at it."""
 
 SWEEP_EVERY = 1.0
 
+REMOVERS = 8
+"""Requests that are removed at once: after a flood they end faster than one after the other could be."""
 
-class Cluster(informer.Source, Protocol):
+
+class Cluster(informer.Source, claims.Cluster, Protocol):
     """What is asked of a Kubernetes client."""
-
-    async def get(self, resource: resources.Resource, name: str, *, namespace: str = "") -> dict[str, Any]:
-        """One object."""
-
-    async def merge(
-        self,
-        resource: resources.Resource,
-        name: str,
-        patch: Mapping[str, Any],
-        *,
-        namespace: str = "",
-        subresource: str = "",
-    ) -> dict[str, Any]:
-        """Patch an object by a JSON merge patch."""
 
     async def delete(
         self,
@@ -79,12 +69,24 @@ class Cluster(informer.Source, Protocol):
 
 
 class _Seen(NamedTuple):
-    """What the worker keeps of an UpdateRequest: which work excludes which, in which order, and its state."""
+    """What the worker keeps of an UpdateRequest: which work excludes which, in which order, its state, and since when.
+
+    `since` is when the status was written last, in seconds since the epoch; None where that is not told.
+    """
 
     uid: str
+    version: str
     lane: str
     order: tuple[int, int]
     state: str
+    since: float | None
+
+
+class _Removal(NamedTuple):
+    """When a request is to be removed, on the clock of the event loop, and which: another may get its name."""
+
+    due: float
+    uid: str
 
 
 class _Again(NamedTuple):
@@ -117,15 +119,13 @@ class _Attempt:
     """A request that is being worked on.
 
     Attributes:
-        asked: The request.
-        version: Its resourceVersion since it was claimed.
+        asked: The request, as it was claimed.
         tasks: Its rules, as far as they could be prepared.
         span: Its span.
         turn: The turn it has.
     """
 
     asked: updaterequests.UpdateRequest
-    version: str
     tasks: list[applying.Task]
     span: trace.Span
     turn: _Turn
@@ -142,6 +142,7 @@ class Worker:
         ended: Is told the type and the state of each request that ended.
         now: The time, by the API server's clock.
         work: Where work is counted.
+        most: Gives how many UpdateRequests there may be at once.
     """
 
     def __init__(
@@ -153,18 +154,22 @@ class Worker:
         ended: Callable[[str, str], None],
         now: Callable[[], dt.datetime],
         work: works.Work,
+        most: Callable[[], int],
     ) -> None:
         self._client = client
         self._namespace = namespace
+        self._claims = claims.Claims(client, namespace)
         self._applying = applying
         self._tracer = tracer
         self._ended = ended
         self._now = now
         self._counted = work
+        self._most = most
         self.queue = queue.Queue(work.waited)
-        work.queue(lambda: self.queue.depth)
+        work.queue(lambda: self.queue.depth, led=True)
         self._polls: dict[str, int] = {}
-        self._removals: dict[str, float] = {}
+        self._removals: dict[str, _Removal] = {}
+        self._gone = asyncio.Event()
         self._waits_outside = False
         self._requests = informer.Informer(
             client, resources.UPDATE_REQUESTS, namespace=namespace, project=_seen, changed=self._changed
@@ -172,10 +177,11 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._requests.run())
-            tasks.create_task(self._sweep())
-            tasks.create_task(self._dispatch(tasks))
+        with self._counted.attending():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._requests.run())
+                tasks.create_task(self._sweep())
+                tasks.create_task(self._dispatch(tasks))
 
     async def pending(self) -> frozenset[str]:
         """What requests that have not ended are about, by `lane`; once all requests are known."""
@@ -184,16 +190,32 @@ class Worker:
             seen.lane for seen in self._requests.objects.values() if seen.state not in updaterequests.FINAL
         )
 
+    async def room(self) -> None:
+        """Wait while there are as many requests as there may be."""
+        while len(self._requests.objects) >= self._most():
+            self._gone.clear()
+            await self._gone.wait()
+
     def _changed(self, key: informer.Key, seen: _Seen | None) -> None:
         name = key[1]
+        removal = self._removals.get(name)
+        if removal is not None and (seen is None or seen.uid != removal.uid):
+            del self._removals[name]
+            removal = None
         if seen is None:
+            self._gone.set()
             self.queue.drop(name)
-            self._removals.pop(name, None)
+            self._claims.forget(name)
         elif seen.state in updaterequests.FINAL:
-            kept = FAILED_KEPT if seen.state == updaterequests.FAILED else KEPT
-            self._removals.setdefault(name, asyncio.get_running_loop().time() + kept)
-        else:
+            passed = 0.0 if seen.since is None else max(self._now().timestamp() - seen.since, 0.0)
+            self._remove_later(name, seen.uid, seen.state, passed)
+        elif removal is None:  # otherwise we have ended it, and hear late of its claim
             self._put(name, seen)
+
+    def _remove_later(self, name: str, uid: str, state: str, passed: float = 0.0) -> None:
+        """Have a request removed that has ended, so many seconds ago."""
+        kept = FAILED_KEPT if state == updaterequests.FAILED else KEPT
+        self._removals.setdefault(name, _Removal(asyncio.get_running_loop().time() + kept - passed, uid))
 
     def _put(self, name: str, seen: _Seen) -> None:
         self._waits_outside = self._waits_outside or self.queue.full
@@ -208,21 +230,30 @@ class Worker:
                 for (_, name), seen in self._requests.objects.items():
                     if seen.state not in updaterequests.FINAL:
                         self._put(name, seen)
-            now = asyncio.get_running_loop().time()
-            for name in [name for name, due in self._removals.items() if due <= now]:
-                seen = self._requests.objects.get((self._namespace, name))
-                try:
-                    if seen is not None:
-                        with current.untraced():
-                            await self._client.delete(
-                                resources.UPDATE_REQUESTS, name, namespace=self._namespace, uid=seen.uid
-                            )
-                except kubernetes_errors.NotFound:
-                    pass
-                except kubernetes_errors.KubernetesError as error:
-                    logger.debug("UpdateRequest %s cannot be removed, trying again: %s", name, error)
-                    continue
-                self._removals.pop(name, None)
+            due = self._due()
+            for first in range(0, len(due), REMOVERS):
+                await asyncio.gather(*map(self._remove, due[first : first + REMOVERS]))
+
+    def _due(self) -> list[str]:
+        """What is to be removed now: what has been kept for long enough, and what takes room from what waits."""
+        now = asyncio.get_running_loop().time()
+        due = [name for name, each in self._removals.items() if each.due <= now]
+        spare = len(self._removals) - self._most() // 2
+        return due if spare <= len(due) else heapq.nsmallest(spare, self._removals, key=self._removals.__getitem__)
+
+    async def _remove(self, name: str) -> None:
+        removal = self._removals.get(name)
+        if removal is None:
+            return
+        try:
+            with current.untraced():
+                await self._client.delete(resources.UPDATE_REQUESTS, name, namespace=self._namespace, uid=removal.uid)
+        except (kubernetes_errors.NotFound, kubernetes_errors.Conflict):
+            pass  # it is gone, or another one by now
+        except kubernetes_errors.KubernetesError as error:
+            logger.debug("UpdateRequest %s cannot be removed, trying again: %s", name, error)
+            return
+        self._removals.pop(name, None)
 
     async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
         turns = asyncio.Semaphore(WORKERS)
@@ -254,12 +285,11 @@ class Worker:
             KubernetesError: The request could not be read or written.
         """
         with current.untraced():
-            try:
-                stored = await self._client.get(resources.UPDATE_REQUESTS, name, namespace=self._namespace)
-            except kubernetes_errors.NotFound:
+            seen = self._requests.objects.get((self._namespace, name))
+            if seen is None or seen.state in updaterequests.FINAL:
                 return _NEVER
-            asked = updaterequests.read(stored)
-            if asked.state in updaterequests.FINAL:
+            asked = await self._claims.claim(name, seen.uid, seen.version)
+            if asked is None:
                 return _NEVER
             tasks: list[applying.Task] = []
             problem: errors.BackgroundError | None = None
@@ -270,15 +300,13 @@ class Worker:
                     tasks = [await self._applying.prepared(asked, part) for part in asked.parts]
             except errors.NotYet as waiting:
                 if self._age(asked) < GRACE:
+                    self._claims.remember(asked)
                     return self._poll(name)
-                problem = errors.Needless(str(waiting))
+                problem = waiting if isinstance(waiting, errors.NameTaken) else errors.Needless(str(waiting))
             except (errors.Needless, errors.Failing) as error:
                 problem = error
-        with self._span(asked) as span:
-            version = await self._claim(asked)
-            if version is None:
-                return _Again(POLL_FIRST)
-            attempt = _Attempt(asked, version, tasks, span, turn)
+        with subject.concerning(self._applying.about(asked, tasks)), self._span(asked) as span:
+            attempt = _Attempt(asked, tasks, span, turn)
             done: list[updaterequests.Reference] = []
             try:
                 if problem is not None:
@@ -290,16 +318,14 @@ class Worker:
                 )
             except errors.Needless as needless:
                 return await self._end(attempt, updaterequests.SKIP, str(needless), done)
+            except errors.NameTaken as taken:
+                return await self._end(attempt, updaterequests.FAILED, str(taken), done)
             except (errors.Failing, kubernetes_errors.KubernetesError) as error:
                 if isinstance(error, errors.UNANSWERED):
                     raise
                 return await self._fail(attempt, error)
-            return await self._end(attempt, updaterequests.COMPLETED, "", done)
-
-    async def _claim(self, asked: updaterequests.UpdateRequest) -> str | None:
-        """Say that we work on a request; its version then, None where somebody else was faster."""
-        status = {"state": updaterequests.PENDING, "message": "it is being worked on"}
-        return await self._write(asked, asked.version, status)
+            remarks = "; ".join(remark for task in tasks for remark in task.remarks)
+            return await self._end(attempt, updaterequests.COMPLETED, remarks, done)
 
     async def _fail(self, attempt: _Attempt, error: Exception) -> _Again:
         asked, span = attempt.asked, attempt.span
@@ -311,9 +337,9 @@ class Worker:
         self._counted.requeued(retries)
         logger.info("UpdateRequest %s for policy %s failed, trying again: %s", asked.name, asked.policy, message)
         span.set_attribute(semconv.UPDATE_REQUEST_STATE, updaterequests.PENDING)
-        span.set_status(trace.Status(trace.StatusCode.ERROR, message))
+        span.set_status(trace.Status(trace.StatusCode.ERROR, rendering.bounded(message)))
         status = updaterequests.status(updaterequests.PENDING, message, [], retries)
-        await self._write(asked, attempt.version, status)
+        await self._claims.write(asked, status)
         return _Again(min(RETRY_FIRST * 2.0 ** (retries - 1), RETRY_MOST), holds=True)
 
     async def _end(self, attempt: _Attempt, state: str, message: str, done: list[updaterequests.Reference]) -> _Again:
@@ -321,13 +347,14 @@ class Worker:
         span.set_attribute(semconv.UPDATE_REQUEST_STATE, state)
         span.set_attribute(semconv.UPDATE_REQUEST_OBJECTS, [str(each) for each in done[:100]])
         if message:
-            span.set_attribute(semconv.MESSAGE, message)
+            span.set_attribute(semconv.MESSAGE, rendering.bounded(message))
         if state == updaterequests.FAILED:
-            span.set_status(trace.Status(trace.StatusCode.ERROR, message))
+            span.set_status(trace.Status(trace.StatusCode.ERROR, rendering.bounded(message)))
         await self._reported(attempt)
         status = updaterequests.status(state, message, done, asked.retries)
-        if await self._write(asked, attempt.version, status) is None:
+        if not await self._claims.write(asked, status):
             return _Again(POLL_FIRST)
+        self._remove_later(asked.name, asked.uid, state)
         self._ended(asked.type, state)
         return _NEVER
 
@@ -339,17 +366,6 @@ class Worker:
                 for task in attempt.tasks:
                     for written in task.reported:
                         await written.wait()
-
-    async def _write(self, asked: updaterequests.UpdateRequest, version: str, status: Mapping[str, Any]) -> str | None:
-        """Write the status of a request in a version; the new one, None where there is a newer."""
-        patch = {"metadata": {"uid": asked.uid, "resourceVersion": version}, "status": status}
-        try:
-            written = await self._client.merge(
-                resources.UPDATE_REQUESTS, asked.name, patch, namespace=self._namespace, subresource="status"
-            )
-        except (kubernetes_errors.Conflict, kubernetes_errors.NotFound):
-            return None
-        return str(written["metadata"]["resourceVersion"])
 
     def _span(self, asked: updaterequests.UpdateRequest) -> Any:
         trigger = asked.parts[0].trigger
@@ -396,7 +412,19 @@ def _seen(document: dict[str, Any]) -> _Seen:
     before = (((asked.request or {}).get("oldObject") or {}).get("metadata") or {}).get("resourceVersion") or ""
     return _Seen(
         asked.uid,
+        asked.version,
         lane(asked.policy, part.rule, part.trigger),
         (created, int(before) if before.isdecimal() else 0),
         asked.state,
+        _written(document["metadata"]),
     )
+
+
+def _written(metadata: Mapping[str, Any]) -> float | None:
+    """When the status was written last."""
+    times = [
+        each["time"]
+        for each in metadata.get("managedFields") or ()
+        if each.get("subresource") == "status" and each.get("time")
+    ]
+    return dt.datetime.fromisoformat(max(times)).timestamp() if times else None
