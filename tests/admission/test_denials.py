@@ -35,7 +35,7 @@ class Later:
     def __init__(self):
         self.links = []
 
-    def later(self, work, link=""):
+    def later(self, work, link="", cause=None):
         self.links.append(link)
 
 
@@ -130,6 +130,7 @@ async def test_each_denial_is_one_record_in_its_own_trace(entry, records):
     }
     assert "No latest." in record["decision"]["rules"][0]["message"]
     assert (record["level"], record["logger"]) == ("info", decisions.__name__)
+    assert (record["uid"], record["trace_flags"]) == (request["uid"], "01")
     assert record["message"].endswith(" by no-latest/no-latest-rule")
     server_spans = [span for span in entry.kept.finished() if span.kind.name == "SERVER"]
     assert record["trace_id"] in {f"{span.context.trace_id:032x}" for span in server_spans}

@@ -58,7 +58,8 @@ class Entry:
         )
         self.exceptions = exceptions.NONE
         self.registry = kopf.OperatorRegistry()
-        handlers.register(self.registry, reviews, Catalogues(), {("v2", "policyexceptions"): self.check})
+        checks = {("v2", "policyexceptions"): self.check}
+        handlers.register(self.registry, reviews, Catalogues(), checks, advice=self.advice)
         self.seam = handlers.Seam()
         self.routes = handlers.routes(self.registry, self.seam, kept.telemetry, metrics)
 
@@ -67,6 +68,10 @@ class Entry:
         if "spec" not in document:
             raise errors.PolicyInvalid((errors.Problem("spec", "there is none"),))
         return ("think again",)
+
+    def advice(self, document):
+        """What there is to be said of an object."""
+        return (f"{document['metadata']['name']} goes soon",)
 
     def send(self, document, path=webhooks.FAIL_PATH, *, within=10**10, **headers):
         """What the server does with a request; the answer may have to be awaited."""
@@ -333,6 +338,13 @@ async def test_what_goes_with_policies_is_looked_at_too(entry) -> None:
         await check(body={"kind": "PolicyException"}, warnings=warnings)
     assert refused.value.code == 422
     assert "spec: there is none" in str(refused.value)
+
+
+async def test_who_says_when_an_object_goes_is_advised_and_never_refused(entry) -> None:
+    """What is no review gets the status of one."""
+    answer = entry.judge(pod_review(), webhooks.TTL_PATH)
+    assert (answer["uid"], answer["allowed"], answer["warnings"]) == ("u-1", True, ["web goes soon"])
+    assert entry.send({"kind": "Pod"}, webhooks.TTL_PATH).status == 400
 
 
 async def test_an_entry_point_that_is_not_registered_cannot_be_served(entry, kept) -> None:

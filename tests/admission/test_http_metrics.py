@@ -51,7 +51,18 @@ def test_a_path_that_is_not_served_is_none(counted):
     assert (set(counted), len(counted), counted.get("/elsewhere")) == ({"/validate/fail", "/later"}, 2, None)
 
 
-def test_paths_that_clients_make_up_hold_no_memory(counted):
-    for number in range(httpmetrics.MOST_BOUND + 10):
-        counted["/validate/fail"](REQUEST._replace(path=f"/validate/fail/{number}"))
-    assert len(counted._bound) <= httpmetrics.MOST_BOUND
+class Below(dict):
+    """A route that serves whatever stands below it."""
+
+    def __missing__(self, path):
+        return self["/validate/fail"]
+
+
+def test_what_clients_write_below_a_webhook_is_one_route(registry):
+    counted = httpmetrics.CountedRoutes(Below({"/validate/fail": lambda http: b"{}"}), instruments.declare(registry))
+    for number in range(1_000):
+        path = f"/validate/fail/finegrained/{number}"
+        counted[path](REQUEST._replace(path=path))
+    counted["/validate/fail"](REQUEST)
+    served = {key: point.value for key, point in points(registry, "http_requests").items()}
+    assert served == {("POST", "/validate/fail/finegrained/{policy}"): 1_000, ("POST", "/validate/fail"): 1}

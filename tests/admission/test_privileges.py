@@ -90,6 +90,13 @@ async def test_of_kinds_that_are_not_known_nothing_is_asked(fields) -> None:
     assert reviews.asked == []
 
 
+async def test_of_a_subresource_the_right_on_its_object_is_asked_for() -> None:
+    """Kyverno asks for that on the subresource, which nobody can create; whether it is served does not matter."""
+    assert await found(may("get", "create"), generating(kind="ConfigMap/status")) == privileges.NOTHING
+    (problem,) = (await found(may("get"), generating(kind="ConfigMap/status"))).problems
+    assert "requires permissions create for resource v1/ConfigMap/status" in problem.reason
+
+
 async def test_every_pattern_of_a_loop_and_every_kind_of_a_list_counts() -> None:
     listed = {"kinds": ["v1/Secret", "v1/ConfigMap"], "namespace": "base"}
     loop = {"list": "request.object", "namespace": "shop", "cloneList": listed}

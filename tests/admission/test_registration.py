@@ -6,6 +6,7 @@ import pathlib
 
 import kopf
 import pytest
+from opentelemetry.trace import SpanContext
 
 from fakes import traced
 from fakes.stored import stored
@@ -20,6 +21,7 @@ ADDRESS = webhooks.Address(ca_pem=b"PEM", url="https://10.0.0.1:9443", namespace
 POLICY, RESOURCE = webhooknames.KYMOGRAPH.policies, webhooknames.KYMOGRAPH.validation
 MUTATION = webhooknames.KYMOGRAPH.mutation
 REACHABILITY = webhooknames.KYMOGRAPH.reachability
+TTL = webhooknames.KYMOGRAPH.ttl
 
 
 class Configurations:
@@ -159,6 +161,7 @@ async def test_without_policies_only_policies_are_asked_about(here) -> None:
         ("apply", REACHABILITY),
         ("delete", RESOURCE),
         ("delete", MUTATION),
+        ("delete", TTL),
     ]
 
 
@@ -296,6 +299,7 @@ async def test_each_write_is_a_span(here, kept) -> None:
         f"ADMISSION webhook configuration {REACHABILITY}",
         f"ADMISSION webhook configuration {MUTATION}",
         f"ADMISSION webhook configuration {RESOURCE}",
+        f"ADMISSION webhook configuration {TTL}",
     ]
 
 
@@ -481,3 +485,15 @@ async def test_the_tree_of_a_reconciliation(here, kept) -> None:
     await here.covered()
     spans = trees.below(kept.finished(), "ADMISSION webhook configuration")
     trees.compare(pathlib.Path(__file__).with_name("webhooks.tree"), spans)
+
+
+async def test_writes_are_linked_to_what_they_are_because_of(here, kept) -> None:
+    """Those that have to be tried again, too."""
+    given = [SpanContext(1, 2, is_remote=False)]
+    here.registration._causes = lambda: [given.pop()] if given else []
+    here.cluster.failures = [errors.Unreachable("refused")]
+    here.start(stored("p", 1))
+    await here.covered()
+    spans = trees.below(kept.finished(), "ADMISSION webhook configuration")
+    assert "Unreachable" in {span.attributes.get("error.type") for span in spans}
+    assert [[link.context.trace_id for link in span.links] for span in spans] == [[1]] * len(spans)

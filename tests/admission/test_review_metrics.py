@@ -29,6 +29,7 @@ class Reviewing:
         self.policy = {**NO_PRIVILEGES, "metadata": metadata}
         self.store.put(self.policy)
         self.metrics = ReviewMetrics(self.instruments, self.store)
+        self.configure()
 
     def judged(self, namespace="default"):
         """A request and what the policy makes of it."""
@@ -46,7 +47,7 @@ class Reviewing:
         return [] if metric is None else metric.data.data_points
 
     def configure(self, **fields):
-        self.cells.configure(metricsettings.from_spec(fields))
+        self.cells.configure(metricsettings.from_spec({"byNamespace": True, **fields}))
 
 
 @pytest.fixture

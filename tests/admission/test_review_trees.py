@@ -10,8 +10,9 @@ import pytest
 from fakes import traced
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.controllers import policies
-from kymograph.controllers.admission import review, server, webhooks
+from kymograph.controllers.admission import filtering, review, server, webhooks
 from kymograph.controllers.admission.metrics import ReviewMetrics
+from kymograph.controllers.configuration import reading
 from kymograph.engine import exceptions, needs
 from support import pods, trees
 from support.writtenpolicies import mutating, policy, validating
@@ -30,12 +31,17 @@ class Facts:
         return False
 
     async def fetch(self, need, facts):
+        if isinstance(need, needs.ImageData):
+            with self._spans.start("REGISTRY manifests", {"kymograph.registry.reference": "v1"}) as call:
+                call.set_status(200)
+                facts.add(need, {"image": need.reference, "resolvedImage": f"{need.reference}@sha256:{'0' * 64}"})
+            return
         with self._spans.start("KUBE get configmaps", {"kube.client.kind": "ConfigMap"}) as call:
             if need == needs.ConfigMap("shop", "limits"):
                 call.set_status(200)
                 facts.add(need, {"metadata": {"name": "limits"}, "data": {"tier": "gold"}})
             else:
-                call.set_status(404)
+                call.set_status(404, expected=True)
                 facts.fail(need, str(kubernetes_errors.NotFound(404, "NotFound", "it is not there")))
 
 
@@ -43,6 +49,7 @@ class Entry:
     """Reviews, and the spans that they leave behind."""
 
     def __init__(self, kept):
+        self.configuration = reading.NOTHING
         self.kept, self.store, self.exceptions = kept, policies.PolicyStore(), exceptions.NONE
         self.reviews = review.Reviews(
             self.store,
@@ -51,6 +58,7 @@ class Entry:
             ReviewMetrics(kept.telemetry.instruments, self.store),
             time.monotonic_ns,
             excepted=lambda: self.exceptions,
+            filtered=filtering.Filtering(lambda: self.configuration),
         )
 
     def enforce(self, *rules, **spec):
@@ -58,12 +66,15 @@ class Entry:
         document["metadata"] |= {"uid": "uid-p", "resourceVersion": "1", "generation": 1}
         self.store.put(document)
 
-    async def tree(self, name, handler, path):
+    async def answer(self, handler, path, parent):
         body = json.dumps(pods.create("web")).encode()
         deadline = time.monotonic_ns() + 10**10
-        http = server.Request(path, body, deadline, b"application/json", traceparent=PARENT)
+        http = server.Request(path, body, deadline, b"application/json", traceparent=parent)
         answer = handler(http, "Fail")
-        answer = json.loads(await answer if inspect.isawaitable(answer) else answer)["response"]
+        return json.loads(await answer if inspect.isawaitable(answer) else answer)["response"]
+
+    async def tree(self, name, handler, path):
+        answer = await self.answer(handler, path, PARENT)
         trees.compare(TREES / f"{name}.tree", self.kept.finished())
         return answer
 
@@ -142,3 +153,18 @@ async def test_a_review_that_changes_its_object(entry) -> None:
     """See `mutate.tree`."""
     entry.enforce(mutating(patchStrategicMerge={"metadata": {"labels": {"seen": "yes"}}}))
     assert (await entry.mutated("mutate"))["patch"]
+
+
+async def test_a_review_that_looks_up_an_image(entry) -> None:
+    """See `images.tree`: the registry is asked within the rule that wants the digest."""
+    entry.enforce({"verifyImages": [{"imageReferences": ["*"], "failureAction": "Enforce", "required": False}]})
+    assert (await entry.mutated("images"))["patch"]
+
+
+async def test_a_review_that_no_policy_is_for(entry) -> None:
+    """See `filtered.tree`: where its caller is traced, one span that says so; otherwise nothing, whatever the rate."""
+    entry.enforce(validating(pattern={"metadata": {"name": "db-*"}}), validationFailureAction="Enforce")
+    entry.configuration, _ = reading.read({"resourceFilters": "[Pod,shop,*]"})
+    assert (await entry.answer(entry.reviews.validate, webhooks.FAIL_PATH, None))["allowed"]
+    assert entry.kept.finished() == []
+    assert (await entry.validated("filtered"))["allowed"]

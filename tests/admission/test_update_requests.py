@@ -10,7 +10,7 @@ import pytest
 from fakes import objects, traced
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers import policies, updaterequests
-from kymograph.controllers.admission import review, server, webhooks
+from kymograph.controllers.admission import review, server, updaterequestroom, webhooks
 from kymograph.controllers.admission import updaterequests as noting
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from support.writtenpolicies import generating, mutating, policy
@@ -47,15 +47,17 @@ class Slow(objects.Objects):
 class Entry:
     """Reviews as they are served."""
 
-    def __init__(self, kept, cluster=None):
+    def __init__(self, kept, cluster=None, most=100):
         self.cluster, self.store = cluster or objects.Objects(), policies.PolicyStore()
+        self.refused, self.now = [], 0.0
+        room = updaterequestroom.Room(self.cluster, "kymograph", lambda: most, lambda: self.now)
         self.reviews = review.Reviews(
             self.store,
             Facts(),
             kept.telemetry,
             ReviewMetrics(kept.telemetry.instruments, self.store),
             time.monotonic_ns,
-            afterwards=noting.UpdateRequests(self.cluster, "kymograph", lambda: ACCOUNT),
+            afterwards=noting.UpdateRequests(self.cluster, "kymograph", lambda: ACCOUNT, room, self.refused.append),
         )
 
     def enforce(self, *rules, **spec):
@@ -189,6 +191,61 @@ async def test_what_cannot_be_noted_denies_or_warns(entry, failure) -> None:
         assert (response["allowed"], response["status"]["message"]) == (False, said)
     else:
         assert (response["allowed"], response["warnings"]) == (True, [said])
+
+
+@pytest.mark.parametrize("failure", ["Fail", "Ignore"])
+async def test_there_are_no_more_than_there_may_be(failure) -> None:
+    """The failure policy decides; the user reads which rule, and why. None of a request's is noted, or all are."""
+    async with traced.kept() as kept:
+        entry = Entry(kept, most=3)
+        entry.enforce(generating(), {**EXISTING, "name": "s"}, failurePolicy=failure)
+        assert (await entry.judge(created(), failure))["allowed"] is True
+        response = await entry.judge(created(uid="request-2"), failure)
+    said = (
+        "what rule r of policy p does cannot be noted: there may be no more than 3 UpdateRequests at once; "
+        "try again when some are done"
+    )
+    if failure == "Fail":
+        assert (response["allowed"], response["status"]["message"]) == (False, said)
+    else:
+        assert (response["allowed"], response["warnings"]) == (True, [said])
+    assert len(entry.noted) == 2
+    assert entry.refused == ["generate", "mutate"]
+
+
+async def test_how_many_there_are_is_asked_now_and_then() -> None:
+    """Not for each review; but nothing is refused, and nothing allowed for long, because of an old number."""
+    async with traced.kept() as kept:
+        entry = Entry(kept, most=10)
+        entry.enforce(generating())
+
+        async def ask(number):
+            return (await entry.judge(created(uid=f"request-{number}")))["allowed"]
+
+        assert [await ask(number) for number in range(11)] == [True] * 10 + [False]
+        counted = ("count", ("updaterequests", "kymograph", ""))
+        assert entry.cluster.calls.count(counted) == 1
+        await entry.cluster.remove("updaterequests", "kymograph", entry.noted[0]["metadata"]["name"])
+        entry.now += updaterequestroom.FRESH
+        assert [await ask(number) for number in (11, 12)] == [True, False], "somebody else has made room"
+        entry.now += updaterequestroom.STALE
+        for number in range(20):
+            await entry.cluster.put(
+                "updaterequests", {"metadata": {"name": f"other-{number}", "namespace": "kymograph"}}
+            )
+        assert not await ask(13), "others have taken it"
+        assert entry.cluster.calls.count(counted) == 3
+
+
+async def test_where_nobody_knows_how_many_there_are_there_is_room() -> None:
+    class Silent(objects.Objects):
+        async def count(self, *_, **__):
+            raise errors.from_status(429, {"reason": "TooManyRequests", "message": "later"})
+
+    async with traced.kept() as kept:
+        entry = Entry(kept, Silent(), most=1)
+        entry.enforce(generating())
+        assert (await entry.judge(created()))["allowed"] is True
 
 
 async def test_an_api_server_that_has_no_time_is_asked_again(entry) -> None:

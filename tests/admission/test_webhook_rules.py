@@ -266,6 +266,18 @@ def test_the_operators_own_namespace_is_never_asked_about() -> None:
     assert (webhook["namespaceSelector"], webhook["objectSelector"]) == ({}, {})
 
 
+def test_labels_that_say_when_objects_go_are_asked_about_wherever_they_are() -> None:
+    """Of objects that have one, but in the operator's own namespace; no write fails for it."""
+    assert webhooks.ttl_configuration(ADDRESS) is None
+    document = webhooks.ttl_configuration(ADDRESS, webhooks.Wishes(ttl_label="example.com/ttl"))
+    (webhook,) = document["webhooks"]
+    assert webhook["objectSelector"] == {"matchExpressions": [{"key": "example.com/ttl", "operator": "Exists"}]}
+    assert webhook["namespaceSelector"]["matchExpressions"][0]["values"] == ["kymograph"]
+    (rule,) = webhook["rules"]
+    assert (rule["apiGroups"], rule["resources"], rule["operations"]) == (["*"], ["*"], ["CREATE", "UPDATE"])
+    assert (webhook["failurePolicy"], webhook["clientConfig"]["url"]) == ("Ignore", ADDRESS.url + webhooks.TTL_PATH)
+
+
 CONDITION = {"name": "not-nodes", "expression": '!("system:nodes" in request.userInfo.groups)'}
 
 

@@ -1,10 +1,14 @@
 """What the ConfigMap `kyverno` says, in Kyverno's grammars; what is wrong in it is named and does not count."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kymograph.apimachinery import imageref
 from kymograph.controllers.configuration import reading
+from kymograph.engine import needs
 
 POD, EVENT, NODE = ("", "v1", "Pod"), ("", "v1", "Event"), ("", "v1", "Node")
 NAMESPACE, DEPLOYMENT = ("", "v1", "Namespace"), ("apps", "v1", "Deployment")
@@ -120,10 +124,15 @@ def test_webhooks() -> None:
         ({"matchConditions": '[{"name": "a"}]'}, "matchConditions: a condition has a name and an expression"),
         ({"matchConditions": "{"}, "matchConditions: is no JSON"),
         ({"generateSuccessEvents": "yes"}, "generateSuccessEvents: 'yes' is neither true nor false"),
-        ({"updateRequestThreshold": "many"}, "updateRequestThreshold: 'many' is no number or quantity"),
-        ({"maxContextSize": "2 MB"}, "maxContextSize: '2 MB' is no number or quantity"),
-        ({"defaultRegistry": "ghcr.io"}, "defaultRegistry: is not supported"),
-        ({"enableDefaultRegistryMutation": "false"}, "enableDefaultRegistryMutation: is not supported"),
+        ({"webhooks": '{"namespaceSelector": {"matchLabels": {"a*": "b"}}}'}, "webhooks: 'a*' holds a wildcard"),
+        ({"webhookLabels": '{"a": "b*"}'}, "webhookLabels: 'b*' holds a wildcard"),
+        ({"successEventActions": "Resource Blocked"}, "successEventActions: nothing that succeeds is 'Resource"),
+        ({"updateRequestThreshold": "many"}, "updateRequestThreshold: 'many' is no number"),
+        ({"maxContextSize": "2 MB"}, "maxContextSize: '2 MB' is no number of bytes"),
+        ({"maxContextSize": "-1"}, "maxContextSize: '-1' is no number of bytes"),
+        ({"defaultRegistry": "10.0.0.1"}, "defaultRegistry: '10.0.0.1' is no DNS name of a registry"),
+        ({"defaultRegistry": "ghcr.io/A b"}, "defaultRegistry: 'ghcr.io/A b' is no DNS name of a registry"),
+        ({"enableDefaultRegistryMutation": "no"}, "enableDefaultRegistryMutation: 'no' is neither true nor false"),
         ({"resourceFilter": "[Event,*,*]"}, "resourceFilter: unknown entry; did you mean 'resourceFilters'?"),
     ],
 )
@@ -133,11 +142,53 @@ def test_what_is_wrong_is_named_and_counts_as_not_there(data, said) -> None:
     assert problem.startswith(said)
     assert (found.webhook_labels, found.webhook_annotations, found.match_conditions) == ({}, {}, ())
     assert (found.namespace_selector, found.object_selector, found.success_events) == ({}, {}, None)
+    assert (found.success_actions, found.installation) == (frozenset(), needs.STANDARD)
 
 
-def test_limits_of_kyverno_are_taken_without_a_word() -> None:
-    """They change nothing here."""
-    read(updateRequestThreshold="1000", maxContextSize="2Mi", defaultRegistry="docker.io")
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, needs.Installation(imageref.Naming("docker.io", shown=True), 2 * 1024 * 1024)),
+        ({"defaultRegistry": "docker.io", "enableDefaultRegistryMutation": "true"}, needs.STANDARD),
+        ({"defaultRegistry": "mirror.example/hub"}, needs.Installation(imageref.Naming("mirror.example/hub"))),
+        ({"enableDefaultRegistryMutation": "False"}, needs.Installation(imageref.Naming(shown=False))),
+        ({"maxContextSize": "3Mi"}, needs.Installation(context_size=3 * 1024 * 1024)),
+        ({"maxContextSize": "0"}, needs.Installation(context_size=0)),
+    ],
+)
+def test_what_every_evaluation_is_told(data, said) -> None:
+    """Whose images are that name no registry, and how much contexts may load."""
+    assert read(**data).installation == said
+
+
+GOOD = {
+    "webhooks": '{"namespaceSelector": {"matchLabels": {"a": "b"}}}',
+    "matchConditions": '[{"name": "a", "expression": "true"}]',
+    "webhookAnnotations": '{"a": "b"}',
+    "webhookLabels": '{"a": "b"}',
+    "generateSuccessEvents": "true",
+    "successEventActions": "Resource Mutated",
+    "defaultRegistry": "ghcr.io",
+    "enableDefaultRegistryMutation": "false",
+    "maxContextSize": "3Mi",
+}
+SAID = {"filters", "exclusions"}  # a wrong filter costs itself only, and a list of users is never wrong
+
+
+def compared(found):
+    return {field.name: getattr(found, field.name) for field in dataclasses.fields(found) if field.name not in SAID}
+
+
+@pytest.mark.parametrize("field", GOOD)
+def test_what_was_read_last_stays_where_an_entry_cannot_be_read(field) -> None:
+    """Its author is told so; where the entry is taken out it counts no more."""
+    before = read(**GOOD)
+    found, problems = reading.read({**GOOD, field: "{no:"}, before)
+    assert compared(found) == compared(before)
+    assert [each.field for each in problems] == [field]
+    assert problems[0].reason.endswith("; what it said before stays")
+    without = {key: value for key, value in GOOD.items() if key != field}
+    assert compared(reading.read(without, before)[0]) == compared(read(**without)) != compared(before)
 
 
 @given(st.dictionaries(st.sampled_from(reading._FIELDS), st.text()))

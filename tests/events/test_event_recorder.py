@@ -3,13 +3,17 @@
 import asyncio
 import contextlib
 import datetime as dt
+import pathlib
 
 import pytest
+from opentelemetry import trace
 
+from fakes import traced
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers.events import notes, recorder, telling
 from kymograph.engine import exceptions
-from support import pods
+from kymograph.telemetry import roots
+from support import pods, trees
 from support.reporting import compiled, result_of
 
 POD = notes.Reference("v1", "Pod", "shop", "web", "uid-web")
@@ -42,7 +46,7 @@ class Events:
 class Writing:
     """A recorder, its clock and what it dropped."""
 
-    def __init__(self, omitted=()):
+    def __init__(self, omitted=(), kept=None, most=recorder.MOST_WAITING):
         self.events = Events()
         self.seconds = 1.0
         self.dropped = 0
@@ -52,7 +56,9 @@ class Writing:
             lambda: dt.datetime(2024, 3, 1, tzinfo=dt.UTC),
             "host",
             self._drop,
+            lambda controller: trace.NoOpTracer() if kept is None else kept.telemetry.tracer_for(controller),
             omitted,
+            most,
         )
 
     def _drop(self):
@@ -156,9 +162,9 @@ async def test_what_is_seen_again_is_counted_in_the_first_event(writing, monkeyp
         await writing.until(lambda: len(writing.events.created) == 2)
 
 
-async def test_what_is_too_much_is_dropped_and_counted(writing, monkeypatch) -> None:
+async def test_what_is_too_much_is_dropped_and_counted() -> None:
     """The same waiting twice is once."""
-    monkeypatch.setattr(recorder, "MOST_WAITING", 2)
+    writing = Writing(most=2)
     for text in ("a", "b", "b", "c"):
         writing.recorder.add(note(text))
     assert writing.dropped == 1
@@ -183,6 +189,44 @@ async def test_reasons_can_be_omitted_and_nameless_objects_are() -> None:
     async with writing.at_work():
         await writing.until(lambda: writing.events.created)
     assert [each["note"] for each in writing.events.created] == ["wanted"]
+
+
+async def test_each_write_is_a_trace_linked_to_what_it_tells_of() -> None:
+    """See `events.tree`: one that is written, one whose namespace is gone, one that the API server refuses."""
+    async with traced.kept() as kept:
+        writing = Writing(kept=kept)
+        writing.events.trouble = [errors.NotFound(404, "NotFound", "namespaces"), errors.Forbidden(403, "", "may not")]
+        review = kept.telemetry.begin(None, None, 0)
+        writing.recorder.later(
+            lambda: [note(each, source=notes.Source.ADMISSION) for each in ("gone", "refused")],
+            cause=roots.of(review.decision),
+        )
+        with kept.telemetry.tracer_for("cleanup").start_as_current_span("CLEANUP policy"):
+            writing.recorder.add(note("deleted", source=notes.Source.CLEANUP))
+        async with writing.at_work():
+            await writing.until(lambda: writing.events.created)
+        spans = [each for each in kept.finished() if each.name == "EVENT write"]
+        trees.compare(pathlib.Path(__file__).with_name("events.tree"), spans)
+        linked = {each.links[0].context.trace_id for each in spans}
+        assert review.decision.trace_id in linked
+        scopes = {each.instrumentation_scope.attributes["kymograph.controller"] for each in spans}
+        assert scopes == {"admission", "cleanup"}
+
+
+async def test_what_is_seen_again_is_counted_in_a_trace() -> None:
+    """Of its own: it is because of many."""
+    async with traced.kept() as kept:
+        writing = Writing(kept=kept)
+        writing.recorder.add(note())
+        async with writing.at_work():
+            await writing.until(lambda: writing.events.created)
+        writing.seconds += recorder.SERIES_EVERY
+        writing.recorder.add(note())
+        writing.recorder.add(note("other"))
+        async with writing.at_work():
+            await writing.until(lambda: writing.events.merged)
+        outcomes = [each.attributes["kymograph.event.outcome"] for each in kept.finished()]
+        assert outcomes == ["written", "written", "counted"]
 
 
 async def test_a_refused_event_stops_nobody(writing) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import datetime as dt
+import pathlib
 
 import pytest
+from opentelemetry import trace
 
 from fakes.collection import Collection
 from fakes.traced import kept
@@ -11,6 +13,7 @@ from kymograph.clients.kubernetes import discovery, errors, informer
 from kymograph.controllers.globalcontext import definition, sources, status, store
 from kymograph.engine import errors as engine_errors
 from kymograph.engine import needs
+from support import trees
 
 NOW = dt.datetime(2026, 3, 1, 12, 0, 0, tzinfo=dt.UTC)
 
@@ -69,6 +72,7 @@ class Caller:
         return answer
 
 
+_UNTRACED = trace.NoOpTracer()
 DEPLOYMENTS = {"kubernetesResource": {"group": "apps", "version": "v1", "resource": "deployments"}}
 
 
@@ -85,8 +89,8 @@ def cluster():
 async def start(cluster):
     tasks = []
 
-    def make(caller=None):
-        context = store.GlobalContext(cluster, Catalogues(), caller or Caller(None))
+    def make(caller=None, tracer=_UNTRACED):
+        context = store.GlobalContext(cluster, Catalogues(), caller or Caller(None), tracer)
         tasks.append(asyncio.create_task(context.run()))
         return context
 
@@ -431,6 +435,32 @@ async def test_the_status_says_what_may_not_be_listed(cluster, start) -> None:
     assert condition["message"] == "permission denied: no"
 
 
+async def test_what_fails_is_an_event_and_what_goes_on_failing_is_the_same(cluster, start, monkeypatch) -> None:
+    """In Kyverno's terms, of the entry; the recorder counts what is told again in the Event there is."""
+    monkeypatch.setattr(sources, "FIRST_PAUSE", 0)
+    monkeypatch.setattr(status, "PAUSE", 0)
+    await cluster.define("odd", {})
+    await cluster.define("there", calling("/there"))
+    await cluster.define("away", calling("/away", refreshInterval="1s"))
+
+    async def answer(need):
+        if need.path == "/away":
+            raise errors.Unreachable("no answer")
+        return {"a": 1}
+
+    told = []
+    async with kept() as traces:
+        writer = status.StatusWriter(Merges(), start(answer), traces.telemetry, lambda: NOW, told.append)
+        task = asyncio.create_task(writer.run())
+        await until(lambda: sum(each.regarding.name == "away" for each in told) > 1)
+        task.cancel()
+    assert {each.regarding.name for each in told} == {"odd", "away"}
+    (away,) = {each for each in told if each.regarding.name == "away"}
+    assert away.regarding[:4] == ("kyverno.io/v2", "GlobalContextEntry", "", "away")
+    assert (away.reason, away.action, away.source) == ("PolicyError", "Retrying", "globalcontext-controller")
+    assert away.text.endswith("no answer")
+
+
 async def until(look):
     """Wait until something is true."""
     async with asyncio.timeout(10):
@@ -444,3 +474,25 @@ def _raises(attempt):
     except LookupError:
         return True
     return False
+
+
+async def test_each_round_of_calls_is_a_trace(cluster, start, monkeypatch) -> None:
+    """See `refresh.tree`: of a call that is answered, and of one that is not, with its status linked to it."""
+    monkeypatch.setattr(sources, "FIRST_PAUSE", 0)
+    async with kept() as traces:
+        await cluster.define("away", calling("/away"))
+        await cluster.define("there", calling("/there"))
+
+        async def answer(need):
+            if need.path == "/away":
+                raise errors.Unreachable("no answer")
+            return {"a": 1}
+
+        made = start(answer, traces.telemetry.tracer_for("background"))
+        assert await made.wait("there") == {"a": 1}
+        with pytest.raises(LookupError):
+            await made.wait("away")
+        writer = status.StatusWriter(Merges(), made, traces.telemetry, lambda: NOW)
+        for name in ("away", "there"):
+            await writer._write(name, made.entries[name])
+        trees.compare(pathlib.Path(__file__).with_name("refresh.tree"), traces.finished())

@@ -285,8 +285,15 @@ async def test_the_tree_of_a_compilation() -> None:
     """See `compilation.tree`: one that compiles and one that does not."""
     async with traced.kept() as kept:
         store = policies.PolicyStore()
-        policytraces.trace_compiling(store, kept.telemetry.tracer_for("admission"))
+        made = policytraces.Compilations(store, kept.telemetry.tracer_for("admission"))
         store.put(stored("good", 1))
         store.put(stored("bad", 2, validate={"message": "neither a pattern nor a condition"}))
         store.put(stored("good", 3, status={"ready": True}))
         trees.compare(pathlib.Path(__file__).with_name("compilation.tree"), kept.finished())
+        good, bad = kept.finished()
+        key = policies.Key("ClusterPolicy", "", "good")
+        assert made.of(key).span_id == good.context.span_id
+        assert [each.span_id for each in made.take()] == [good.context.span_id, bad.context.span_id]
+        assert made.take() == ()
+        store.drop(key, next(held.uid for held in store.held if held.key == key))
+        assert made.of(key) is None

@@ -15,8 +15,9 @@ import kopf
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
+from kymograph.controllers.configuration import filters as filtering
 from kymograph.engine import compile as compiler
-from kymograph.engine import errors, policyset
+from kymograph.engine import errors, needs, policyset
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.model import policy as model
 
@@ -79,11 +80,15 @@ class PolicyStore:
     Attributes:
         policies: The immutable set that reviews are judged by; replaced as a whole on every change.
         complete: Set once all policies of the cluster have been listed and compiled.
+        installation: What holds for every evaluation; replaced when the installation says something else.
+        filters: Objects that no policy is for, also replaced then.
     """
 
     def __init__(self, *, ignores_failures: bool = False) -> None:
         self._ignores_failures = ignores_failures
         self.policies = policyset.PolicySet()
+        self.installation = needs.STANDARD
+        self.filters = filtering.Filters()
         self._held: dict[Key, Held] = {}
         self._gone: dict[str, None] = {}
         self._listeners: list[Callable[[Key, Held | None], None]] = []

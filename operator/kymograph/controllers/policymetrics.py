@@ -9,6 +9,7 @@ from typing import Any
 
 from kymograph.controllers import policies
 from kymograph.engine import actions
+from kymograph.telemetry import policyresults
 from kymograph.telemetry.instruments import Instruments, labels
 
 _TYPES = {"verifyImages": "imageVerify"}
@@ -93,7 +94,7 @@ def _policy(held: policies.Held) -> tuple[str, str, str, str, str]:
 
 
 def _type(key: policies.Key) -> str:
-    return "namespaced" if key.namespace else "cluster"
+    return policyresults.policy_type(key.kind)
 
 
 def _declared_action(spec: Mapping[str, Any]) -> str:

@@ -3,19 +3,22 @@
 A message may quote the object that it judges. Whoever is refused has sent the object and reads Kyverno's message word
 for word; spans, logs, reports and Events are for others, who may not read Secrets. So where text leaves for one of
 these, each value of the Secret in it is taken out, encoded or decoded. What a policy makes of a value (a part of it,
-its letters in upper case) is not recognised.
+its letters in upper case) is not recognised. The same is done for fields of any object that the TracingConfiguration
+names (`logs.redact.paths`).
 """
 
 import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from kymograph.engine import watching
 from kymograph.engine.results import PolicyResult, RuleResult
+from kymograph.telemetry import fieldpaths
 from kymograph.telemetry.credentials import REDACTED
+from kymograph.telemetry.recorder import ClientBegin, ClientEnd
 
 _SHORT = 4
 """Characters below which a value is taken out only where it stands as a word: `no` is in every `not`."""
@@ -24,15 +27,21 @@ _USUAL = 1024
 """Characters of a text; made ready for longer ones when there is one."""
 
 
+Paths: TypeAlias = Sequence[fieldpaths.Path]
+
+Hidden: TypeAlias = Callable[[], Paths]
+"""Gives the fields of objects that nobody is told of, as the TracingConfiguration of the moment has them."""
+
+
 class Redaction:
-    """Takes the values of one Secret out of texts.
+    """Takes values of one object out of texts.
 
     Args:
-        objects: The Secret as it is, and as it was.
+        values: The values.
     """
 
-    def __init__(self, objects: Iterable[Mapping[str, Any] | None]) -> None:
-        self._values = tuple(value for held in objects if held for value in _values(held))
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = tuple(values)
         self._longest = -1
         self._long: list[str] = []
         self._short: re.Pattern[str] | None = None
@@ -72,7 +81,17 @@ class Redaction:
                 rest[-1] = self.text(str(rest[-1]))
             return (rule, said, self.text(str(detail)), *rest)
         head, body, now = entry
-        return (head, self.text(str(body)), now) if isinstance(head, str) else entry
+        if isinstance(head, str):
+            return (head, self.text(str(body)), now)
+        if isinstance(body, ClientBegin):  # what is asked for may be named after a value
+            return (head, body._replace(attributes=self.attributes(body.attributes)), now)
+        if isinstance(body, ClientEnd):
+            return (head, body._replace(attributes=self.attributes(body.attributes), error=self.text(body.error)), now)
+        return entry
+
+    def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Attributes whose texts are without the values."""
+        return {key: self.text(value) if isinstance(value, str) else value for key, value in attributes.items()}
 
     def _result(self, rule: RuleResult) -> RuleResult:
         error = rule.exception
@@ -82,25 +101,31 @@ class Redaction:
         return rule._replace(message=self.text(rule.message), properties=properties, exception=error)
 
 
-def of(request: Mapping[str, Any]) -> Redaction | None:
-    """What is to be taken out of texts about a request's object; None where it is no Secret.
+def of(request: Mapping[str, Any], paths: Paths = ()) -> Redaction | None:
+    """What is to be taken out of texts about a request's object; None for nothing.
 
     Args:
         request: An AdmissionRequest, its shape checked, or a scan's.
+        paths: Which fields of objects nobody is told of, beside the data of Secrets.
     """
     kind = request["kind"]
-    if kind["kind"] != "Secret" or kind["group"]:
+    secret = kind["kind"] == "Secret" and not kind["group"]
+    if not secret and not paths:
         return None
-    return Redaction((request.get("object"), request.get("oldObject")))
+    objects = [held for held in (request.get("object"), request.get("oldObject")) if held]
+    values = {value for held in objects for path in paths for value in path.values(held)}
+    if secret:
+        values.update(value for held in objects for value in _data(held))
+    return Redaction(values) if secret or values else None
 
 
-def told(request: Mapping[str, Any], results: Sequence[PolicyResult]) -> Sequence[PolicyResult]:
+def told(request: Mapping[str, Any], results: Sequence[PolicyResult], paths: Paths = ()) -> Sequence[PolicyResult]:
     """Results as they may be told of to others than the request's author."""
-    hidden = of(request) if results else None
+    hidden = of(request, paths) if results else None
     return results if hidden is None else hidden.results(results)
 
 
-def _values(secret: Mapping[str, Any]) -> Iterator[str]:
+def _data(secret: Mapping[str, Any]) -> Iterator[str]:
     for field in ("data", "stringData"):
         held = secret.get(field)
         if isinstance(held, Mapping):
@@ -111,12 +136,17 @@ def _forms(value: str) -> Iterator[str]:
     """A value as it may stand in a text: as it is written, decoded, encoded; in a string of JSON or YAML; by lines."""
     for form in (value, _decoded(value), base64.b64encode(value.encode(errors="replace")).decode()):
         yield form
-        yield json.dumps(form, ensure_ascii=False)[1:-1]
-        yield form.replace("'", "''")
-        yield from map(str.strip, form.splitlines())
+        plain = form.isprintable()  # it is one line, and nothing that JSON escapes but what is looked for
+        if not plain or '"' in form or "\\" in form:
+            yield json.dumps(form, ensure_ascii=False)[1:-1]
+        if "'" in form:
+            yield form.replace("'", "''")
+        yield from (form.strip(),) if plain else map(str.strip, form.splitlines())
 
 
 def _decoded(value: str) -> str:
+    if len(value) % 4:
+        return ""
     try:
         return base64.b64decode(value, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):

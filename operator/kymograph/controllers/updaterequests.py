@@ -18,6 +18,10 @@ GENERATE, MUTATE = "generate", "mutate"
 PENDING, COMPLETED, FAILED, SKIP = "Pending", "Completed", "Failed", "Skip"
 FINAL = frozenset({COMPLETED, FAILED, SKIP})
 
+MOST = 10_000
+"""UpdateRequests that there may be at once, where nothing else is said; with those that have ended and are still kept.
+Kyverno's 1,000 (`updateRequestThreshold`) are too few for those who keep outcomes for a while."""
+
 TRACEPARENT = "kymograph.dev/traceparent"
 """Annotation: the trace of the request that asked for the work."""
 

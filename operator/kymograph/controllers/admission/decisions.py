@@ -11,7 +11,7 @@ from typing import Any
 
 from kymograph.engine.results import PolicyResult
 from kymograph.engine.rules import outcome
-from kymograph.telemetry import capping, credentials, current
+from kymograph.telemetry import capping, credentials, current, subject
 from kymograph.telemetry.recorder import Recorder
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Decisions:
         results: Sequence[PolicyResult],
         message: str,
         recorder: Recorder,
+        what: subject.Subject,
         *,
         link: str = "",
         user: bool = False,
@@ -61,6 +62,7 @@ class Decisions:
             results: What policies found.
             message: What its author is told; logged where no rule stands behind the denial.
             recorder: Its record: the log's line is part of its trace.
+            what: What the request is about, and nobody is to be told.
             link: Where its trace can be looked at; empty for nowhere.
             user: Whether to say who made the request.
         """
@@ -80,7 +82,7 @@ class Decisions:
             decision["trace"] = link
         place = f"{decision['namespace']}/{decision['name']}" if decision["namespace"] else decision["name"]
         by = ", ".join(f"{rule['policy']}/{rule['rule']}" for rule in rules)
-        with current.serving(recorder):
+        with current.serving(recorder, what):
             logger.info(
                 "Denied: %s %s %s%s",
                 decision["operation"],

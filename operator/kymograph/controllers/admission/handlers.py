@@ -35,6 +35,7 @@ _RESOURCE_HANDLERS = {
 }
 _POLICY_HANDLER = "policies"
 _REACHABILITY_HANDLER = "reachability"
+_TTL_HANDLER = "ttl"
 
 
 Check = Callable[[Mapping[str, Any]], Iterable[str] | Awaitable[Iterable[str]]]
@@ -52,6 +53,7 @@ def register(
     privileges: rights.Privileges | None = None,
     conditions: matchconditions.ConditionCheck | None = None,
     reachable: server.Handler | None = None,
+    advice: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None,
 ) -> None:
     """Register every admission entry point.
 
@@ -63,6 +65,7 @@ def register(
         privileges: Knows what the operator may do; None to refuse no policy because of it.
         conditions: Has match conditions of policies checked; None to take them as they are.
         reachable: Answers when an API server shows that it reaches us; None where nobody asks for that.
+        advice: What is to be said of an object with a label that says when it goes; None where nobody asks for that.
     """
 
     @kopf.on.validate(kopf.EVERYTHING, id="fail", registry=registry)
@@ -86,6 +89,12 @@ def register(
         @kopf.on.mutate(kopf.EVERYTHING, id=_REACHABILITY_HANDLER, registry=registry)
         def reached(**given: Any) -> Any:
             return reachable(given["http"])
+
+    if advice is not None:
+
+        @kopf.on.validate(kopf.EVERYTHING, id=_TTL_HANDLER, registry=registry)
+        def labelled(**given: Any) -> Any:
+            return _advised(given["http"], advice)
 
     async def check_policy(body: kopf.Body, warnings: list[str], **given: Any) -> None:
         document = dict(body)
@@ -162,9 +171,10 @@ def routes(
         path: _direct(_registered(registry, handler)) for path, handler in _RESOURCE_HANDLERS.items()
     }
     table[webhooks.POLICIES_PATH] = _dispatched(seam, telemetry, metrics)
-    reached = _found(registry, _REACHABILITY_HANDLER)
-    if reached is not None:
-        table[webhooks.REACHABILITY_PATH] = _direct(reached)
+    for path, handler in ((webhooks.REACHABILITY_PATH, _REACHABILITY_HANDLER), (webhooks.TTL_PATH, _TTL_HANDLER)):
+        found = _found(registry, handler)
+        if found is not None:
+            table[path] = _direct(found)
     return _Routes(table)
 
 
@@ -208,6 +218,16 @@ def _direct(handler: Callable[..., Any]) -> server.Handler:
     return lambda http: handler(http=http)
 
 
+def _advised(http: server.Request, advice: Callable[[Mapping[str, Any]], tuple[str, ...]]) -> server.Answer:
+    """Allow a review, with what is to be said of its object."""
+    try:
+        request = admission.request_of(orjson.loads(http.body))
+    except ValueError as error:
+        return server.Response(400, orjson.dumps({"error": f"malformed_review: {error}"}))
+    warnings = advice(request.get("object") or {})
+    return orjson.dumps(admission.response(request["uid"], allowed=True, warnings=warnings))
+
+
 def _dispatched(seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics) -> server.Handler:
     async def handle(http: server.Request) -> server.Answer:
         started = time.monotonic_ns()
@@ -225,7 +245,7 @@ def _dispatched(seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics) -> ser
         kept = None
         if telemetry.judge(recorder, ended, denied=not verdict["allowed"], namespace=namespace):
             denial = None if verdict["allowed"] else (verdict.get("status") or {}).get("message", "")
-            name, attributes, events = server_span(request, denial, (), ended, user=telemetry.tells_users)
+            name, attributes, events = server_span(request, denial, (), ended, http.path, user=telemetry.tells_users)
             recorder.finish(name, attributes, ended, events=events)
             kept = recorder if telemetry.keep(recorder) else None
         metrics.reviewed(request, verdict["allowed"], (), ended - started, kept)

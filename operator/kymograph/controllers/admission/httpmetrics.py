@@ -1,14 +1,17 @@
-"""What the webhook server counts of each request that a handler answers, a review or not. Refusals count apart."""
+"""What the webhook server counts of each request that a handler answers, a review or not. Refusals count apart.
+
+It is told by route, never by path: what stands below the path of a webhook is for whoever calls to choose.
+"""
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-from kymograph.controllers.admission import server
+from kymograph.controllers.admission import server, webhooks
 from kymograph.telemetry.cells import CounterCell, HistogramCell
 from kymograph.telemetry.instruments import Instruments
 
-MOST_BOUND = 2_000
-"""Paths and status codes whose cells are kept bound: paths below a webhook are whatever a client sends."""
+OF_ONE_POLICY = f"{webhooks.FINE_GRAINED}{{policy}}"
+"""Ends the routes of webhooks that are for one policy each, in place of its key."""
 
 _METHOD = "POST"
 """No other method reaches a handler."""
@@ -33,14 +36,16 @@ class CountedRoutes(Mapping[str, server.Handler]):
         self._instruments = instruments
         self._clock = clock
         self._bound: dict[tuple[str, int], tuple[CounterCell, HistogramCell, HistogramCell]] = {}
-        self._handlers: dict[server.Handler, server.Handler] = {}
+        self._handlers: dict[str, server.Handler] = {}
         instruments.registry.on_rebinding(self._bound.clear)
 
     def __getitem__(self, path: str) -> server.Handler:
         handler = self._routes[path]
-        counted = self._handlers.get(handler)
+        shared, below, _ = path.partition(webhooks.FINE_GRAINED)
+        route = f"{shared}{OF_ONE_POLICY}" if below else path
+        counted = self._handlers.get(route)
         if counted is None:
-            counted = self._handlers[handler] = self._counted(handler)
+            counted = self._handlers[route] = self._counted(handler, route)
         return counted
 
     def __iter__(self) -> Iterator[str]:
@@ -49,42 +54,40 @@ class CountedRoutes(Mapping[str, server.Handler]):
     def __len__(self) -> int:
         return len(self._routes)
 
-    def _counted(self, handler: server.Handler) -> server.Handler:
+    def _counted(self, handler: server.Handler, route: str) -> server.Handler:
         clock = self._clock
 
-        async def awaited(path: str, began: int, answering: Awaitable[server.Answer]) -> server.Answer:
+        async def awaited(began: int, answering: Awaitable[server.Answer]) -> server.Answer:
             answer = await answering
-            self._count(path, answer, clock() - began)
+            self._count(route, answer, clock() - began)
             return answer
 
         def handle(http: server.Request) -> server.Answer | Awaitable[server.Answer]:
             began = clock()
             answer = handler(http)
             if isinstance(answer, bytes | server.Response):
-                self._count(http.path, answer, clock() - began)
+                self._count(route, answer, clock() - began)
                 return answer
-            return awaited(http.path, began, answer)
+            return awaited(began, answer)
 
         return handle
 
-    def _count(self, path: str, answer: server.Answer, duration: int) -> None:
+    def _count(self, route: str, answer: server.Answer, duration: int) -> None:
         status = answer.status if isinstance(answer, server.Response) else 200
-        cells = self._bound.get((path, status))
+        cells = self._bound.get((route, status))
         if cells is None:
-            cells = self._bind(path, status)
+            cells = self._bind(route, status)
         requests, durations, served = cells
         seconds = duration / 1e9
         requests.add()
         durations.record(seconds)
         served.record(seconds)
 
-    def _bind(self, path: str, status: int) -> tuple[CounterCell, HistogramCell, HistogramCell]:
-        if len(self._bound) >= MOST_BOUND:
-            self._bound.clear()
+    def _bind(self, route: str, status: int) -> tuple[CounterCell, HistogramCell, HistogramCell]:
         made = self._instruments
-        cells = self._bound[path, status] = (
-            made.http_requests.bind((_METHOD, path)),
-            made.http_requests_duration.bind((_METHOD, path)),
-            made.http_server_duration.bind((_METHOD, path, str(status))),
+        cells = self._bound[route, status] = (
+            made.http_requests.bind((_METHOD, route)),
+            made.http_requests_duration.bind((_METHOD, route)),
+            made.http_server_duration.bind((_METHOD, route, str(status))),
         )
         return cells

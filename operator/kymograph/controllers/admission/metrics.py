@@ -6,8 +6,9 @@ from typing import Any
 from kymograph.controllers import policies
 from kymograph.engine.evaluate import PolicyResult
 from kymograph.engine.policy import CompiledRule
-from kymograph.telemetry.cells import CounterCell, HistogramCell, Mark
-from kymograph.telemetry.instruments import Instruments
+from kymograph.telemetry import policyresults
+from kymograph.telemetry.cells import Mark
+from kymograph.telemetry.instruments import Instruments, labels
 from kymograph.telemetry.recorder import Recorder
 
 VALIDATING, MUTATING = "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"
@@ -84,27 +85,27 @@ class ReviewMetrics:
     ) -> tuple[Any, Any]:
         if len(self._requests) >= MOST_BOUND:
             self._requests.clear()
-        labels = (kind, namespace, _OPERATIONS[operation], "true" if allowed else "false", webhook)
+        told = (kind, namespace, _OPERATIONS[operation], "true" if allowed else "false", webhook)
         cells = (
-            self._instruments.admission_requests.bind(labels),
-            self._instruments.admission_review_duration.bind(labels),
+            self._instruments.admission_requests.bind(told),
+            self._instruments.admission_review_duration.bind(told),
         )
         self._requests[(kind, namespace, operation, allowed, webhook)] = cells
         return cells
 
     def _bind_rule(
         self, about: tuple[Any, ...], result: PolicyResult, rule: CompiledRule, status: str, action: str
-    ) -> tuple[Any, Any]:
+    ) -> policyresults.Bound:
         if self._bound_rules >= MOST_BOUND:
             self._forget_rules()
         self._bound_rules += 1
         kind, namespace, operation, dry_run = about
         policy = result.policy
         if not self._store.knows(policy):  # deleted while it was evaluated: its series are gone, and stay so
-            return CounterCell(()), HistogramCell((), ())
-        labels = (
+            return policyresults.NOWHERE
+        told = labels.Rule(
             action.lower(),
-            "namespaced" if policy.namespace else "cluster",
+            policyresults.policy_type(policy.kind),
             "true" if policy.background else "false",
             policy.namespace or "-",
             policy.name,
@@ -117,10 +118,7 @@ class ReviewMetrics:
             "admission_request",
             "true" if dry_run else "false",
         )
-        return (
-            self._instruments.policy_results.bind(labels),
-            self._instruments.policy_execution_duration.bind(labels),
-        )
+        return policyresults.bind(self._instruments, told)
 
     def _forget(self) -> None:
         self._requests.clear()

@@ -164,9 +164,8 @@ def _needed(document: Mapping[str, Any], catalogue: discovery.Catalogue) -> Iter
         verbs, useful = (_SYNCHRONIZE, ("watch",)) if synchronize else (_GENERATE, ())
         for pattern in (generate, *(generate.get("foreach") or ())):
             for api_version, kind in _generated(pattern):
-                for served in _served(catalogue, api_version, kind):
-                    if served.subresource:
-                        continue  # nothing is generated there
+                resource, _, _ = kind.partition("/")  # nobody makes a subresource: its object is what is needed
+                for served in _served(catalogue, api_version, resource):
                     namespace = _literal(pattern.get("namespace"))
                     yield _Needed(f"spec.rules[{index}].generate", served, api_version, kind, namespace, verbs, useful)
         for position, target in enumerate((rule.get("mutate") or {}).get("targets") or ()):

@@ -12,15 +12,16 @@ in one webhook (a match condition that is no CEL) costs that webhook alone.
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import kopf
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanContext
 
 from kymograph.clients.kubernetes import discovery, errors, resources
 from kymograph.controllers import policies
 from kymograph.controllers.admission import webhooknames, webhookrules, webhooks
+from kymograph.telemetry import roots, work
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ UNRESOLVED_EVERY = 5.0
 
 _INVALID = 422
 """The status of an object that is refused for what it says."""
+
+MOST_CAUSES = 16
+"""Spans that a write which is tried again is linked to."""
 
 SETTLE = 0.02
 """Seconds that a burst of changes is given to end before one write answers it."""
@@ -64,6 +68,7 @@ class Registration:
         telemetry: Where each write is traced.
         wishes: Gives what the installation wants of the configurations at this moment.
         reached: Whether API servers reach us, as far as is known at this moment.
+        causes: The spans of what has changed since this was asked for the last time.
     """
 
     def __init__(
@@ -74,15 +79,19 @@ class Registration:
         telemetry: Telemetry,
         wishes: Callable[[], webhooks.Wishes] = lambda: webhooks.NOTHING,
         reached: Callable[[], bool] = lambda: True,
+        causes: Callable[[], Sequence[SpanContext]] = tuple,
     ) -> None:
         self._client = client
         self._wishes = wishes
         self._reached = reached
+        self._causes = causes
+        self._because: Sequence[SpanContext] = ()
         self._store = store
         self._telemetry = telemetry
         self._address: webhooks.Address | None = None
         self._catalogues = catalogues
-        self._dirty = asyncio.Event()
+        self._counted = telemetry.work("webhook-controller")
+        self._dirty = work.Signal(self._counted)
         self._rediscover = True
         self._written: dict[str, tuple[str | None, Mapping[str, Any]]] = {}
         self._touched: dict[str, str | None] = {}
@@ -90,7 +99,6 @@ class Registration:
         self._refused: dict[str, str] = {}
         self._covered = -1
         self._introduced = asyncio.Event()
-        self._counted = telemetry.work("webhook-controller")
         self._progress = asyncio.Condition()
         store.listen(lambda _key, _held: self._dirty.set())
 
@@ -152,6 +160,10 @@ class Registration:
     async def run(self) -> None:
         """Reconcile until cancelled. May be run again: what was written before is not believed to be there still."""
         await self._store.complete.wait()
+        with self._counted.attending():
+            await self._keep_reconciled()
+
+    async def _keep_reconciled(self) -> None:
         self._written.clear()
         self._covered = -1
         self._rediscover = True
@@ -171,10 +183,12 @@ class Registration:
             self._dirty.clear()
             if self._address is None:
                 continue
+            self._because = (*self._because, *self._causes())[-MOST_CAUSES:]
             try:
                 with self._counted.reconciling():
                     missing = await self._reconcile(self._address)
                 wait, failures = UNRESOLVED_EVERY if missing else RESYNC_EVERY, 0
+                self._because = ()
             except errors.KubernetesError as error:
                 logger.warning("The webhook configurations cannot be written, trying again: %s", error)
                 wait = RETRY_AFTER
@@ -203,6 +217,7 @@ class Registration:
         await self._ensure(webhooks.VALIDATING, names.validation, validation)
         mutation = webhooks.mutation_configuration(compiled, catalogue, address, wishes)
         await self._ensure(webhooks.MUTATING, names.mutation, mutation)
+        await self._ensure(webhooks.VALIDATING, names.ttl, webhooks.ttl_configuration(address, wishes))
         for kind, name in webhooks.superseded(names):
             await self._ensure(kind, name, None)
         async with self._progress:
@@ -220,9 +235,8 @@ class Registration:
         written = self._written.get(name)
         if written is not None and written[1] == (wanted or {}):
             return
-        with self._telemetry.tracer_for("admission").start_as_current_span(
-            f"ADMISSION webhook configuration {name}", kind=SpanKind.INTERNAL
-        ):
+        tracer = self._telemetry.tracer_for("admission")
+        with roots.root(tracer, f"ADMISSION webhook configuration {name}", causes=self._because):
             if wanted is not None:
                 self._touched.pop(name, None)
                 document = await self._apply(resource, wanted)

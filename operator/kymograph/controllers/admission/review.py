@@ -114,7 +114,7 @@ class Reviews:
         if self._filtering.filters(request):
             return review.filtered()
         review.exclusions = self._filtering.by_roles()
-        facts = needs.Facts()
+        facts = needs.Facts(installation=self._store.installation)
         while True:
             try:
                 return review.decide(facts)
@@ -123,7 +123,7 @@ class Reviews:
                     return self._with_needs(review, facts, needed.need)
 
     async def _with_needs(self, review: _Review, facts: needs.Facts, need: needs.Need) -> bytes:
-        with current.serving(review.recorder):
+        with current.serving(review.recorder, review.about()):
             while True:
                 await self._in_time(need, facts, review.deadline)
                 try:

@@ -19,6 +19,7 @@ from kymograph.controllers.events import telling
 from kymograph.engine import budget, evaluate, exceptions, mutate, needs, policyset, verdict
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.model import admission
+from kymograph.telemetry import roots, subject
 from kymograph.telemetry.providers import Telemetry
 
 STEPS = 2_000_000
@@ -115,8 +116,11 @@ class Review(Generic[_Work]):
         raise NotImplementedError
 
     def filtered(self) -> bytes:
-        """The answer where the ConfigMap says that no policy is for the request."""
+        """The answer where the ConfigMap says that no policy is for the request; traced only if its caller is."""
         self._filtered = True
+        decision = self.recorder.decision
+        if decision.parent is None:
+            self.recorder.decision = decision._replace(sampled=False, recorded=False, tentative=False)
         return self.unconcerned()
 
     def decide(self, facts: needs.Facts) -> bytes | Awaitable[bytes]:
@@ -134,6 +138,13 @@ class Review(Generic[_Work]):
     def refused(self, message: str) -> bytes:
         """The denial of a request that is no policy's business."""
         return self._finish((), verdict.Verdict(blocked=True, message=message, warnings=()), dict)
+
+    def about(self) -> subject.Subject:
+        """What the review is about, for whoever logs and calls in it."""
+        return self._about(redaction.of(self._request, self._owner.telemetry.redacted_paths))
+
+    def _about(self, hidden: redaction.Redaction | None) -> subject.Subject:
+        return subject.Subject(self._request["uid"], None if hidden is None else hidden.text)
 
     def _budget(self) -> budget.Budget:
         return budget.Budget(steps=STEPS, deadline=self.deadline, clock=self._owner.clock)
@@ -179,7 +190,7 @@ class Review(Generic[_Work]):
         )
         answer = orjson.dumps(document)
         ended = owner.clock()
-        hidden = redaction.of(request)
+        hidden = redaction.of(request, owner.telemetry.redacted_paths)
         if hidden is not None:  # nobody but the request's author is told what is in it
             results, recorder.log = hidden.results(results), hidden.steps(recorder.log)
             judged = verdict.Verdict(
@@ -192,6 +203,7 @@ class Review(Generic[_Work]):
                 judged.message if judged.blocked else None,
                 judged.warnings,
                 ended,
+                self._http.path,
                 user=owner.telemetry.tells_users,
                 verb=self.verb,
                 patch_type=admission.PATCH_TYPE if patch else "",
@@ -201,9 +213,10 @@ class Review(Generic[_Work]):
             kept = recorder if owner.telemetry.keep(recorder) else None
         owner.metrics.reviewed(request, not judged.blocked, results, ended - self._started, kept, self.webhook)
         if results and owner.told is not None:
-            owner.told.reviewed(request, results, blocked=judged.blocked, link=link)
+            cause = roots.of(recorder.decision) if kept is not None else None
+            owner.told.reviewed(request, results, blocked=judged.blocked, link=link, cause=cause)
         if judged.blocked and owner.denials is not None:
             user = owner.telemetry.tells_users
-            owner.denials.denied(request, results, judged.message, recorder, link=link, user=user)
-        surroundings.log_defects(results, recorder)
+            owner.denials.denied(request, results, judged.message, recorder, self._about(hidden), link=link, user=user)
+        surroundings.log_defects(results, recorder, request["uid"])
         return answer

@@ -6,6 +6,8 @@ The user's identity is not among the attributes: it leaves the cluster only wher
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kymograph.controllers.admission import webhooks
+from kymograph.engine.exceptions import CompiledException
 from kymograph.engine.policy import CompiledPolicy, CompiledRule
 from kymograph.engine.watching import Step
 from kymograph.telemetry import semconv
@@ -13,7 +15,14 @@ from kymograph.telemetry.recorder import Event
 
 Attributes = Mapping[str, Any]
 
-_STEP_NAMES = {Step.MATCH: "MATCH", Step.PRECONDITIONS: "PRECONDITIONS", Step.CONTEXT: "CONTEXT", Step.NEED: "NEED"}
+_STEP_NAMES = {
+    Step.MATCH: "MATCH",
+    Step.PRECONDITIONS: "PRECONDITIONS",
+    Step.CONTEXT: "CONTEXT",
+    Step.NEED: "NEED",
+    Step.EXCEPTION: "EXCEPTION",
+}
+_JUDGING = frozenset(("validate", "imageVerify"))
 _NONE: Attributes = {}
 
 
@@ -28,10 +37,17 @@ def describe(step: int, subject: object) -> tuple[str, Attributes]:
             semconv.POLICY_NAMESPACE: subject.namespace,
         }
     if isinstance(subject, CompiledRule) and step == Step.RULE:
-        return f"RULE {subject.name}", {semconv.RULE_NAME: subject.name, semconv.RULE_TYPE: subject.type}
+        said = {semconv.RULE_NAME: subject.name, semconv.RULE_TYPE: subject.type}
+        if subject.fixed_action and subject.type in _JUDGING:  # else it depends on the namespace
+            said[semconv.RULE_FAILURE_ACTION] = subject.fixed_action
+        return f"RULE {subject.name}", said
     name = _STEP_NAMES[Step(step)]
     if step == Step.CONTEXT:
         return name, {semconv.CONTEXT_NAME: str(subject)}
+    if step == Step.NEED and subject is not None:
+        return name, {semconv.NEED_TYPE: type(subject).__name__}
+    if isinstance(subject, CompiledException):
+        return name, {semconv.EXCEPTION_NAME: subject.name, semconv.EXCEPTION_NAMESPACE: subject.namespace}
     return name, _NONE
 
 
@@ -40,6 +56,7 @@ def server_span(
     denial: str | None,
     warnings: Sequence[str],
     now: int,
+    path: str,
     *,
     user: bool = False,
     verb: str = "validate",
@@ -53,6 +70,7 @@ def server_span(
         denial: Why the request was denied, or None when it was allowed: an event and attributes, not an error.
         warnings: What the user is warned of.
         now: When the review ended, in monotonic nanoseconds.
+        path: Where the API server sent it.
         user: Whether to say who made the request.
         verb: `validate` or `mutate`.
         patch_type: `JSONPatch` where the object is changed.
@@ -62,7 +80,13 @@ def server_span(
     requested_kind = request.get("requestKind") or kind
     requested_resource = request.get("requestResource") or resource
     metadata = (request.get("object") or request.get("oldObject") or {}).get("metadata") or {}
+    route, fine_grained, _ = path.partition(webhooks.FINE_GRAINED)
     attributes: dict[str, Any] = {
+        semconv.HTTP_REQUEST_METHOD: "POST",
+        semconv.HTTP_ROUTE: f"{route}{fine_grained}{{policy}}" if fine_grained else path,
+        semconv.HTTP_RESPONSE_STATUS_CODE: 200,
+        semconv.URL_PATH: path,
+        semconv.URL_SCHEME: "https",
         semconv.REQUEST_NAME: request.get("name") or metadata.get("name") or "",
         semconv.REQUEST_NAMESPACE: request.get("namespace") or "",
         semconv.REQUEST_UID: request["uid"],

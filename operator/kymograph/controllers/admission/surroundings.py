@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from kymograph.engine import evaluate, needs
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.engine.rules import outcome
-from kymograph.telemetry import current
+from kymograph.telemetry import current, subject
 from kymograph.telemetry.recorder import Recorder
 from kymograph.telemetry.sampling import Decision
 
@@ -72,12 +72,18 @@ def any_error(results: Sequence[evaluate.PolicyResult]) -> bool:
     return bool([rule for result in results for rule in result.rules if rule.status == outcome.ERROR])
 
 
-def log_defects(results: Sequence[evaluate.PolicyResult], recorder: Recorder) -> None:
-    """Log which rules raised what they may not raise, in the trace of their review."""
+def log_defects(results: Sequence[evaluate.PolicyResult], recorder: Recorder, uid: str) -> None:
+    """Log which rules raised what they may not raise, in the trace of their review.
+
+    Args:
+        results: What was found, as it may be told.
+        recorder: The record of the review.
+        uid: Its uid.
+    """
     for result in results:
         for rule in result.rules:
             if rule.exception is not None:
-                with current.serving(recorder):
+                with current.serving(recorder, subject.Subject(uid)):
                     logger.error(
                         "Rule %s of policy %s raised what it may not raise; this is a defect of Kymograph",
                         rule.rule.name,

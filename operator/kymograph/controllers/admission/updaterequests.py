@@ -5,7 +5,9 @@ lost whatever happens meanwhile, each rule that the request is a trigger of is n
 operator's own namespace, and only then the API server hears that its request is allowed. Nothing else is done here:
 nobody knows yet whether the object will be stored.
 
-A retried request has the same uid and so the same UpdateRequests; a dry run has none.
+A retried request has the same uid and so the same UpdateRequests; a dry run has none. Where there are as many as there
+may be, none is noted, and the request is refused or allowed with a warning, as the failure policy says: what Kyverno
+does then, to drop the work and say nothing, nobody would notice.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import updaterequests
+from kymograph.controllers.admission import updaterequestroom
 from kymograph.engine import budget as budgets
 from kymograph.engine import exceptions, needs, policyset, results, watching
 from kymograph.engine.generate import planning
@@ -58,12 +61,23 @@ class UpdateRequests:
         client: Creates the UpdateRequests.
         namespace: The operator's own namespace, where they live.
         account: Gives the operator's own user name; its requests set off nothing unless a rule asks for that.
+        room: Says whether more of them may be created; None where they may always.
+        refused: Is told the type of each that was not created for want of room.
     """
 
-    def __init__(self, client: Creating, namespace: str, account: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        client: Creating,
+        namespace: str,
+        account: Callable[[], str],
+        room: updaterequestroom.Room | None = None,
+        refused: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._client = client
         self._namespace = namespace
         self.account = account
+        self._room = room
+        self._refused = refused
         self._known: policyset.PolicySet | None = None
         self._mutating: frozenset[CompiledPolicy] = frozenset()
         self._any = False
@@ -96,15 +110,21 @@ class UpdateRequests:
         While the API server has no time (429) it is asked again: give it a time limit.
 
         Raises:
-            NotWritten: Not all of them could be.
+            NotWritten: Not all of them could be; where there is no room for all of them, none is.
         """
+        if self._room is not None and not await self._room.take(len(documents)):
+            for document in documents:
+                self._refused(document["spec"]["requestType"])
+            raise _not_written(
+                documents[0],
+                f"there may be no more than {self._room.most} UpdateRequests at once; try again when some are done",
+            )
         written = await asyncio.gather(*map(self._create, documents), return_exceptions=True)
         for document, done in zip(documents, written, strict=True):
             if isinstance(done, errors.Conflict):
                 continue
             if isinstance(done, errors.KubernetesError):
-                spec = document["spec"]
-                raise NotWritten(f"what rule {spec['rule']} of policy {spec['policy']} does cannot be noted: {done}")
+                raise _not_written(document, str(done))
             if isinstance(done, BaseException):
                 raise done
 
@@ -118,6 +138,11 @@ class UpdateRequests:
                 pause = min(2 * pause, AGAIN_MOST)
             else:
                 return
+
+
+def _not_written(document: Mapping[str, Any], reason: str) -> NotWritten:
+    spec = document["spec"]
+    return NotWritten(f"what rule {spec['rule']} of policy {spec['policy']} does cannot be noted: {reason}")
 
 
 class Consequences:

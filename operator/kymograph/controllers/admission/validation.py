@@ -110,7 +110,7 @@ class Validation(reviewing.Review[evaluate.Evaluation]):
         """The answer, once what follows from it has been noted; where it cannot be, the failure policy decides."""
         left = (self.deadline - self._owner.clock()) / duration.SECOND - reviewing.ANSWERING
         try:
-            with current.serving(self.recorder):
+            with current.serving(self.recorder, self.about()):
                 async with asyncio.timeout(max(left, 0)):
                     await afterwards.write(documents)
         except updaterequests.NotWritten as error:

@@ -22,9 +22,11 @@ class Names:
         validation: The one that has resources validated.
         mutation: The one that has them mutated.
         reachability: The one that proves that API servers reach us.
+        ttl: The one that has labels checked that say when an object goes.
         label: The label, key and value, that all configurations have.
         policy_webhook: The only webhook of the first.
-        reachability_webhook: The only webhook of the last.
+        reachability_webhook: The only webhook of the one for reachability.
+        ttl_webhook: The only webhook of the last.
         shared: From (verb, failure policy) to the name of the webhook that policies share.
         fine_grained: From (verb, failure policy, key of a policy) to the name of a webhook of its own.
         lease: The Lease that says when an API server last reached us.
@@ -35,9 +37,11 @@ class Names:
     validation: str
     mutation: str
     reachability: str
+    ttl: str
     label: tuple[str, str]
     policy_webhook: str
     reachability_webhook: str
+    ttl_webhook: str
     shared: Callable[[str, str], str]
     fine_grained: Callable[[str, str, str], str]
     lease: str
@@ -74,9 +78,11 @@ KYMOGRAPH = Names(
     validation="kymograph-resource-validation",
     mutation="kymograph-resource-mutation",
     reachability="kymograph-reachability",
+    ttl="kymograph-ttl-validation",
     label=("app.kubernetes.io/managed-by", "kymograph"),
     policy_webhook="policies.validate.kymograph.dev",
     reachability_webhook="reachability.kymograph.dev",
+    ttl_webhook="ttl.validate.kymograph.dev",
     shared=lambda verb, failure: f"{failure.lower()}.{verb}.kymograph.dev",
     fine_grained=lambda verb, failure, key: f"{_joined(key, '.')}.{failure.lower()}.{verb}.kymograph.dev",
     lease="kymograph-health",
@@ -89,9 +95,11 @@ KYVERNO = Names(
     validation="kyverno-resource-validating-webhook-cfg",
     mutation="kyverno-resource-mutating-webhook-cfg",
     reachability="kyverno-verify-mutating-webhook-cfg",
+    ttl="kyverno-ttl-validating-webhook-cfg",
     label=("webhook.kyverno.io/managed-by", "kyverno"),
     policy_webhook="validate-policy.kyverno.svc",
     reachability_webhook="monitor-webhooks.kyverno.svc",
+    ttl_webhook="kyverno-cleanup-controller.kyverno.svc",
     shared=lambda verb, failure: f"{verb}.kyverno.svc-{failure.lower()}",
     fine_grained=lambda verb, failure, key: f"{verb}.kyverno.svc-{failure.lower()}-finegrained-{_joined(key, '-')}",
     lease="kyverno-health",

@@ -54,11 +54,11 @@ def derive(
     Args:
         rules: The policies' rules.
         catalogue: What the API server serves.
-        default: The operations where a filter names none; None for all.
+        default: The operations where a filter names none; None for those that its rule can be about.
     """
     operations: dict[_Target, set[str]] = {}
     for rule in rules:
-        for kind, named in _wanted(rule, default or filters.OPERATIONS):
+        for kind, named in _wanted(rule, default or _possible(rule)):
             if named:
                 for target in _targets(kind.group, kind.version, kind.kind, kind.subresource, catalogue):
                     inside = dataclasses.replace(target, scope="Namespaced") if _is_namespaced(rule) else target
@@ -94,6 +94,10 @@ def _wanted(rule: CompiledRule, default: tuple[str, ...]) -> Iterator[tuple[gvk.
         for kind in scope.kinds:
             taken = (each.operations for each in rule.match.exclusions if not each.kinds or kind in each.kinds)
             yield kind, set(operations).difference(*taken)
+
+
+def _possible(rule: CompiledRule) -> tuple[str, ...]:
+    return MUTABLE if rule.type == "mutate" and not rule.body.targets else filters.OPERATIONS
 
 
 def _generated(rule: CompiledRule) -> Iterator[gvk.KindSelector]:

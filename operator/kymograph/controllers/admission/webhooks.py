@@ -27,13 +27,14 @@ MUTATE_FAIL_PATH = "/mutate/fail"
 MUTATE_IGNORE_PATH = "/mutate/ignore"
 POLICIES_PATH = "/validate/policies"
 REACHABILITY_PATH = "/mutate/reachability"
+TTL_PATH = "/validate/ttl"
 
 FINE_GRAINED = "/finegrained/"
 """Between the path of a webhook for resources and the key of the one policy that a request is about."""
 
 DEFAULT_TIMEOUT = 10
 MOST_TIMEOUT = 30
-"""Seconds the API server waits for an answer: what Kyverno asks for without a setting, and what Kubernetes allows."""
+"""Seconds the API server waits for an answer: what is asked for without a setting, as in Kyverno, and the most."""
 
 VALIDATING = "ValidatingWebhookConfiguration"
 MUTATING = "MutatingWebhookConfiguration"
@@ -57,7 +58,8 @@ class Address:
         ca_pem: The CA that its certificate chains to.
         url: The base URL, for an operator outside the cluster; None inside.
         namespace: The operator's own namespace, never sent to the webhooks.
-        service: The Service in that namespace, on port 443.
+        service: The Service in that namespace.
+        port: Its port.
         owner: An owner reference, so that removing the operator removes its webhooks; None where it has none.
     """
 
@@ -65,6 +67,7 @@ class Address:
     url: str | None
     namespace: str
     service: str
+    port: int = 443
     owner: Mapping[str, Any] | None = None
 
     def client_config(self, path: str) -> dict[str, Any]:
@@ -73,7 +76,7 @@ class Address:
         if self.url is not None:
             return {"url": f"{self.url}{path}", "caBundle": bundle}
         return {
-            "service": {"namespace": self.namespace, "name": self.service, "path": path, "port": 443},
+            "service": {"namespace": self.namespace, "name": self.service, "path": path, "port": self.port},
             "caBundle": bundle,
         }
 
@@ -90,6 +93,8 @@ class Wishes:
         annotations: Annotations of the configurations.
         labels: Labels of them, beside the one that says whose they are.
         spares_bootstrap: Fail webhooks ask about no Node and no CertificateSigningRequest.
+        timeout: Seconds that API servers wait for an answer where no policy asks for more.
+        ttl_label: The label by which objects say when they go, whose value is to be checked; empty for none.
     """
 
     names: webhooknames.Names = webhooknames.KYMOGRAPH
@@ -99,6 +104,8 @@ class Wishes:
     annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     spares_bootstrap: bool = False
+    timeout: int = DEFAULT_TIMEOUT
+    ttl_label: str = ""
 
 
 NOTHING = Wishes()
@@ -143,7 +150,7 @@ def policy_configuration(address: Address, wishes: Wishes = NOTHING) -> dict[str
         }
         for version, plurals in checked.items()
     ]
-    webhook = _webhook(wishes.names.policy_webhook, address.client_config(POLICIES_PATH), rules, "Fail")
+    webhook = _webhook(wishes.names.policy_webhook, address.client_config(POLICIES_PATH), rules, "Fail", wishes.timeout)
     return _configuration(VALIDATING, wishes.names.policies, [webhook], address, wishes)
 
 
@@ -160,12 +167,40 @@ def reachability_configuration(address: Address, wishes: Wishes = NOTHING) -> di
         "scope": "Namespaced",
     }
     webhook = {
-        **_webhook(wishes.names.reachability_webhook, address.client_config(REACHABILITY_PATH), [rule], "Ignore"),
+        **_webhook(
+            wishes.names.reachability_webhook,
+            address.client_config(REACHABILITY_PATH),
+            [rule],
+            "Ignore",
+            _REACHED_WITHIN,
+        ),
         "namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: address.namespace}},
         "objectSelector": {"matchLabels": dict(wishes.names.labels)},
-        "timeoutSeconds": _REACHED_WITHIN,
     }
     return _configuration(MUTATING, wishes.names.reachability, [webhook], address, wishes)
+
+
+def ttl_configuration(address: Address, wishes: Wishes = NOTHING) -> dict[str, Any] | None:
+    """The ValidatingWebhookConfiguration that has the labels checked by which objects say when they go; None for none.
+
+    It never fails: who writes such a label wrongly is warned, as by Kyverno's `/verifyttl`.
+    """
+    if not wishes.ttl_label:
+        return None
+    rule = {
+        "apiGroups": ["*"],
+        "apiVersions": ["*"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": ["*"],
+        "scope": "*",
+    }
+    own = {"key": _NAMESPACE_NAME, "operator": "NotIn", "values": [address.namespace]}
+    webhook = {
+        **_webhook(wishes.names.ttl_webhook, address.client_config(TTL_PATH), [rule], "Ignore", _WARNED_WITHIN),
+        "namespaceSelector": {"matchExpressions": [own]},
+        "objectSelector": {"matchExpressions": [{"key": wishes.ttl_label, "operator": "Exists"}]},
+    }
+    return _configuration(VALIDATING, wishes.names.ttl, [webhook], address, wishes)
 
 
 def configurations(names: webhooknames.Names) -> tuple[tuple[str, str], ...]:
@@ -174,6 +209,7 @@ def configurations(names: webhooknames.Names) -> tuple[tuple[str, str], ...]:
         (VALIDATING, names.validation),
         (MUTATING, names.mutation),
         (VALIDATING, names.policies),
+        (VALIDATING, names.ttl),
         (MUTATING, names.reachability),
     )
 
@@ -197,6 +233,9 @@ def _path(webhook: Mapping[str, Any]) -> str:
 _REACHED_WITHIN = 5
 """Seconds that an API server tries to reach us, to see whether it can."""
 
+_WARNED_WITHIN = 2
+"""Seconds that a write may wait to be warned of its label."""
+
 
 def _mutates_its_object(rule: CompiledRule) -> bool:
     return rule.type == "imageVerify" or (rule.type == "mutate" and not rule.body.targets)
@@ -212,7 +251,7 @@ class _Derivation:
         wishes: What the installation wants.
         verb: `validate` or `mutate`.
         chosen: Which rules count.
-        operations: What a rule is for that names no operations; None for all.
+        operations: What a rule is for that names no operations; None for all that it can be for.
     """
 
     catalogue: discovery.Catalogue
@@ -258,16 +297,25 @@ class _Derivation:
         if not rules:
             return []
         webhook = {
-            **_webhook(name, self.address.client_config(path), rules, failure_policy),
+            **_webhook(name, self.address.client_config(path), rules, failure_policy, self._timeout(policies)),
             "namespaceSelector": self._namespaces(),
             "objectSelector": dict(self.wishes.object_selector),
             "sideEffects": "NoneOnDryRun",  # UpdateRequests are written
-            "timeoutSeconds": _timeout(policies),
         }
-        spared = (_BOOTSTRAP,) if self.wishes.spares_bootstrap and failure_policy == "Fail" else ()
+        named = any(each["name"] == _BOOTSTRAP["name"] for each in conditions)  # each name may be there once
+        spares = self.wishes.spares_bootstrap and failure_policy == "Fail" and not named
+        spared = (_BOOTSTRAP,) if spares else ()
         if conditions or spared:
             webhook["matchConditions"] = [dict(each) for each in (*conditions, *spared)]
         return [webhook]
+
+    def _timeout(self, policies: Iterable[CompiledPolicy]) -> int:
+        """The time that satisfies every policy: what the most patient one asks for, and never less than the default.
+
+        So it is in Kyverno: a policy can ask for more time than others have, not for less.
+        """
+        wanted = (self.wishes.timeout, *(policy.timeout_seconds or 0 for policy in policies))
+        return min(max(wanted), MOST_TIMEOUT)
 
     def _namespaces(self) -> dict[str, Any]:
         selector = self.wishes.namespace_selector
@@ -292,7 +340,7 @@ def _configuration(
 
 
 def _webhook(
-    name: str, client_config: Mapping[str, Any], rules: list[dict[str, Any]], failure_policy: str
+    name: str, client_config: Mapping[str, Any], rules: list[dict[str, Any]], failure_policy: str, timeout: int
 ) -> dict[str, Any]:
     return {
         "name": name,
@@ -304,13 +352,5 @@ def _webhook(
         "objectSelector": {},
         "rules": rules,
         "sideEffects": "None",
-        "timeoutSeconds": DEFAULT_TIMEOUT,
+        "timeoutSeconds": timeout,
     }
-
-
-def _timeout(policies: Iterable[CompiledPolicy]) -> int:
-    """The time that satisfies every policy: what the most patient one asks for, and never less than the default.
-
-    So it is in Kyverno: a policy can ask for more time than others have, not for less.
-    """
-    return min(max((DEFAULT_TIMEOUT, *(policy.timeout_seconds or 0 for policy in policies))), MOST_TIMEOUT)

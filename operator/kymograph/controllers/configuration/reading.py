@@ -1,29 +1,31 @@
 """From the data of the ConfigMap to what it says, and to everything that is wrong with it. Pure.
 
-An entry that cannot be read counts as if it were not there, so that a mistake lets nothing pass that policies forbid,
-and is named. Keys and forms are Kyverno's (`pkg/config`, v1.19); what Kyverno would send on to the API server, which
-takes or refuses a webhook configuration as a whole, is checked here first.
+An entry that cannot be read is named, and what it said before goes on; where nothing was read before it counts as if it
+were not there, so that a mistake lets nothing pass that policies forbid. Keys and forms are Kyverno's (`pkg/config`,
+v1.19); what Kyverno would send on to the API server, which takes or refuses a webhook configuration as a whole, is
+checked here first.
 """
 
 import dataclasses
 import difflib
+import itertools
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from kymograph.apimachinery import labels, quantity
+from kymograph.apimachinery import imageref, labels, quantity, wildcard
+from kymograph.controllers import updaterequests
 from kymograph.controllers.configuration import exclusions as excluding
 from kymograph.controllers.configuration import filters as filtering
+from kymograph.controllers.events import notes
+from kymograph.engine import needs
 
 _T = TypeVar("_T")
 
-_WITHOUT_EFFECT = ("updateRequestThreshold", "maxContextSize")
-"""Limits that are read and change nothing here: no UpdateRequest is dropped, and every evaluation has its budget."""
-
 _FIELDS = (
-    *_WITHOUT_EFFECT,
     "defaultRegistry",
     "enableDefaultRegistryMutation",
     "excludeClusterRoles",
@@ -32,17 +34,22 @@ _FIELDS = (
     "excludeUsernames",
     "generateSuccessEvents",
     "matchConditions",
+    "maxContextSize",
     "resourceFilters",
     "successEventActions",
+    "updateRequestThreshold",
     "webhookAnnotations",
     "webhookLabels",
     "webhooks",
 )
 
+_SUCCESSES = (notes.Action.MUTATED, notes.Action.PASSED, notes.Action.GENERATED, notes.Action.CLEANED_UP)
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _ANNOTATION = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
-_DOCKER_HUB = "docker.io"
+_REGISTRY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*[._]?")
+_REGISTRY_PATH = re.compile(r"(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
+_ADDRESS = re.compile(r"[0-9.]+")
 
 
 class Problem(NamedTuple):
@@ -74,6 +81,8 @@ class Configuration:
         webhook_labels: Labels of them.
         success_events: Whether there are Events of what passed; None where that is not said.
         success_actions: The actions of those there are; empty for all.
+        installation: What evaluations are told: whose images are that name no registry, how much contexts may load.
+        most_update_requests: UpdateRequests that there may be at once.
     """
 
     filters: filtering.Filters = dataclasses.field(default_factory=filtering.Filters)
@@ -85,31 +94,39 @@ class Configuration:
     webhook_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     success_events: bool | None = None
     success_actions: frozenset[str] = frozenset()
+    installation: needs.Installation = needs.STANDARD
+    most_update_requests: int = updaterequests.MOST
 
 
 NOTHING = Configuration()
 """What counts where there is no ConfigMap: policies are for everybody and everything."""
 
 
-def read(data: Mapping[str, str]) -> tuple[Configuration, tuple[Problem, ...]]:
+def read(data: Mapping[str, str], before: Configuration = NOTHING) -> tuple[Configuration, tuple[Problem, ...]]:
     """Read the data of the ConfigMap.
+
+    Args:
+        data: The data.
+        before: What was read last.
 
     Returns:
         What it says, and what is wrong with it.
     """
-    return _Reader(data).read()
+    return _Reader(data, before).read()
 
 
 class _Reader:
-    def __init__(self, data: Mapping[str, str]) -> None:
+    def __init__(self, data: Mapping[str, str], before: Configuration) -> None:
         self._data = data
+        self._before = before
         self._problems: list[Problem] = []
 
     def read(self) -> tuple[Configuration, tuple[Problem, ...]]:
         found, wrong = filtering.parse(self._data.get("resourceFilters", ""))
         self._problems += [Problem("resourceFilters", reason) for reason in wrong]
-        nothing: Mapping[str, Any] = {}
-        selectors = self._parsed("webhooks", _selectors, nothing)
+        before, nothing = self._before, NOTHING
+        selected = (before.namespace_selector, before.object_selector)
+        namespaces, objects = self._parsed("webhooks", _selectors, ({}, {}), selected)
         configuration = Configuration(
             filters=filtering.Filters(found),
             exclusions=excluding.Exclusions(
@@ -118,58 +135,81 @@ class _Reader:
                     for field in ("excludeUsernames", "excludeGroups", "excludeRoles", "excludeClusterRoles")
                 )
             ),
-            namespace_selector=selectors.get("namespaceSelector") or {},
-            object_selector=selectors.get("objectSelector") or {},
-            match_conditions=self._parsed("matchConditions", _conditions, ()),
-            webhook_annotations=self._parsed("webhookAnnotations", _annotations, {}),
-            webhook_labels=self._parsed("webhookLabels", _labels, {}),
-            success_events=self._parsed("generateSuccessEvents", _boolean, None),
-            success_actions=frozenset(
-                action.strip() for action in self._data.get("successEventActions", "").split(",") if action.strip()
+            namespace_selector=namespaces,
+            object_selector=objects,
+            match_conditions=self._parsed("matchConditions", _conditions, (), before.match_conditions),
+            webhook_annotations=self._parsed("webhookAnnotations", _annotations, {}, before.webhook_annotations),
+            webhook_labels=self._parsed("webhookLabels", _labels, {}, before.webhook_labels),
+            success_events=self._parsed("generateSuccessEvents", _boolean, None, before.success_events),
+            success_actions=self._parsed("successEventActions", _actions, frozenset(), before.success_actions),
+            installation=self._installation(before.installation, nothing.installation),
+            most_update_requests=self._parsed(
+                "updateRequestThreshold", _count, nothing.most_update_requests, before.most_update_requests
             ),
         )
-        for field in _WITHOUT_EFFECT:
-            self._parsed(field, _amount, None)
         for field in sorted(set(self._data) - set(_FIELDS)):
             near = difflib.get_close_matches(field, _FIELDS, n=1)
             self._problems.append(Problem(field, f"unknown entry{f'; did you mean {near[0]!r}?' if near else ''}"))
-        self._parsed("defaultRegistry", _registry, None)
-        self._parsed("enableDefaultRegistryMutation", _mutated, None)
         return configuration, tuple(self._problems)
 
-    def _parsed(self, field: str, parse: Callable[[str], _T], otherwise: _T) -> _T:
+    def _installation(self, before: needs.Installation, nothing: needs.Installation) -> needs.Installation:
+        images, otherwise = before.images, nothing.images
+        naming = imageref.Naming(
+            self._parsed("defaultRegistry", _registry, otherwise.registry, images.registry),
+            self._parsed("enableDefaultRegistryMutation", _boolean, otherwise.shown, images.shown),
+        )
+        return needs.Installation(
+            naming, self._parsed("maxContextSize", _size, nothing.context_size, before.context_size)
+        )
+
+    def _parsed(self, field: str, parse: Callable[[str], _T], otherwise: _T, before: _T) -> _T:
+        """What an entry says; what it said before where it cannot be read, and something else where it is not there."""
         text = self._data.get(field)
         if text is None or not text.strip():
             return otherwise
         try:
             return parse(text.strip())
         except ValueError as error:
-            self._problems.append(Problem(field, str(error)))
-            return otherwise
+            stays = "" if before == otherwise else "; what it said before stays"
+            self._problems.append(Problem(field, f"{error}{stays}"))
+            return before
 
 
-def _boolean(text: str) -> bool | None:
+def _boolean(text: str) -> bool:
     if text not in (*_TRUE, *_FALSE):
         raise ValueError(f"{text!r} is neither true nor false")
     return text in _TRUE
 
 
-def _amount(text: str) -> None:
-    if quantity.find(text) is None:
-        raise ValueError(f"{text!r} is no number or quantity")
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ValueError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
-def _registry(text: str) -> None:
-    if text != _DOCKER_HUB:
-        raise ValueError(f"is not supported: images that name no registry are of {_DOCKER_HUB}")
+def _size(text: str) -> int:
+    amount = quantity.find(text)
+    if amount is None or amount < 0:
+        raise ValueError(f"{text!r} is no number of bytes, such as 2097152 or 2Mi")
+    return math.ceil(amount.value)
 
 
-def _mutated(text: str) -> None:
-    if not _boolean(text):
-        raise ValueError("is not supported: the registry of an image that names none is always filled in")
+def _registry(text: str) -> str:
+    host, slash, path = text.partition("/")
+    if not _REGISTRY.fullmatch(host) or _ADDRESS.fullmatch(host) or not _REGISTRY_PATH.fullmatch(f"{slash}{path}"):
+        raise ValueError(f"{text!r} is no DNS name of a registry, with or without a path: mirror.example/hub")
+    return text
 
 
-def _selectors(text: str) -> Mapping[str, Any]:
+def _actions(text: str) -> frozenset[str]:
+    found = frozenset(action.strip() for action in text.split(",") if action.strip())
+    unknown = sorted(found.difference(_SUCCESSES))
+    if unknown:
+        raise ValueError(f"nothing that succeeds is {unknown[0]!r}; there are {', '.join(_SUCCESSES)}")
+    return found
+
+
+def _selectors(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     document = _object(text)
     unknown = set(document) - {"namespaceSelector", "objectSelector"}
     if unknown:
@@ -179,8 +219,16 @@ def _selectors(text: str) -> Mapping[str, Any]:
             continue
         if not isinstance(selector, dict):
             raise ValueError(f"{name} must be an object")  # noqa: TRY004 - one error for a bad entry
-        labels.matcher(selector)
-    return document
+        _check_selector(selector)
+    return document.get("namespaceSelector") or {}, document.get("objectSelector") or {}
+
+
+def _check_selector(selector: dict[str, Any]) -> None:
+    """API servers know no wildcards in selectors, as policies do."""
+    labels.matcher(selector)
+    for text in itertools.chain.from_iterable((selector.get("matchLabels") or {}).items()):
+        if wildcard.has(text):
+            raise ValueError(f"{text!r} holds a wildcard, which API servers do not know")
 
 
 def _conditions(text: str) -> tuple[Mapping[str, str], ...]:
@@ -199,7 +247,7 @@ def _conditions(text: str) -> tuple[Mapping[str, str], ...]:
 
 def _labels(text: str) -> Mapping[str, str]:
     document = _object(text)
-    labels.matcher({"matchLabels": document})
+    _check_selector({"matchLabels": document})
     return document
 
 

@@ -71,7 +71,7 @@ class ConfigurationStore:
 
     def _changed(self, document: Mapping[str, Any] | None) -> None:
         data = (document or {}).get("data") or {}
-        self.current, problems = reading.read(data)
+        self.current, problems = reading.read(data, reading.NOTHING if document is None else self.current)
         for problem in problems:
             logger.warning("ConfigMap %s, %s", self._name, problem)
         if document is None:

@@ -32,6 +32,7 @@ class Action(enum.StrEnum):
     GENERATED = "Resource Generated"
     MUTATED = "Resource Mutated"
     CLEANED_UP = "Resource Cleaned Up"
+    RETRYING = "Retrying"
     NONE = "None"
 
 
@@ -43,6 +44,7 @@ class Source(enum.StrEnum):
     GENERATE = "kyverno-generate"
     MUTATE = "kyverno-mutate"
     CLEANUP = "kyverno-cleanup"
+    GLOBAL_CONTEXT = "globalcontext-controller"
 
 
 NORMAL = frozenset({Reason.POLICY_APPLIED, Reason.POLICY_SKIPPED})

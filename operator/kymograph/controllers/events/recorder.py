@@ -6,16 +6,19 @@ event broadcaster: a controller that tries a forbidden thing every second fills 
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from opentelemetry import trace
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.events import notes
-from kymograph.telemetry import credentials
+from kymograph.telemetry import credentials, roots, semconv
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +74,23 @@ class Writer(Protocol):
         """Patch an object."""
 
 
+_CONTROLLERS = {
+    notes.Source.ADMISSION: "admission",
+    notes.Source.SCAN: "reports",
+    notes.Source.GENERATE: "background",
+    notes.Source.MUTATE: "background",
+    notes.Source.CLEANUP: "cleanup",
+    notes.Source.GLOBAL_CONTEXT: "background",
+}
+
+
+class _Origin(NamedTuple):
+    """What an Event is because of: where the trace of that can be looked at, and its span."""
+
+    link: str
+    cause: trace.SpanContext | None
+
+
 @dataclasses.dataclass(slots=True)
 class _Series:
     """An Event that was written, and what was seen of it since."""
@@ -88,12 +108,14 @@ class Recorder:
     """Takes what there is to say and writes it when there is time.
 
     Args:
-        client: Writes, untraced: an Event is no work that anybody asked for.
+        client: Writes.
         clock: Monotonic nanoseconds.
         now: The time.
         instance: Who says it, beside the source: the name of this process.
         dropped: Counts an Event that was dropped.
+        tracer_for: The tracer of a controller: each write is a root, of the controller that has it to say.
         omitted: Reasons that are not wanted.
+        most: How many Events may wait to be written.
     """
 
     def __init__(
@@ -103,17 +125,21 @@ class Recorder:
         now: Callable[[], dt.datetime],
         instance: str,
         dropped: Callable[[], None],
+        tracer_for: Callable[[str], trace.Tracer],
         omitted: Iterable[str] = (),
+        most: int = MOST_WAITING,
     ) -> None:
         self._client = client
         self._clock = clock
         self._now = now
         self._instance = instance
         self._dropped = dropped
+        self._tracer_for = tracer_for
         self.omitted = frozenset(omitted)
+        self._most = most
         self._actions: frozenset[str] = frozenset()
-        self._work: collections.deque[tuple[Callable[[], Iterable[notes.Note]], str]] = collections.deque()
-        self._waiting: dict[notes.Note, str] = {}
+        self._work: collections.deque[tuple[Callable[[], Iterable[notes.Note]], _Origin]] = collections.deque()
+        self._waiting: dict[notes.Note, _Origin] = {}
         self._series: dict[notes.Note, _Series] = {}
         self._news = asyncio.Event()
         self._next = 0.0
@@ -127,17 +153,20 @@ class Recorder:
         """From now on other reasons are not wanted, and of what passed only some actions; none stands for all."""
         self.omitted, self._actions = frozenset(omitted), frozenset(actions)
 
-    def later(self, work: Callable[[], Iterable[notes.Note]], link: str = "") -> None:
+    def later(
+        self, work: Callable[[], Iterable[notes.Note]], link: str = "", cause: trace.SpanContext | None = None
+    ) -> None:
         """Remember to work out what there is to say; called on the hot path, it returns at once and raises nothing.
 
         Args:
             work: Works it out.
             link: Where its trace can be looked at; empty for nowhere.
+            cause: The span of what there is to say something of; None where that is not traced.
         """
         if len(self._work) >= MOST_WORK:
             self._dropped()
             return
-        self._work.append((work, link))
+        self._work.append((work, _Origin(link, cause)))
         self._news.set()
 
     def add(self, note: notes.Note, link: str = "") -> None:
@@ -147,6 +176,9 @@ class Recorder:
             note: What to say.
             link: Where its trace can be looked at; an Event has that of the first time. Empty for nowhere.
         """
+        self._add(note, _Origin(link, roots.cause()))
+
+    def _add(self, note: notes.Note, origin: "_Origin") -> None:
         if note.reason in self.omitted or not note.regarding.name:
             return
         if self._actions and note.reason == notes.Reason.POLICY_APPLIED and note.action not in self._actions:
@@ -160,10 +192,10 @@ class Recorder:
             return
         if note in self._waiting:
             return
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= self._most:
             self._dropped()
             return
-        self._waiting[note] = link
+        self._waiting[note] = origin
         self._news.set()
 
     async def run(self) -> None:
@@ -173,9 +205,9 @@ class Recorder:
             await self._work_out()
             while self._waiting:
                 note = next(iter(self._waiting))
-                link = self._waiting.pop(note)
+                origin = self._waiting.pop(note)
                 await self._turn()
-                await self._write(note, link)
+                await self._write(note, origin)
                 await self._work_out()
             await self._tell_series()
             try:
@@ -187,9 +219,9 @@ class Recorder:
     async def _work_out(self) -> None:
         began = self._clock()
         while self._work:
-            work, link = self._work.popleft()
+            work, origin = self._work.popleft()
             for note in work():
-                self.add(note, link)
+                self._add(note, origin)
             if self._clock() - began > SLICE:
                 await asyncio.sleep(0)
                 began = self._clock()
@@ -200,17 +232,22 @@ class Recorder:
         self._next = at + 1.0 / PER_SECOND
         await asyncio.sleep(at - loop.time())
 
-    async def _write(self, note: notes.Note, link: str) -> None:
-        document = self._document(note, link)
+    async def _write(self, note: notes.Note, origin: "_Origin") -> None:
+        document = self._document(note, origin.link)
         metadata = document["metadata"]
-        try:
-            await self._client.create(EVENTS, document, namespace=metadata["namespace"])
-        except errors.NotFound:  # the namespace is gone
-            return
-        except errors.KubernetesError as error:
-            self._dropped()
-            logger.debug("An Event was not written: %s", error)
-            return
+        with self._span(note, origin.cause) as span:
+            try:
+                await self._client.create(EVENTS, document, namespace=metadata["namespace"])
+            except errors.NotFound:
+                span.set_attribute(semconv.EVENT_OUTCOME, "namespace_gone")
+                return
+            except errors.KubernetesError as error:
+                self._dropped()
+                logger.debug("An Event was not written: %s", error)
+                span.set_attribute(semconv.EVENT_OUTCOME, "dropped")
+                roots.fail(span, error)
+                return
+            span.set_attribute(semconv.EVENT_OUTCOME, "written")
         now = self._clock() / 1e9
         self._series.pop(note, None)
         self._series[note] = _Series(metadata["namespace"], metadata["name"], now + SERIES_LASTS, told_at=now)
@@ -225,13 +262,29 @@ class Recorder:
                 patch = {"series": {"count": series.count, "lastObservedTime": series.last}}
                 series.told, series.told_at = series.count, now
                 await self._turn()
-                try:
-                    await self._client.merge(EVENTS, series.name, patch, namespace=series.namespace)
-                except errors.KubernetesError as error:
-                    self._series.pop(note, None)
-                    logger.debug("The series of an Event was not written: %s", error)
+                with self._span(note, None) as span:
+                    try:
+                        await self._client.merge(EVENTS, series.name, patch, namespace=series.namespace)
+                    except errors.KubernetesError as error:
+                        self._series.pop(note, None)
+                        logger.debug("The series of an Event was not written: %s", error)
+                        roots.fail(span, error)
+                    else:
+                        span.set_attribute(semconv.EVENT_OUTCOME, "counted")
             elif series.until <= now:
                 self._series.pop(note, None)
+
+    def _span(self, note: notes.Note, cause: trace.SpanContext | None) -> contextlib.AbstractContextManager[trace.Span]:
+        about = note.regarding
+        attributes = {
+            semconv.OBJECT_KIND: about.kind,
+            semconv.OBJECT_NAMESPACE: about.namespace,
+            semconv.OBJECT_NAME: about.name,
+            semconv.OBJECT_UID: about.uid,
+            semconv.EVENT_REASON: note.reason.value,
+            semconv.EVENT_ACTION: note.action.value,
+        }
+        return roots.root(self._tracer_for(_CONTROLLERS[note.source]), "EVENT write", attributes, (cause,))
 
     def _document(self, note: notes.Note, link: str) -> dict[str, Any]:
         regarding = note.regarding

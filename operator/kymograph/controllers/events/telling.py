@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from opentelemetry.trace import SpanContext
+
 from kymograph.controllers.events import notes
 from kymograph.controllers.events.recorder import Recorder
 from kymograph.engine import exceptions, results
 from kymograph.engine.rules import outcome
+from kymograph.telemetry import roots
 
 _NOTHING: Mapping[str, Any] = {}
 _OF_EVENTS = ("", "events.k8s.io")
@@ -39,7 +42,13 @@ class Telling:
         )
 
     def reviewed(
-        self, request: Mapping[str, Any], found: Sequence[results.PolicyResult], *, blocked: bool, link: str = ""
+        self,
+        request: Mapping[str, Any],
+        found: Sequence[results.PolicyResult],
+        *,
+        blocked: bool,
+        link: str = "",
+        cause: SpanContext | None = None,
     ) -> None:
         """A review was answered. For the hot path: microseconds where there is nothing to say, nothing raised.
 
@@ -48,13 +57,14 @@ class Telling:
             found: What policies found.
             blocked: It was denied.
             link: Where its trace can be looked at; empty for nowhere.
+            cause: Its span; None where that is not kept.
         """
         wanted = self._wanted
         for result in found:
             for rule in result.rules:
                 if rule.status in wanted:
                     if not request.get("dryRun"):
-                        self._remember(request, found, blocked=blocked, link=link)
+                        self._remember(request, found, blocked=blocked, link=link, cause=cause)
                     return
 
     def scanned(self, subject: notes.Reference, found: Sequence[results.PolicyResult]) -> None:
@@ -62,10 +72,18 @@ class Telling:
         wanted = self._wanted
         if any(rule.status in wanted or rule.status == outcome.WARN for result in found for rule in result.rules):
             excepted, omitted = self._excepted(), self._recorder.omitted
-            self._recorder.later(lambda: notes.of_scan(subject, found, excepted=excepted, omitted=omitted))
+            self._recorder.later(
+                lambda: notes.of_scan(subject, found, excepted=excepted, omitted=omitted), cause=roots.cause()
+            )
 
     def _remember(
-        self, request: Mapping[str, Any], found: Sequence[results.PolicyResult], *, blocked: bool, link: str
+        self,
+        request: Mapping[str, Any],
+        found: Sequence[results.PolicyResult],
+        *,
+        blocked: bool,
+        link: str,
+        cause: SpanContext | None,
     ) -> None:
         kind = request["kind"]
         if kind["kind"] == "Event" and kind["group"] in _OF_EVENTS:
@@ -84,5 +102,5 @@ class Telling:
         )
         excepted, omitted = self._excepted(), self._recorder.omitted
         self._recorder.later(
-            lambda: notes.of_review(subject, found, blocked=blocked, excepted=excepted, omitted=omitted), link
+            lambda: notes.of_review(subject, found, blocked=blocked, excepted=excepted, omitted=omitted), link, cause
         )

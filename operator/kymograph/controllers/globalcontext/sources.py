@@ -8,13 +8,16 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import orjson
+from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 
 from kymograph.clients.http import errors as http_errors
 from kymograph.clients.kubernetes import discovery, errors, informer, resources
 from kymograph.controllers.globalcontext import definition
+from kymograph.telemetry import rendering
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +53,12 @@ class Source(Protocol):
     Attributes:
         version: Another number after each change of the data, or of the reason why there are none.
         settled: Set once there are data, or a reason why there are none.
+        refresh: The span of what brought the data, or the reason; None where that is not traced.
     """
 
     version: int
     settled: asyncio.Event
+    refresh: SpanContext | None
 
     @property
     def ready(self) -> bool:
@@ -112,6 +117,7 @@ class Watched:
     ) -> None:
         self.version = 0
         self.settled = asyncio.Event()
+        self.refresh: SpanContext | None = None
         self._collection = collection
         self._client = client
         self._catalogues = catalogues
@@ -249,6 +255,7 @@ class Fixed:
 
     def __init__(self, data: Any) -> None:
         self.version = 1
+        self.refresh: SpanContext | None = None
         self.settled = asyncio.Event()
         self.settled.set()
         self._data = data
@@ -273,11 +280,20 @@ class Called:
         call: What is called, and how often.
         caller: Makes the call.
         changed: Is told of each answer and each failed round.
+        round_: Opens the span of a round: a root, for no review waits for it.
     """
 
-    def __init__(self, call: definition.Call, caller: Caller, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        call: definition.Call,
+        caller: Caller,
+        changed: Callable[[], None],
+        round_: Callable[[], AbstractContextManager[Span]],
+    ) -> None:
         self.version = 0
         self.settled = asyncio.Event()
+        self.refresh: SpanContext | None = None
+        self._span = round_
         self._call = call
         self._caller = caller
         self._changed = changed
@@ -298,7 +314,12 @@ class Called:
     async def run(self) -> None:
         """Call until cancelled."""
         while True:
-            await self._round()
+            with self._span() as span:
+                await self._round()
+                if self._problem:
+                    span.set_status(Status(StatusCode.ERROR, rendering.bounded(self._problem)))
+            context = span.get_span_context()
+            self.refresh = context if context.trace_flags.sampled else None
             self.version += 1
             self.settled.set()
             self._changed()

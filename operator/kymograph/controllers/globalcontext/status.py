@@ -1,6 +1,7 @@
 """Tells the author of a GlobalContextEntry what became of it: the Ready condition, and when a call was last answered.
 
-Every replica keeps the data; the leader tells of its own.
+Every replica keeps the data; the leader tells of its own. What fails is also an Event, in Kyverno's terms
+(`pkg/globalcontext/event`): what goes on failing is counted in the one there is.
 """
 
 import asyncio
@@ -9,11 +10,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from opentelemetry.trace import SpanKind
-
 from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers.events import notes
 from kymograph.controllers.globalcontext import definition, sources, store
-from kymograph.telemetry import semconv
+from kymograph.telemetry import roots, semconv
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -51,12 +51,19 @@ class StatusWriter:
         context: Whose entries.
         telemetry: Where each write is traced.
         now: The time of a condition's transition and of a refresh.
+        tell: Makes Events.
     """
 
     def __init__(
-        self, client: Merger, context: store.GlobalContext, telemetry: Telemetry, now: Callable[[], dt.datetime]
+        self,
+        client: Merger,
+        context: store.GlobalContext,
+        telemetry: Telemetry,
+        now: Callable[[], dt.datetime],
+        tell: Callable[[notes.Note], None] = lambda _note: None,
     ) -> None:
         self._client = client
+        self._tell = tell
         self._context = context
         self._telemetry = telemetry
         self._now = now
@@ -64,18 +71,23 @@ class StatusWriter:
         self._pending: set[str] = set()
         self._work = asyncio.Event()
         self._counted = telemetry.work("global-context")
-        self._counted.queue(lambda: len(self._pending))
+        self._counted.queue(lambda: len(self._pending), led=True)
         context.listen(self._changed)
 
     async def run(self) -> None:
         """Write until cancelled, beginning with every entry there is."""
-        for name in self._context.entries:
-            self._changed(name)
+        with self._counted.attending():
+            for name in self._context.entries:
+                self._changed(name)
+            await self._write_all()
+
+    async def _write_all(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
             pending, self._pending = self._pending, set()
             for name in sorted(pending):
+                self._counted.taken(name)
                 entry = self._context.entries.get(name)
                 if entry is None or (entry.source is not None and not entry.source.settled.is_set()):
                     continue
@@ -98,19 +110,22 @@ class StatusWriter:
             if seen is None or seen.source is not entry.source or seen.version != entry.source.version:
                 self._refreshed[name] = _Refreshed(entry.source, entry.source.version, self._now())
         self._pending.add(name)
+        self._counted.entered(name)
         self._work.set()
 
     async def _write(self, name: str, entry: store.Entry) -> None:
         before = entry.document.get("status") or {}
         refreshed = self._refreshed.get(name)
         status = render(entry, self._now(), None if refreshed is None else refreshed.at)
+        (condition,) = status["conditions"]
+        if condition["status"] == "False":
+            self._tell(_note(entry.document, condition["message"]))
         if all(before.get(field) == value for field, value in status.items()):
             return
-        with self._telemetry.tracer_for("background").start_as_current_span(
-            "BACKGROUND global context status",
-            kind=SpanKind.INTERNAL,
-            attributes={semconv.OBJECT_KIND: "GlobalContextEntry", semconv.OBJECT_NAME: name},
-        ):
+        attributes = {semconv.OBJECT_KIND: "GlobalContextEntry", semconv.OBJECT_NAME: name}
+        refresh = None if entry.source is None else entry.source.refresh
+        tracer = self._telemetry.tracer_for("background")
+        with roots.root(tracer, "BACKGROUND global context status", attributes, (refresh,)):
             patch = {"metadata": {"uid": entry.document["metadata"]["uid"]}, "status": status}
             await self._client.merge(resources.GLOBAL_CONTEXT_ENTRIES, name, patch, subresource="status")
 
@@ -146,6 +161,14 @@ def render(entry: store.Entry, now: dt.datetime, refreshed: dt.datetime | None) 
     if not problem and refreshed is not None and read is not None and isinstance(read.source, definition.Call):
         status["lastRefreshTime"] = refreshed.strftime(_MOMENT)
     return status
+
+
+def _note(document: Mapping[str, Any], problem: str) -> notes.Note:
+    metadata, kind = document["metadata"], resources.GLOBAL_CONTEXT_ENTRIES
+    about = notes.Reference(kind.api_version, kind.kind, "", metadata["name"], metadata.get("uid") or "")
+    return notes.Note(
+        about, None, notes.Reason.POLICY_ERROR, notes.Action.RETRYING, notes.Source.GLOBAL_CONTEXT, problem
+    )
 
 
 def _problem(entry: store.Entry) -> str:

@@ -10,9 +10,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opentelemetry.trace import Tracer
+
 from kymograph.clients.kubernetes import discovery, informer, resources
 from kymograph.controllers.globalcontext import definition, sources
 from kymograph.engine import budget, errors
+from kymograph.telemetry import roots, semconv
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +52,17 @@ class GlobalContext:
         client: Lists and watches entries and collections.
         catalogues: What the API server serves.
         caller: Makes calls.
+        tracer: Traces the rounds of calls.
     """
 
-    def __init__(self, client: informer.Source, catalogues: discovery.Catalogues, caller: sources.Caller) -> None:
+    def __init__(
+        self,
+        client: informer.Source,
+        catalogues: discovery.Catalogues,
+        caller: sources.Caller,
+        tracer: Tracer,
+    ) -> None:
+        self._tracer = tracer
         self._client = client
         self._catalogues = catalogues
         self._caller = caller
@@ -128,7 +139,13 @@ class GlobalContext:
 
     def _source(self, name: str, wanted: definition.Collection | definition.Call) -> sources.Source:
         if isinstance(wanted, definition.Call):
-            called = sources.Called(wanted, self._caller, lambda: self._tell(name))
+            attributes = {semconv.OBJECT_KIND: "GlobalContextEntry", semconv.OBJECT_NAME: name}
+            called = sources.Called(
+                wanted,
+                self._caller,
+                lambda: self._tell(name),
+                lambda: roots.root(self._tracer, "BACKGROUND global context refresh", attributes),
+            )
             self._start(called)
             return called
         shared = self._shared.get(wanted)

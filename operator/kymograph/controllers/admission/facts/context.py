@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from kymograph.apimachinery import imageref
 from kymograph.clients.http import errors as http_errors
 from kymograph.clients.http import guard, services
 from kymograph.clients.kubernetes import client as clients
@@ -83,7 +82,6 @@ class ContextFacts:
         registries: Looks up images.
         entries: What GlobalContextEntries hold.
         now: Nanoseconds since 1970.
-        naming: What the installation says of images that name no registry.
         randomness: Gives so many random bytes.
     """
 
@@ -92,7 +90,6 @@ class ContextFacts:
     calls: Calls
     registries: registry.Registries
     entries: GlobalEntries
-    naming: Callable[[], imageref.Naming] = lambda: imageref.STANDARD
     now: Callable[[], int] = time.time_ns
     randomness: Callable[[int], bytes] = os.urandom
 
@@ -103,8 +100,6 @@ class ContextFacts:
                 facts.add(need, self.now())
             case needs.Seed():
                 facts.add(need, self.randomness(32))
-            case needs.ImageNaming():
-                facts.add(need, self.naming())
             case needs.ConfigMap(namespace, name) if (namespace, name) in self.config_maps.objects:
                 facts.add(need, self.config_maps.objects[namespace, name])
             case needs.GlobalEntry(name):
