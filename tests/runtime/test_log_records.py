@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from kymograph.runtime import logs
-from kymograph.telemetry import logsettings
+from kymograph.telemetry import fieldpaths, logsettings, subject
 
 
 @pytest.fixture
@@ -147,3 +147,43 @@ def test_a_logger_has_a_level_of_its_own_until_it_is_named_no_more(configured, c
     logging.getLogger("kopf").info("chatter")
     lines = [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["from kymograph.test", "chatter", "trouble of kymograph.test"]
+
+
+def test_named_fields_are_in_no_form_of_a_record() -> None:
+    """Neither in the field nor in the message and exception; others stay as they are."""
+    fields = (fieldpaths.parse("decision.user", "f"), fieldpaths.parse("headers[*]", "f"))
+    said = {"decision": {"user": "jane.doe", "name": "web"}, "headers": ["x-1234", "no"], "count": 2}
+    failed = (ValueError, ValueError("x-1234 is odd"), None)
+    given = record("by %s, not on web: no", ("jane.doe",), failed, **said)
+    document = json.loads(logs.JsonFormatter(fields).format(given))
+    assert document["message"] == "by [redacted], not on web: [redacted]"
+    assert document["decision"] == {"user": "[redacted]", "name": "web"}
+    assert document["headers"] == ["[redacted]", "[redacted]"]
+    assert (document["exception"], document["count"]) == ("ValueError: [redacted] is odd", 2)
+    for form in (logs.TextFormatter(fields), logs.EcsFormatter(fields)):
+        text = form.format(given)
+        assert "jane.doe" not in text
+        assert "x-1234" not in text
+    assert given.decision["user"] == "jane.doe", "it is others' record, too"
+
+
+@pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter(), logs.EcsFormatter()])
+def test_a_record_tells_nothing_that_its_subject_hides(formatter) -> None:
+    """Whoever logs while a Secret is reviewed does not know that it is one."""
+    hides = subject.Subject("review-1", lambda text: text.replace("hunter2", "[redacted]"))
+    given = record("no host %s", ("hunter2.example",), (ValueError, ValueError("hunter2"), None), url="/hunter2")
+    with subject.concerning(hides):
+        inside = formatter.format(given)
+    assert "hunter2" not in inside
+    assert "review-1" in inside
+    assert "review-1" not in formatter.format(given)
+
+
+def test_named_fields_are_taken_out_from_the_next_record_on(configured, capsys) -> None:
+    """And told again when they are named no more."""
+    log = configured("json", "info")
+    for fields in ((fieldpaths.parse("user", "f"),), ()):
+        log.apply(logsettings.LogSettings(redacted=logsettings.Redacted(fields=fields)))
+        logging.getLogger("kymograph.test").info("hello", extra={"user": "jane.doe"})
+    hidden, told = (json.loads(line)["user"] for line in capsys.readouterr().err.splitlines())
+    assert (hidden, told) == ("[redacted]", "jane.doe")

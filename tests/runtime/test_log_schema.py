@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from kymograph.runtime import logs
-from kymograph.telemetry import logsettings
+from kymograph.telemetry import logsettings, subject
 
 DOCUMENT = (pathlib.Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
 SCHEMA = json.loads(re.search(r"```json\n(\{.*?\n\})\n```", DOCUMENT, re.DOTALL)[1])
@@ -79,7 +79,8 @@ def test_our_own_records_conform(logging_starts) -> None:
     assert len(found) == 12
     assert "stack" in found[9]
     assert "exception" in found[10]
-    assert "trace_id" in found[11]
+    assert found[11]["trace_flags"] == "01"
+    assert "uid" not in found[11]
     assert len({record["level"] for record in found}) == 5
 
 
@@ -127,6 +128,46 @@ def test_records_of_asyncio_conform(logging_starts) -> None:
     found = [record for record in records() if record["logger"] == "asyncio"]
     assert any("never retrieved" in record["message"] for record in found)
     assert any("took" in record["message"] for record in found)
+
+
+def test_records_of_grpc_and_opentelemetry_conform(logging_starts) -> None:
+    """They have loggers of the standard library, too; within a review they have its uid."""
+    records = logging_starts()
+    with subject.concerning(subject.Subject("review-1")):
+        for name in ("grpc._channel", "grpc._cython", "opentelemetry.sdk.trace", "urllib3.connectionpool"):
+            logging.getLogger(name).error("channel closed")
+    found = records()
+    assert [record["uid"] for record in found] == ["review-1"] * 4
+
+
+def test_what_ecs_calls_our_fields_is_documented() -> None:
+    """Each of them; others are below our own name."""
+    for ours, theirs in logs._ECS_NAMES.items():
+        assert ours in SCHEMA["properties"]
+        assert f"`{theirs}`" in DOCUMENT
+    assert set(SCHEMA["properties"]) >= logsettings.OURS
+
+
+def test_a_record_has_elastics_names() -> None:
+    """What ECS demands of every record, and nothing at its top that is not its own."""
+    raised = (ValueError, ValueError("odd"), None)
+    given = logging.LogRecord("kymograph.x", logging.ERROR, "", 1, "no", (), raised)
+    given.decision = {"uid": "u"}
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
+    with tracer.start_as_current_span("work"), subject.concerning(subject.Subject("review-1")):
+        document = json.loads(logs.EcsFormatter().format(given))
+    assert document.pop("@timestamp").endswith("Z")
+    assert {document.pop("trace.id").isalnum(), document.pop("span.id").isalnum()} == {True}
+    assert document == {
+        "log.level": "error",
+        "log.logger": "kymograph.x",
+        "message": "no",
+        "http.request.id": "review-1",
+        "error.type": "ValueError",
+        "error.stack_trace": "ValueError: odd",
+        "ecs.version": logs.ECS_VERSION,
+        "kymograph": {"trace_flags": "01", "decision": {"uid": "u"}},
+    }
 
 
 def test_warnings_of_python_are_records(logging_starts) -> None:

@@ -125,7 +125,8 @@ def test_a_connection_that_cannot_be_used_is_a_setting(tmp_path) -> None:
 
 def test_what_the_process_knows_of_itself_is_on_all_it_emits() -> None:
     """As OpenTelemetry names it; nothing that is not known."""
-    facts = identity.facts("ours", {"POD_NAME": "web-1", "POD_UID": "u", "NODE_NAME": "n"})
+    known = {"POD_NAME": "web-1", "POD_UID": "u", "NODE_NAME": "n", "DEPLOYMENT_NAME": "d", "CLUSTER_NAME": "c"}
+    facts = identity.facts("ours", known)
     assert facts == {
         "service.version": facts["service.version"],
         "service.namespace": "ours",
@@ -134,6 +135,8 @@ def test_what_the_process_knows_of_itself_is_on_all_it_emits() -> None:
         "k8s.pod.name": "web-1",
         "k8s.pod.uid": "u",
         "k8s.node.name": "n",
+        "k8s.deployment.name": "d",
+        "k8s.cluster.name": "c",
     }
     assert "k8s.pod.name" not in identity.facts("ours", {})
 

@@ -10,7 +10,7 @@ import pytest
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.localcluster import pki
 from kymograph.model import tracingconfiguration as model
-from kymograph.runtime import metricserver, tracing
+from kymograph.runtime import metricserver, tracing, tracingreport
 from kymograph.telemetry import defaults, logsettings, providers
 
 NOW = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
@@ -22,12 +22,14 @@ class Cluster:
     Attributes:
         failures: What the next calls of any kind raise instead.
         statuses: The statuses written, oldest first.
+        applied: The entries of replicas that were applied, each with the field manager.
     """
 
     def __init__(self):
         self.document = None
         self.failures = []
         self.statuses = []
+        self.applied = []
         self.created = 0
 
     def _fail(self):
@@ -50,6 +52,12 @@ class Cluster:
         self._fail()
         assert (name, subresource) == ("default", "status")
         self.statuses.append(patch["status"])
+        return {}
+
+    async def apply(self, resource, document, *, subresource, field_manager):
+        self._fail()
+        assert (document["metadata"]["name"], subresource) == ("default", "status")
+        self.applied.append((field_manager, document["status"].get("replicas", [])))
         return {}
 
 
@@ -89,6 +97,7 @@ class Here:
         self.tracing = tracing.Tracing(
             self.cluster, self.telemetry, self.metrics, Secrets(), under, self.logs.append, lambda: NOW
         )
+        self.reports = tracingreport.TracingReport(self.cluster, self.tracing, "one", lambda: NOW)
 
     def _make(self, to):
         if self.unusable:
@@ -102,7 +111,10 @@ class Here:
         return traces and traces.endpoint
 
     def report(self):
-        self.tasks.append(asyncio.create_task(self.tracing.report()))
+        self.tasks.append(asyncio.create_task(self.reports.report()))
+
+    def tell(self):
+        self.tasks.append(asyncio.create_task(self.reports.tell()))
 
     async def until(self, condition):
         """Wait for what nobody announces."""
@@ -126,7 +138,7 @@ class Here:
 
 @pytest.fixture
 async def here(monkeypatch):
-    monkeypatch.setattr(tracing, "LOOK_EVERY", 0.002)
+    monkeypatch.setattr(tracingreport, "LOOK_EVERY", 0.002)
     made = Here()
     yield made
     await made.close()
@@ -254,13 +266,13 @@ async def test_a_status_is_written_once_until_something_changes(here, unused_tcp
     await here.tracing.changed(document(unused_tcp_port, uid="again"))
     await here.written(2)
     await here.tracing.removed()
-    await here.tracing.changed(document(unused_tcp_port, uid="again"))
+    await here.tracing.changed(document(unused_tcp_port, uid="once more"))
     assert [each["observedGeneration"] for each in await here.written(3)] == [1, 1, 1]
 
 
 async def test_counts_are_written_now_and_then(here, monkeypatch, unused_tcp_port) -> None:
     """A status whose counts alone have changed can wait."""
-    monkeypatch.setattr(tracing, "COUNT_EVERY", 0.0)
+    monkeypatch.setattr(tracingreport, "COUNT_EVERY", 0.0)
     await here.tracing.changed(document(unused_tcp_port, endpoint="a:1"))
     here.report()
     await here.written(1)
@@ -278,6 +290,53 @@ async def test_a_status_that_cannot_be_written_is_tried_again(here, unused_tcp_p
     here.cluster.failures = [kubernetes_errors.Unreachable("refused"), kubernetes_errors.NotFound(404, "", "")]
     here.report()
     assert len(await here.written(1)) == 1
+
+
+def said_by(name, generation=1, reported_at="2024-03-01T12:00:00Z"):
+    conditions = [{"type": "Accepted", "status": "True", "reason": "Applied", "message": ""}]
+    return {"name": name, "observedGeneration": generation, "reportedAt": reported_at, "conditions": conditions}
+
+
+async def test_a_replica_applies_its_own_entry_and_takes_it_with_it(here, unused_tcp_port) -> None:
+    """As a field manager of its own, once until something changes; when it stops, it applies nothing."""
+    await here.tracing.changed(document(unused_tcp_port, endpoint="a:1"))
+    here.tell()
+    await here.until(lambda: here.cluster.applied)
+    (manager, (entry,)) = here.cluster.applied[0]
+    assert (manager, entry["name"], entry["observedGeneration"]) == ("kymograph-one", "one", 1)
+    assert [each["type"] for each in entry["conditions"]] == ["Accepted", "Exporting"]
+    assert [each["signal"] for each in entry["exporters"]] == ["traces"]
+    here.telemetry.queue._sent += 5
+    await asyncio.sleep(0.02)
+    assert len(here.cluster.applied) == 1, "counts can wait"
+    await here.tracing.changed(document(unused_tcp_port, 2, endpoint="b:1"))
+    await here.until(lambda: len(here.cluster.applied) == 2)
+    here.tasks.pop().cancel()
+    await here.until(lambda: here.cluster.applied[-1] == ("kymograph-one", []))
+    assert here.cluster.statuses == [], "all the rest is for the leader to say"
+
+
+async def test_a_replica_shows_now_and_then_that_it_is_there(here, monkeypatch, unused_tcp_port) -> None:
+    """Although it has nothing new to say."""
+    monkeypatch.setattr(tracingreport, "COUNT_EVERY", 0.0)
+    monkeypatch.setattr(tracingreport, "EACH", 0.001)
+    await here.tracing.changed(document(unused_tcp_port))
+    here.tell()
+    await here.until(lambda: len(here.cluster.applied) >= 3)
+
+
+async def test_the_leader_takes_out_those_that_are_gone(here, monkeypatch, unused_tcp_port) -> None:
+    """Whose entries no longer change, by its own clock; and counts who is there."""
+    monkeypatch.setattr(tracingreport, "COUNT_EVERY", 0.02)
+    monkeypatch.setattr(tracingreport, "EACH", 0.0)
+    there = document(unused_tcp_port)
+    await here.tracing.changed({**there, "status": {"replicas": [said_by("one"), said_by("two")]}})
+    here.report()
+    assert (await here.written(1))[0]["inForce"] == "2/2"
+    await here.until(lambda: here.cluster.applied)
+    assert here.cluster.applied[0] == ("kymograph-two", [])
+    await here.tracing.changed({**there, "status": {"replicas": [said_by("one")]}})
+    await here.until(lambda: here.cluster.statuses[-1]["inForce"] == "1/1")
 
 
 async def test_kopf_tells_of_the_one_named_default(here, unused_tcp_port) -> None:
@@ -327,6 +386,26 @@ async def test_certificates_in_files_are_followed(here, tmp_path, monkeypatch) -
         replacement.rename(file)
     await here.until(lambda: len(here.destinations) == 2)
     assert [to.ca for to in here.destinations] == [first, second]
+
+
+async def test_a_path_that_cannot_be_named_leaves_the_last_good_ones(here, monkeypatch) -> None:
+    """The condition says which one it is; what is right is live."""
+    monkeypatch.setattr(metricserver.MetricServer, "serve", _nowhere)
+
+    def redacting(generation, *paths):
+        return {**document(None, generation), "spec": {"logs": {"redact": {"paths": list(paths)}}}}
+
+    here.report()
+    await here.tracing.changed(redacting(1, "data.password"))
+    assert [path.text for path in here.telemetry.redacted_paths] == ["data.password"]
+    await here.tracing.changed(redacting(2, "data.pin", "metadata.name"))
+    assert [path.text for path in here.telemetry.redacted_paths] == ["data.password"]
+    await here.until(lambda: here.cluster.statuses and here.cluster.statuses[-1]["observedGeneration"] == 2)
+    accepted = here.cluster.statuses[-1]["conditions"][0]
+    assert (accepted["status"], accepted["reason"]) == ("False", "SettingsInvalid")
+    assert "logs.redact.paths[1]: metadata.name" in accepted["message"]
+    await here.tracing.removed()
+    assert here.telemetry.redacted_paths == ()
 
 
 async def test_logs_are_told_with_everything_else(here, monkeypatch) -> None:

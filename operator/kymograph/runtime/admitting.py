@@ -16,10 +16,11 @@ from kymograph.controllers.admission import (
     registration,
     review,
     server,
+    updaterequestroom,
     updaterequests,
 )
 from kymograph.controllers.admission.metrics import ReviewMetrics
-from kymograph.controllers.cleanup import collections
+from kymograph.controllers.cleanup import collections, ttl
 from kymograph.model import cleanuppolicy, exception, globalcontext
 from kymograph.runtime import (
     announcing,
@@ -53,6 +54,7 @@ async def start(shared: parts.Parts, answers: facts.Facts) -> server.Server:
         shared.configured,
         shared.namespace,
         shared.identity,
+        shared.compilations.take,
         parts.now,
     )
     registered, reached = announced.registration, announced.reachability
@@ -64,6 +66,9 @@ async def start(shared: parts.Parts, answers: facts.Facts) -> server.Server:
     shared.seam = handlers.Seam()
     metrics = ReviewMetrics(telemetry.instruments, store)
     reporting = shared.reports if shared.settings.admission_reports else None
+    room = updaterequestroom.Room(
+        client, shared.namespace, lambda: shared.configured.current().most_update_requests, time.monotonic
+    )
     reviews = review.Reviews(
         store,
         answers,
@@ -72,7 +77,13 @@ async def start(shared: parts.Parts, answers: facts.Facts) -> server.Server:
         time.monotonic_ns,
         reporting.decided if reporting is not None else None,
         lambda: shared.exceptions.current,
-        updaterequests.UpdateRequests(client, shared.namespace, lambda: shared.account),
+        updaterequests.UpdateRequests(
+            client,
+            shared.namespace,
+            lambda: shared.account,
+            room,
+            lambda type_: telemetry.instruments.update_requests_refused.bind((type_,)).add(),
+        ),
         shared.telling,
         managed.Protection(shared.namespace, shared.account) if shared.settings.protect_managed_resources else None,
         filtering.Filtering(shared.configured.current, shared.catalogues),
@@ -87,7 +98,7 @@ async def start(shared: parts.Parts, answers: facts.Facts) -> server.Server:
     checks |= {(cleanuppolicy.VERSION, plural): cleanable for plural in cleanuppolicy.PLURALS.values()}
     may = privileges.Privileges(client, lambda: shared.account)
     conditions = matchconditions.ConditionCheck(shared.untraced)
-    handlers.register(shared.registry, reviews, shared.catalogues, checks, may, conditions, reached.answer)
+    handlers.register(shared.registry, reviews, shared.catalogues, checks, may, conditions, reached.answer, ttl.advice)
     registration.register(shared.registry, registered, shared.configured.names.labels)
     tls = server.TLS()
     certificate = webhookcertificate.WebhookCertificate(

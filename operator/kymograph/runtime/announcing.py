@@ -3,7 +3,9 @@
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from opentelemetry.trace import SpanContext
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import discovery
@@ -25,6 +27,7 @@ class Announcing:
         configuration: What the installation wants.
         namespace: The operator's own namespace.
         identity: Who we are.
+        compilations: The spans of the policies compiled since this was asked for the last time.
         now: The time.
 
     Attributes:
@@ -42,6 +45,7 @@ class Announcing:
         configuration: configured.Configured,
         namespace: str,
         identity: str,
+        compilations: Callable[[], Sequence[SpanContext]],
         now: Callable[[], dt.datetime],
     ) -> None:
         self.reachability = reachability.Reachability(
@@ -53,7 +57,7 @@ class Announcing:
             time.monotonic,
         )
         self.registration = registration.Registration(
-            client, store, catalogues, telemetry, configuration.wishes, lambda: self.reachability.reached
+            client, store, catalogues, telemetry, configuration.wishes, lambda: self.reachability.reached, compilations
         )
         self.reachability.listen(self.registration.look_again)
         configuration.store.listen(self.registration.look_again)

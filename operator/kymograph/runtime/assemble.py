@@ -15,7 +15,7 @@ from kymograph import __version__
 from kymograph.clients.kubernetes import account, informer, resources
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors as kubernetes_errors
-from kymograph.controllers import policies, policymetrics, policytraces
+from kymograph.controllers import policies, policymetrics
 from kymograph.controllers.admission import (
     facts,
     rolebindings,
@@ -44,6 +44,7 @@ from kymograph.runtime import (
     parts,
     secretstore,
     tracing,
+    tracingreport,
 )
 from kymograph.runtime.settings import Settings
 from kymograph.telemetry.instruments import cleanup_queue, update_requests
@@ -106,12 +107,12 @@ class _Process(parts.Parts):
         self.health.require("policies are being compiled", self.store.complete.is_set)
         policies.register(self.registry, self.store)
         policymetrics.PolicyMetrics(self.telemetry.instruments, self.store)
-        policytraces.trace_compiling(self.store, self.telemetry.tracer_for("admission"))
         tracing.register(self.registry, self.tracing)
         self.tasks.append(self.store.keep_true(self.client))
         await self.tracing.start()
         self.on_kinds_changed.append(self.tracing.kinds_changed)
-        self.tasks += [self.tracing.follow_secrets(), self.tracing.make_up()]
+        telling = tracingreport.TracingReport(self.client, self.tracing, self.replica, parts.now)
+        self.tasks += [self.tracing.follow_secrets(), self.tracing.make_up(), telling.tell()]
         self.tasks += [self.exceptions.run(), self.events.run(), self.configured.store.run()]
         self.account = await self._account()
         answers = self._answers(stack)
@@ -133,8 +134,10 @@ class _Process(parts.Parts):
         https = await admitting.start(self, answers) if "admission" in self.settings.controllers else None
         if "background" in self.settings.controllers:
             self._background(answers)
-            writer = status.PolicyStatusWriter(self.client, self.store, self.telemetry, self.covers, parts.now)
-            self.tasks += [self.leader.lead(writer.run), self.leader.lead(self.tracing.report)]
+            writer = status.PolicyStatusWriter(
+                self.client, self.store, self.telemetry, self.covers, parts.now, self.compilations.of
+            )
+            self.tasks += [self.leader.lead(writer.run), self.leader.lead(telling.report)]
         if "cleanup" in self.settings.controllers:
             meter = self.telemetry.meter_provider.get_meter("kymograph", __version__)
             cleanup_queue.observe(meter, lambda: self.cleaning.backlogs if self.cleaning else {})
@@ -142,7 +145,7 @@ class _Process(parts.Parts):
         self.on_kinds_changed.append(self.store.suspect)  # with its definition, every policy of a kind goes
         self.tasks += [self._watch_kinds(), self.leader.run(), self.lock.watch(self.leader.noticed).run()]
         async with lifecycle.supervised(self.tasks, self.stop):
-            kopf = kopfing.run(self.registry, self.connected, self.stop, self.seam)
+            kopf = kopfing.run(self.registry, self.connected, self.telemetry.client_spans, self.stop, self.seam)
             operator = asyncio.create_task(kopf, name="kopf")
             operator.add_done_callback(self.stop.ended)
             await self.stop.asked()
@@ -168,7 +171,9 @@ class _Process(parts.Parts):
     def _answers(self, stack: contextlib.AsyncExitStack) -> facts.Facts:
         """What answers the questions of rules, wherever they are evaluated."""
         client, telemetry = self.client, self.telemetry
-        reached = outside.Outside(self.settings, self.namespace, client, self.catalogues, telemetry, parts.now)
+        reached = outside.Outside(
+            self.settings, self.namespace, client, self.catalogues, telemetry, parts.now, self.events.add
+        )
         stack.push_async_callback(reached.close)
         labels = facts.namespaces(client, self._namespace_changed)
         bindings = rolebindings.RoleBindings(client, self.store, self.exceptions, self.configured.store)
@@ -211,6 +216,7 @@ class _Process(parts.Parts):
 
         async def scan() -> None:
             await self.exceptions.listed()
+            await self.configured.store.listed()
             await scanning.run()
 
         self.tasks.append(self.leader.lead(scan))
@@ -230,11 +236,18 @@ class _Process(parts.Parts):
             self._deletable,
             time.monotonic_ns,
             lambda: self.client.server_time or parts.now(),
+            lambda: self.configured.current().most_update_requests,
+            self.compilations.of,
         )
         meter = self.telemetry.meter_provider.get_meter("kymograph", __version__)
         update_requests.observe(meter, lambda: working.waiting, lambda: working.age)
         self.on_kinds_changed.append(working.look_again)
-        self.tasks.append(self.leader.lead(working.run))
+
+        async def work() -> None:
+            await self.configured.store.listed()
+            await working.run()
+
+        self.tasks.append(self.leader.lead(work))
 
     async def _deletable(self) -> Iterable[resources.Resource]:
         """The resources of which the operator may list and delete objects in every namespace."""

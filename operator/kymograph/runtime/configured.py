@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kymograph.clients.kubernetes import informer
+from kymograph.controllers import policies as stored
 from kymograph.controllers.admission import webhooknames, webhooks
+from kymograph.controllers.cleanup import ttl
 from kymograph.controllers.configuration import reading
 from kymograph.controllers.configuration import store as stores
 from kymograph.controllers.events import notes, recorder, telling
@@ -20,6 +22,7 @@ class Configured:
         client: Lists and watches the ConfigMap.
         events: Writes Events; which ones is the ConfigMap's to say, too.
         told: Works out Events.
+        policies: Told what holds for all of them.
         tells: Whether this replica tells people what is wrong with it, so that not all do.
 
     Attributes:
@@ -33,15 +36,18 @@ class Configured:
         client: informer.Source,
         events: recorder.Recorder,
         told: telling.Telling,
+        policies: stored.PolicyStore,
         tells: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._events = events
         self._told = told
+        self._policies = policies
         self._tells = tells
         elsewhere, _, name = settings.config_map.rpartition("/")
         self.store = stores.ConfigurationStore(client, elsewhere or namespace, name, self._report)
         self.store.listen(self._choose_events)
+        self.store.listen(self._tell_policies)
 
     def current(self) -> reading.Configuration:
         """What the ConfigMap says at this moment."""
@@ -63,6 +69,8 @@ class Configured:
             annotations=current.webhook_annotations,
             labels=current.webhook_labels,
             spares_bootstrap=self._settings.exclude_bootstrap_resources,
+            timeout=self._settings.webhook_timeout,
+            ttl_label=ttl.LABEL if "cleanup" in self._settings.controllers else "",
         )
 
     def _choose_events(self) -> None:
@@ -72,6 +80,10 @@ class Configured:
             omitted = omitted - applied if current.success_events else omitted | applied
         self._events.choose(omitted, current.success_actions)
         self._told.look_again()
+
+    def _tell_policies(self) -> None:
+        current = self.store.current
+        self._policies.installation, self._policies.filters = current.installation, current.filters
 
     def _report(self, document: Mapping[str, Any], problems: Iterable[reading.Problem]) -> None:
         if not self._tells():

@@ -19,6 +19,8 @@ def facts(namespace: str, environ: Mapping[str, str]) -> dict[str, str]:
         "k8s.pod.name": environ.get("POD_NAME"),
         "k8s.pod.uid": environ.get("POD_UID"),
         "k8s.node.name": environ.get("NODE_NAME"),
+        "k8s.deployment.name": environ.get("DEPLOYMENT_NAME"),
+        "k8s.cluster.name": environ.get("CLUSTER_NAME"),
     }
     return {key: value for key, value in found.items() if value}
 

@@ -7,9 +7,8 @@ import kopf
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection
-from kymograph.runtime import (
-    lifecycle,
-)
+from kymograph.runtime import lifecycle
+from kymograph.telemetry.current import ClientSpans
 
 RETRIES = (0.2, 0.5, 1.0, 1.0, 2.0, 2.0, *(5.0,) * 1000)
 """Seconds between Kopf's tries when the API server does not answer. It gives up for good when they are used up; by
@@ -19,6 +18,7 @@ default that is after a minute, and the waits before grow so long that it would 
 async def run(
     registry: kopf.OperatorRegistry,
     connected: connection.Connection,
+    spans: ClientSpans,
     stop: lifecycle.Stop,
     seam: kopf.WebhookServerProtocol | None,
 ) -> None:
@@ -27,6 +27,7 @@ async def run(
     Args:
         registry: The handlers.
         connected: How the API server is reached.
+        spans: Opens the spans of Kopf's calls.
         stop: Ends it; listens to signals again once Kopf has taken them.
         seam: What Kopf takes for its webhook server; None where nothing is admitted.
     """
@@ -39,7 +40,7 @@ async def run(
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(server=connected.server, aiohttp_session=clients.session(connected))
+        return kopf.AiohttpSession(server=connected.server, aiohttp_session=clients.session(connected, spans))
 
     ours = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(

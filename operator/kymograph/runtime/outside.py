@@ -12,6 +12,7 @@ from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import discovery, errors, resources
 from kymograph.clients.registry import client as registry
 from kymograph.controllers.admission import facts
+from kymograph.controllers.events import notes
 from kymograph.controllers.globalcontext import definition, metrics, status, store
 from kymograph.runtime.settings import Settings
 from kymograph.telemetry.providers import Telemetry
@@ -27,6 +28,7 @@ class Outside:
         catalogues: What it serves.
         telemetry: Where spans go.
         now: The time of what is written into statuses.
+        tell: Makes Events of what GlobalContextEntries fail with.
 
     Attributes:
         facts: Answers the needs of contexts.
@@ -41,15 +43,16 @@ class Outside:
         catalogues: discovery.Catalogues,
         telemetry: Telemetry,
         now: Callable[[], dt.datetime],
+        tell: Callable[[notes.Note], None],
     ) -> None:
         self._carrier = transport.Transport(guard.Trusted(settings.service_call_trusted))
         limit = settings.max_api_call_response_length
         shown = token.Token(settings.service_call_token_file, settings.service_call_token_namespaces)
         called = services.Services(self._carrier, telemetry.client_spans, limit, shown)
         calls = facts.Calls(client, called, limit)
-        self._entries = store.GlobalContext(client, catalogues, calls)
+        self._entries = store.GlobalContext(client, catalogues, calls, telemetry.tracer_for("background"))
         metrics.ContextMetrics(telemetry.instruments, self._entries, now)
-        self.status = status.StatusWriter(client, self._entries, telemetry, now)
+        self.status = status.StatusWriter(client, self._entries, telemetry, now, tell)
         self._config_maps = facts.config_maps(client)
 
         async def secret(name: str) -> Mapping[str, Any] | None:
@@ -58,7 +61,15 @@ class Outside:
             except errors.NotFound:
                 return None
 
-        registries = registry.Registries(self._carrier, telemetry.client_spans, secret)
+        registries = registry.Registries(
+            self._carrier,
+            telemetry.client_spans,
+            secret,
+            pull_secrets=settings.image_pull_secrets,
+            insecure=settings.allow_insecure_registry,
+        )
+        kept = registries.kept
+        telemetry.instruments.registry_cache.observe(lambda: [(("hit",), kept.hits), (("miss",), kept.misses)])
         self.facts = facts.ContextFacts(client, self._config_maps, calls, registries, self._entries)
 
     @property

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from kymograph import __version__
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, discovery
-from kymograph.controllers import exceptions, policies
+from kymograph.controllers import exceptions, policies, policytraces
 from kymograph.controllers.admission import handlers
 from kymograph.controllers.cleanup import controller as cleanup
 from kymograph.controllers.events import recorder, telling
@@ -52,7 +52,9 @@ class Parts:
         log: Where log records go.
 
     Attributes:
-        untraced: Talks to the API server about what would fill traces with itself: Events, the Lease.
+        replica: What this replica is called among the others: its Pod, else as which it stands for election.
+        untraced: Talks to the API server about what would fill traces with itself: the Lease.
+        compilations: The spans of the policies' compilations.
         on_kinds_changed: Called when the cluster begins or ceases to know a kind.
         on_namespace_changed: Called with the name and the labels of a namespace; None once it is gone.
         covers: Waits until the webhooks cover a generation of the policies.
@@ -80,6 +82,7 @@ class Parts:
         self.connected = connected
         self.health = health.Health()
         self.store = policies.PolicyStore(ignores_failures=settings.force_failure_policy_ignore)
+        self.compilations = policytraces.Compilations(self.store, telemetry.tracer_for("admission"))
         self.exceptions = exceptions.ExceptionStore(client, _excepted(settings, namespace))
         self.catalogues = discovery.Catalogues(client)
         self.on_kinds_changed: list[Callable[[], None]] = []
@@ -98,17 +101,20 @@ class Parts:
         counted = clientmetrics.ClientMetrics(telemetry.instruments).called
         self.untraced = clients.KubernetesClient(connected, ClientSpans(trace.NoOpTracer(), time.monotonic_ns, counted))
         self.events = recorder.Recorder(
-            self.untraced,
+            client,
             time.monotonic_ns,
             now,
             environ.get("POD_NAME") or socket.gethostname(),
             lambda: telemetry.instruments.events_dropped.bind(()).add(),
+            telemetry.tracer_for,
             settings.omit_events,
+            settings.max_queued_events,
         )
         telemetry.work("event-controller").queue(lambda: self.events.depth)
         self.telling = telling.Telling(self.events, lambda: self.exceptions.current)
         self.lock = lease.LeaseLock(self.untraced, namespace, identity.election(settings.controllers), now)
         self.identity = identity.candidate(settings, environ)
+        self.replica = environ.get("POD_NAME") or self.identity
         self.leader = leadership.Leader(self.lock, self.identity, time.monotonic, random.random, telemetry.tracer)
         meter = telemetry.meter_provider.get_meter("kymograph", __version__)
         leader_election.observe(meter, identity.election(settings.controllers), lambda: self.leader.leading)
@@ -118,6 +124,7 @@ class Parts:
             client,
             self.events,
             self.telling,
+            self.store,
             lambda: self.leader.leading or not self.leader.followed,
         )
         self.seam: handlers.Seam | None = None

@@ -1,15 +1,16 @@
-"""The TracingConfiguration, applied while the process runs, and what its author is told about it.
+"""The TracingConfiguration, applied while the process runs.
 
-A configuration that cannot be used is shown as a condition, and the last good one goes on. The status is written when
-a condition changes, and its counts now and then while they change.
+A configuration that cannot be used is shown as a condition, and the last good one goes on; who writes that down, and
+how often, is for `tracingreport` to say.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import logging
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import kopf
@@ -24,14 +25,8 @@ from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the exporters: a dead collector is shown about as soon as it is noticed."""
-
 SECRETS_EVERY = 3.0
 """Seconds between two looks at the Secrets that exporters use: how long a rotated one may go unnoticed."""
-
-COUNT_EVERY = 30.0
-"""Seconds between two writes of a status whose counts alone have changed."""
 
 
 class Cluster(Protocol):
@@ -42,11 +37,6 @@ class Cluster(Protocol):
 
     async def create(self, resource: resources.Resource, document: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object; raises Conflict where it exists."""
-
-    async def merge(
-        self, resource: resources.Resource, name: str, patch: Mapping[str, Any], *, subresource: str
-    ) -> dict[str, Any]:
-        """Patch an object by a JSON merge patch."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,10 +53,10 @@ class StartedWith:
 
 
 class Tracing:
-    """Applies the TracingConfiguration and reports on it.
+    """Applies the TracingConfiguration.
 
     Args:
-        client: Reads the resource at the start and writes its status.
+        client: Reads the resource at the start.
         telemetry: What is configured.
         metrics: The pull endpoint, which is configured too.
         secrets: Reads the Secrets that exporters use.
@@ -97,9 +87,7 @@ class Tracing:
         self._since: dict[str, int] = {}
         self._files: Mapping[str, tuple[int, ...]] = {}
         self._problem: tuple[str, str] | None = None
-        self._written: dict[str, Any] = {}
-        self._written_at = 0.0
-        self._news = asyncio.Event()
+        self._listeners: list[asyncio.Event] = []
         self._lock = asyncio.Lock()
         self._kinds = asyncio.Event()
         self._found = False
@@ -150,11 +138,10 @@ class Tracing:
         async with self._lock:
             before = self._document
             self._document = document
-            if before is None or _uid(before) != _uid(document):
-                self._written = {}
-            elif _generation(before) == _generation(document):
-                return
-            await self._apply(document.get("spec") or {})
+            if before is not None and _uid(before) == _uid(document) and _generation(before) == _generation(document):
+                self._tell()
+            else:
+                await self._apply(document.get("spec") or {})
 
     async def removed(self) -> None:
         """There is no resource (any more): the defaults apply."""
@@ -171,28 +158,25 @@ class Tracing:
                 if (document is not None and await self._secrets.changed()) or await self._files_changed():
                     await self._apply((document or {}).get("spec") or {})
 
-    async def report(self) -> None:
-        """Keep the status true until cancelled. May be run again after somebody else wrote it."""
-        self._written = {}
-        while True:
-            try:
-                async with asyncio.timeout(LOOK_EVERY):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
-            self._news.clear()
-            async with self._lock:  # what is being applied is judged when it is
-                document = self._document
-                status = self._status(document) if document is not None else None
-            if status is None:
-                continue
-            try:
-                await self._write(status)
-            except kubernetes_errors.NotFound:
-                continue
-            except kubernetes_errors.KubernetesError as error:
-                logger.warning("The status of the TracingConfiguration cannot be written: %s", error)
-                await asyncio.sleep(LOOK_EVERY)
+    async def judged(self) -> tuple[Mapping[str, Any], dict[str, Any]] | None:
+        """The resource and the status that this replica alone gives it; None where there is no resource.
+
+        What is just being applied is judged when it is.
+        """
+        async with self._lock:
+            document = self._document
+            return None if document is None else (document, self._status(document))
+
+    @contextlib.contextmanager
+    def news(self) -> Iterator[asyncio.Event]:
+        """An event that is set whenever there may be something new to say, or others have said something."""
+        event = asyncio.Event()
+        event.set()
+        self._listeners.append(event)
+        try:
+            yield event
+        finally:
+            self._listeners.remove(event)
 
     async def _files_changed(self) -> bool:
         return bool(self._files) and await asyncio.to_thread(_looks_of, self._files) != self._files
@@ -216,7 +200,11 @@ class Tracing:
             self._problem = None
             traces = wanted.traces
             logger.info("Telemetry configured: traces go to %s", traces.endpoint if traces else "nobody")
-        self._news.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        for event in self._listeners:
+            event.set()
 
     async def _put_in_force(self, wanted: settings.TelemetrySettings, secrets: destination.Secrets) -> None:
         """Apply settings, all of them or none."""
@@ -244,20 +232,6 @@ class Tracing:
         )
         disabled = self._applied.disabled
         return tracingstatus.render(document, self._problem, signals, self._now(), disabled=disabled)
-
-    async def _write(self, status: dict[str, Any]) -> None:
-        now = asyncio.get_running_loop().time()
-        conditions_changed = tracingstatus.judgement(status) != tracingstatus.judgement(self._written)
-        counts_due = status != self._written and now - self._written_at >= COUNT_EVERY
-        if not conditions_changed and not counts_due:
-            return
-        await self._client.merge(resources.TRACING_CONFIGURATIONS, model.NAME, {"status": status}, subresource="status")
-        before, after = tracingstatus.failing(self._written), tracingstatus.failing(status)
-        if after and not before:
-            logger.warning("Export fails: %s", after)
-        elif before and not after:
-            logger.info("Export no longer fails")
-        self._written, self._written_at = status, now
 
 
 def register(registry: kopf.OperatorRegistry, tracing: Tracing) -> None:

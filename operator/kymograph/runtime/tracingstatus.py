@@ -68,7 +68,7 @@ class Exporting:
         if self.name:
             entry["name"] = self.name
         if self.succeeded:
-            entry["lastSuccess"] = _rfc3339(dt.datetime.fromtimestamp((self.last_success or 0) / 1e9, dt.UTC))
+            entry["lastSuccess"] = rfc3339(dt.datetime.fromtimestamp((self.last_success or 0) / 1e9, dt.UTC))
         if self.failed:
             entry["lastError"] = (self.last_error or "")[:MOST_MESSAGE]
         return entry
@@ -141,7 +141,7 @@ def render(
 
     def condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
         old = before.get(kind) or {}
-        since = (old.get("status") == status and old.get("lastTransitionTime")) or _rfc3339(now)
+        since = (old.get("status") == status and old.get("lastTransitionTime")) or rfc3339(now)
         return {
             "type": kind,
             "status": status,
@@ -193,5 +193,6 @@ def _queued(signal: str, endpoint: str, since: int, status: export.ExportStatus,
     return Exporting(signal, endpoint, since, status.sent, sum(status.dropped.values()), *times, name)
 
 
-def _rfc3339(moment: dt.datetime) -> str:
+def rfc3339(moment: dt.datetime) -> str:
+    """A time as status fields have it, to the second."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -105,6 +105,7 @@ class WebhookCertificate:
                 url=self._settings.webhook_url,
                 namespace=self._namespace,
                 service=self._settings.service,
+                port=self._settings.service_port,
                 owner=await self._owner(),
             )
         )

@@ -13,12 +13,12 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from cryptography import x509
-from opentelemetry import context, trace
+from opentelemetry import trace
 
 from kymograph.runtime.certificates import errors, inspection, pem, rotation
 from kymograph.runtime.certificates.bundle import Bundle, Names
 from kymograph.runtime.certificates.manager import Manager
-from kymograph.telemetry import semconv
+from kymograph.telemetry import roots, semconv
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Keeper:
             CertificateError: Others keep writing the Secret, or what it holds cannot be served.
             Exception: One of the transient ones.
         """
-        with self._tracer.start_as_current_span("CERTIFICATE look", context=context.Context()) as span:
+        with roots.root(self._tracer, "CERTIFICATE look") as span:
             outcome = await self._looked()
             span.set_attribute(semconv.CERTIFICATE_OUTCOME, outcome)
         return outcome != _WAITING
