@@ -1,20 +1,38 @@
 """A scrape with every metric in it, under both names, and one that a Prometheus can fetch."""
 
+import asyncio
 import http.server
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from kymograph.telemetry import cells, families, metricsettings, providers
+from kymograph.telemetry import cells, families, metricsettings, providers, settings
 from kymograph.telemetry.instruments import cleanup_queue, leader_election, scan_lag, update_requests
+
+
+class Nowhere:
+    """Delivers nothing."""
+
+    def export(self, items: object) -> None:
+        """Take them."""
+
+    def shutdown(self) -> None:
+        """Nothing is open."""
 
 
 def filled(prefix: str) -> providers.Telemetry:
     """Telemetry in which everything has happened once, and every metric with labels is at its limit of series."""
-    made = providers.Telemetry(lambda _, subject: (str(subject), {}), facts={"service.instance.id": "i"}, environ={})
+    made = providers.Telemetry(
+        lambda _, subject: (str(subject), {}),
+        facts={"service.instance.id": "i"},
+        environ={},
+        make_exporter=lambda _: Nowhere(),
+    )
     least = metricsettings.LEAST_CARDINALITY_LIMIT
-    made.cells.configure(metricsettings.MetricSettings(prefix=prefix, cardinality_limit=least))
+    shown = {"prefix": prefix, "byNamespace": True, "cardinalityLimit": least}
+    second = {"name": "second", "endpoint": "second.example:4317"}
+    asyncio.run(made.apply(settings.from_spec({"metrics": shown, "traces": {"additional": [second]}})))
     instruments = made.instruments
     for family in (getattr(instruments, name) for name in instruments.__slots__):
         if isinstance(family, cells.Counter | cells.Histogram):
@@ -45,6 +63,8 @@ def values(labels: tuple[str, ...], number: int) -> tuple[str, ...]:
         "state": "Failed",
         "status_code": "500",
         "outcome": "failure",
+        "policy_severity": "high",
+        "policy_type": "cluster",
     }
     return tuple(looked_for.get(label) or f"{label}-{number}" for label in labels)
 
@@ -55,7 +75,7 @@ def telemetry() -> Iterator[dict[str, providers.Telemetry]]:
     made = {prefix: filled(prefix) for prefix in metricsettings.PREFIXES}
     yield made
     for each in made.values():
-        each.meter_provider.shutdown()
+        asyncio.run(each.shutdown(1))
 
 
 @pytest.fixture
