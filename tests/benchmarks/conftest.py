@@ -2,7 +2,10 @@
 
 `KYMOGRAPH_BENCHMARKS=long` makes every measurement long enough to compare two versions by. Without it they take a few
 seconds: they then prove that what is measured still works, and give an idea of the figures.
-`KYMOGRAPH_KYVERNO=FILE` names Kyverno's command line, for those that can be compared with it in the same run.
+`KYMOGRAPH_BENCHMARK_OBJECTS=10000` says of how many objects, for those that are about objects.
+`KYMOGRAPH_KYVERNO=FILE` names Kyverno's command line, for those that can be compared with it in the same run, and
+`KYMOGRAPH_KYVERNO_CONTROLLERS=FOLDER` a folder with its controllers (`reports-controller`, `cleanup-controller`) and,
+in `crds`, the definitions that they want.
 """
 
 import os
@@ -29,6 +32,20 @@ def is_long() -> bool:
 def peer() -> str | None:
     """Kyverno's command line; None where nobody named it."""
     return os.environ.get("KYMOGRAPH_KYVERNO")
+
+
+@pytest.fixture(scope="session")
+def peer_controllers() -> pathlib.Path | None:
+    """The folder of Kyverno's controllers; None where nobody named it."""
+    folder = os.environ.get("KYMOGRAPH_KYVERNO_CONTROLLERS")
+    return None if folder is None else pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def sized(is_long: bool) -> Callable[[int, int], int]:
+    """How many objects there are to be, of (for figures that can be compared, otherwise)."""
+    asked = os.environ.get("KYMOGRAPH_BENCHMARK_OBJECTS")
+    return lambda many, few: int(asked) if asked else many if is_long else few
 
 
 @pytest.fixture

@@ -112,6 +112,7 @@ async def run(
     context: ssl.SSLContext | None = None,
     expected: bytes = b"",
     server: Process | None = None,
+    pace: float = 0.0,
 ) -> Result:
     """Sends requests over so many keep-alive connections, each waiting for its answer before the next.
 
@@ -124,6 +125,8 @@ async def run(
         context: TLS; without it, any certificate is accepted.
         expected: What each answer has to contain, beside the status 200.
         server: Begins to be measured once all connections stand: a handshake costs as much as several requests.
+        pace: Requests per second at most; 0 for as many as are answered. What has to wait for a connection is counted
+            from when it was due: a server that stops answers as late as its callers see it.
 
     Raises:
         ConnectionError: The server closed a connection.
@@ -134,7 +137,7 @@ async def run(
         context.verify_mode = ssl.CERT_NONE
     loop = asyncio.get_running_loop()
     every = (requests,) if isinstance(requests, bytes) else tuple(requests)
-    work = _Work(every, count, loop.create_future(), expected)
+    work = _Work(every, count, loop.create_future(), expected, pace)
     clients = []
     for _ in range(concurrency):
         _, client = await loop.create_connection(lambda: _Client(work), host, port, ssl=context)
@@ -163,7 +166,9 @@ async def run(
 class _Work:
     """What is left to send and what came back."""
 
-    def __init__(self, requests: tuple[bytes, ...], count: int, done: asyncio.Future[None], expected: bytes) -> None:
+    def __init__(
+        self, requests: tuple[bytes, ...], count: int, done: asyncio.Future[None], expected: bytes, pace: float
+    ) -> None:
         self.requests = requests
         self.count = count
         self.expected = expected
@@ -171,6 +176,8 @@ class _Work:
         self.failed = 0
         self.times: list[float] = []
         self.done = done
+        self.between = 1.0 / pace if pace else 0.0
+        self.due = 0.0
 
 
 class _Client(asyncio.Protocol):
@@ -187,8 +194,16 @@ class _Client(asyncio.Protocol):
         work = self._work
         if work.sent < work.count:
             self._since = time.perf_counter()
-            self._transport.write(work.requests[work.sent % len(work.requests)])
+            request = work.requests[work.sent % len(work.requests)]
             work.sent += 1
+            if work.between:
+                early = (work.due or self._since) - self._since
+                self._since += early
+                work.due = self._since + work.between
+                if early > 0:
+                    work.done.get_loop().call_later(early, self._transport.write, request)
+                    return
+            self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         received = self._received + data if self._received else data

@@ -1,5 +1,6 @@
 """An OTLP/gRPC receiver that keeps what it gets as bytes: decoding would take a processor from what is measured."""
 
+import time
 from concurrent import futures
 from types import TracebackType
 from typing import Self
@@ -7,6 +8,9 @@ from typing import Self
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
+
+QUIET = 1.2
+"""Seconds."""
 
 _SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 
@@ -35,17 +39,33 @@ class Sink:
         """How many messages have come."""
         return len(self._received)
 
-    def take(self) -> list[trace_pb2.Span]:
-        """The spans received since the last call."""
+    def wait_until_quiet(self) -> None:
+        """Until no span is on its way any more: for twice as long as one waits for others at most, none has come."""
+        seen, since = self.exports, time.monotonic()
+        while time.monotonic() - since < QUIET:
+            time.sleep(0.05)
+            if self.exports != seen:
+                seen, since = self.exports, time.monotonic()
+
+    def take_requests(self) -> list[bytes]:
+        """The requests received since they were taken last."""
         received, self._received = self._received, []
-        return [
-            span
-            for message in received
-            for resource in trace_service_pb2.ExportTraceServiceRequest.FromString(message).resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+        return received
+
+    def take(self) -> list[trace_pb2.Span]:
+        """The spans of these requests."""
+        return [span for request in self.take_requests() for span in spans_of(request)]
 
     def _export(self, request: bytes, _context: grpc.ServicerContext) -> bytes:
         self._received.append(request)
         return b""
+
+
+def spans_of(request: bytes) -> list[trace_pb2.Span]:
+    """The spans of a request."""
+    return [
+        span
+        for resource in trace_service_pb2.ExportTraceServiceRequest.FromString(request).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]

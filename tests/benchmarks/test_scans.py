@@ -1,68 +1,45 @@
 """From the start of the process until every Pod that was there before has its report, and what that takes.
 
     KYMOGRAPH_BENCHMARKS=long pytest tests/benchmarks/test_scans.py
+    KYMOGRAPH_BENCHMARKS=long KYMOGRAPH_BENCHMARK_OBJECTS=10000 pytest tests/benchmarks/test_scans.py
 
 Pods of 3 kB that stay pending, seventeen policies. Measured are the time until the last report exists, CPU and peak
-memory of the operator's process (all its controllers), and requests to the API server. Then the process starts again:
-its scan finds what it found before, and writes nothing. What the process takes to start at all, without scans, is
-measured first and counts for no Pod.
+memory of the operator's process (all its controllers), CPU of the servers it asks, and requests to them. Then the
+process starts again: its scan finds what it found before, and writes nothing. What the process takes to start at all,
+without scans, is measured first and counts for no Pod. Where `KYMOGRAPH_KYVERNO_CONTROLLERS` names them, Kyverno's
+reports controller does the same work in the end, in the same cluster and for the same Pods.
 """
 
-import collections
 import copy
 import dataclasses
 import json
 import pathlib
-import re
 import time
 from collections.abc import Callable
 
 import pytest
 
-from benchmarks import load
+from benchmarks import costs, load, peers
 from kymograph.controllers.admission import webhooknames
-from kymograph.localcluster import installation
+from kymograph.localcluster import errors, installation
 from support import installed as support
-from support import pods
+from support import pods, waiting
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.benchmark, pytest.mark.cluster, pytest.mark.timeout(5400)]
 
-REPORTS = "/apis/wgpolicyk8s.io/v1alpha2/policyreports?limit=1"
+REPORTS = "/apis/wgpolicyk8s.io/v1alpha2/policyreports"
+IN_DEFAULT = "/apis/wgpolicyk8s.io/v1alpha2/namespaces/default/policyreports"
 PROGRESS = "/api/v1/namespaces/kymograph/configmaps?fieldSelector=metadata.name%3Dkymograph-scans"
-ABOUT = ("pods", "policyreports")
-WRITES = ("POST", "PATCH", "APPLY", "PUT", "DELETE")
+ABOUT = ("pods", "policyreports", "ephemeralreports", "events")
 ASK_EVERY = 0.2
 PATIENCE = 600.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Scan:
-    """One start of the process, until what was asked for was so.
-
-    Attributes:
-        seconds: Since the start.
-        cpu: Seconds of CPU time.
-        peak: Bytes of resident memory, at most.
-        requests: Requests to the API server, by verb and resource.
-    """
-
-    seconds: float
-    cpu: float
-    peak: int
-    requests: collections.Counter
-
-    def line(self, count: int, start: float) -> str:
-        """The figures; `start` is the CPU time that no scan takes."""
-        told = ", ".join(f"{number} {verb} {resource}" for (verb, resource), number in sorted(self.requests.items()))
-        return (
-            f"{self.seconds:6.1f} s   {self.cpu:6.2f} s CPU, {(self.cpu - start) / count * 1e3:5.2f} ms a Pod   "
-            f"peak {self.peak / 2**20:4.0f} MiB   {told}"
-        )
+OF_THE_PEER = 2400.0
+"""Seconds: until the work is given up, ours and Kyverno's."""
 
 
 @pytest.fixture(scope="module")
-def count(is_long) -> int:
-    return 5_000 if is_long else 200
+def count(sized) -> int:
+    return sized(5_000, 200)
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +60,23 @@ def operator(measured, pod_security, count, tmp_path_factory):
     return measured
 
 
-def test_scan(operator, count, figure) -> None:
+def test_scan(operator, count, pod_security, figure, peer_controllers) -> None:
     """Every Pod gets its report; a scan that finds nothing new writes nothing."""
+    rules = sum(len(policy["spec"]["rules"]) for policy in pod_security)
     start = started(operator)
     figure(f"start without scans   {start:6.2f} s CPU")
-    first = run(operator, lambda: reports(operator) >= count)
-    figure(f"first scan of {count} Pods    {first.line(count, start)}")
-    assert first.requests["POST", "policyreports"] == reports(operator)
+    first = run(operator, lambda meter: meter.count(REPORTS) >= count)
+    _tell(figure, f"first scan of {count} Pods   ", first, count, start)
+    look = costs.Meter(operator.cluster, ABOUT)
+    assert first.requests["POST", "policyreports"] == look.count(REPORTS)
+    assert fewest_results(look) == rules
     began = finished(operator)
-    again = run(operator, lambda: finished(operator) > began)
-    figure(f"second scan of {count} Pods   {again.line(count, start)}")
-    assert not {key: number for key, number in again.requests.items() if key[0] in WRITES}
+    again = run(operator, lambda _: finished(operator) > began)
+    _tell(figure, f"second scan of {count} Pods  ", again, count, start)
+    assert not again.writes
+    if peer_controllers is not None:
+        theirs = kyverno(operator, peer_controllers, count, rules)
+        _tell(figure, f"Kyverno's scan of {count} Pods", theirs, count)
 
 
 def started(operator: support.Installed) -> float:
@@ -109,32 +92,50 @@ def started(operator: support.Installed) -> float:
         operator.operator.stop()
 
 
-def run(operator: support.Installed, done: Callable[[], bool]) -> Scan:
+def run(operator: support.Installed, done: Callable[[costs.Meter], bool]) -> costs.Costs:
     """Start the process and let it run until something is so, and its scan has ended."""
-    before = requests(operator)
     ended = finished(operator)
-    began = time.monotonic()
+    meter = costs.Meter(operator.cluster, ABOUT)
     operator.operator.launch()
     try:
-        process = load.Process(operator.operator.process.pid)
-        while not done():
+        while not done(meter):
             assert operator.operator.process.poll() is None
-            assert time.monotonic() - began < PATIENCE
+            assert meter.seconds < PATIENCE
             time.sleep(ASK_EVERY)
-        seconds = time.monotonic() - began
-        cpu = process.used().cpu
+        pid = operator.operator.process.pid
+        took = meter.costs(pid)
         support.eventually(lambda: finished(operator) > ended, 60)
-        status = pathlib.Path("/proc", str(operator.operator.process.pid), "status").read_text()
-        peak = int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
-        return Scan(seconds, cpu, peak, requests(operator) - before)
+        return dataclasses.replace(took, peak=costs.peak(pid), requests=meter.requests())
     finally:
         operator.operator.stop()
 
 
-def reports(operator: support.Installed) -> int:
-    """How many reports there are, without reading them."""
-    page = operator.cluster.api.request("GET", REPORTS)
-    return len(page["items"]) + page["metadata"].get("remainingItemCount", 0)
+def kyverno(operator: support.Installed, folder: pathlib.Path, count: int, rules: int) -> costs.Costs:
+    """The same by Kyverno's reports controller, after our reports are gone."""
+    waiting.until("no report is left", lambda: emptied(operator), 300)
+    peers.install(operator, folder)
+    meter = costs.Meter(operator.cluster, ABOUT)
+    with peers.running(operator, folder, "reports-controller", "--omitEvents=PolicyApplied,PolicySkipped") as process:
+        while meter.count(REPORTS) < count or fewest_results(meter) < rules:
+            assert process.poll() is None
+            assert meter.seconds < OF_THE_PEER
+            time.sleep(1.0)
+        return meter.costs(process.pid)
+
+
+def emptied(operator: support.Installed) -> bool:
+    """Whether there are no reports any more; they are deleted for as long as the API server takes one request."""
+    api = operator.cluster.api
+    try:
+        api.request("DELETE", IN_DEFAULT)
+    except (errors.RequestRefused, OSError):  # it gives up after a minute
+        return False
+    return not api.request("GET", f"{REPORTS}?limit=1")["items"]
+
+
+def fewest_results(meter: costs.Meter) -> int:
+    """The number of results in the report that has the fewest."""
+    return min(sum(each["summary"].values()) for each in meter.read(IN_DEFAULT))
 
 
 def finished(operator: support.Installed) -> str:
@@ -143,15 +144,10 @@ def finished(operator: support.Installed) -> str:
     return json.loads(items[0]["data"]["progress.json"])["finishedAt"] if items else ""
 
 
-def requests(operator: support.Installed) -> collections.Counter:
-    """Requests that the API server has answered, but for our own asking how many reports there are."""
-    counted: collections.Counter = collections.Counter()
-    text = operator.kubectl("get", "--raw", "/metrics").stdout
-    for labels, number in re.findall(r"^apiserver_request_total\{(.*)\} (\S+)$", text, re.MULTILINE):
-        told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        if told["resource"] in ABOUT and not (told["verb"] == "LIST" and told["resource"] == "policyreports"):
-            counted[told["verb"], told["resource"]] += int(float(number))
-    return counted
+def _tell(figure: Callable[[str], None], what: str, took: costs.Costs, count: int, idle: float = 0.0) -> None:
+    first, second = took.lines(count, idle)
+    figure(f"{what}  {first}")
+    figure(second)
 
 
 def pending(name: str) -> dict:

@@ -81,13 +81,13 @@ def test_every_metric_and_its_labels_are_documented(about) -> None:
     assert kind in ("counter", "gauge", "histogram")
 
 
-def strings(*functions):
-    """The beginnings of the texts that our sources give to functions of these names, as their first argument."""
+def strings(*functions, at=0):
+    """The beginnings of the texts that our sources give to functions of these names, as their first argument or so."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or len(node.args) <= at:
                 continue
-            first = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
+            first = node.args[at].values[0] if isinstance(node.args[at], ast.JoinedStr) else node.args[at]
             if node.func.attr in functions and isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield first.value
 
@@ -114,6 +114,7 @@ def test_every_metric_about_the_operator_itself_is_documented(name) -> None:
 SPANS = sorted(
     {
         *(name for name in strings("start_as_current_span", "start_span", "start") if re.match("[A-Z]{4}", name)),
+        *strings("root", at=1),
         *(spans.describe(step, None)[0] for step in Step if step not in (Step.POLICY, Step.RULE)),
         "POLICY ",
         "RULE ",

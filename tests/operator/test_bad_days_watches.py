@@ -7,14 +7,19 @@ compacted, and what the operator's watches ask for when the relay is back is ans
 import json
 import pathlib
 import re
+import time
 from collections.abc import Iterator
 
 import grpc
 import pytest
+from opentelemetry.trace import NoOpTracer
 
+from kymograph.clients.kubernetes import client as clients
+from kymograph.clients.kubernetes import connection, errors, resources
 from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import installation
 from kymograph.localcluster import options as settings
+from kymograph.telemetry import current
 from support import installed as support
 from support import relay
 from support.installed import Installed, eventually, pod, policy
@@ -113,6 +118,35 @@ def test_what_happened_before_a_410_is_made_up_for(cluster, line, cut_off) -> No
     assert opened[-1] <= max(opened[:-1]) + FEW, f"nothing is left of watches that ended; open files: {opened}"
     assert cut_off.operator.process.poll() is None
     assert not re.search(r"Traceback|Task exception", cut_off.operator.log.read_text())
+
+
+async def test_a_long_list_goes_on_after_its_snapshot_is_forgotten(cluster, monkeypatch) -> None:
+    """What was there all the time is in it once; what was made behind its back may be, and the list does end."""
+    monkeypatch.setattr(clients, "PAGE_SIZE", 2)
+    client = clients.KubernetesClient(
+        connection.from_kubeconfig(cluster.admin_kubeconfig),
+        current.ClientSpans(NoOpTracer(), time.monotonic_ns),
+    )
+    namespaces = "/api/v1/namespaces"
+    names = [f"long-{letter}" for letter in "abcde"]
+    for name in names:
+        cluster.api.request("POST", namespaces, {"metadata": {"name": name}})
+    try:
+        pages = client.pages(resources.NAMESPACES)
+        listed = [each["metadata"]["name"] for each in (await anext(pages))["items"]]
+        cluster.api.request("POST", namespaces, {"metadata": {"name": "long-z"}})
+        compact(cluster)
+        listed += [each["metadata"]["name"] async for page in pages for each in page["items"]]
+        strict = client.pages(resources.NAMESPACES, snapshot=True)
+        await anext(strict)
+        cluster.api.request("POST", namespaces, {"metadata": {"name": "long-y"}})
+        compact(cluster)
+        with pytest.raises(errors.Expired):
+            await anext(strict)
+    finally:
+        await client.close()
+    assert set(names) <= set(listed)
+    assert len(listed) == len(set(listed))
 
 
 def _answer_with(installed: Installed, words: str) -> str:

@@ -201,7 +201,9 @@ def test_what_cannot_be_followed_is_kept_and_told(installed, granted) -> None:
     """A wrong value, an unknown policy, an object of the operator's own: told by log, counter and Event."""
     before = count(installed, "ttl_controller_invalidlabels_total", "configmaps")
     misspelt = {"labels": {LABEL: LONG_AGO}, "annotations": {"cleanup.kyverno.io/propagation-policy": "orphan"}}
-    installed.apply(labelled("wrong-value", "1.5d"))
+    eventually(lambda: "kymograph-ttl-validation" in installed.webhook_configurations())
+    told = installed.kubectl("apply", "-f", "-", given=labelled("wrong-value", "1.5d")).stderr
+    assert f"Warning: {LABEL} label value cannot be parsed as any recognizable format ('1.5d' is neither" in told
     installed.apply(labelled("wrong-policy", LONG_AGO, metadata=misspelt))
     installed.apply(labelled("our-own", LONG_AGO, namespace="kymograph"))
     eventually(lambda: count(installed, "ttl_controller_invalidlabels_total", "configmaps") == before + 3)

@@ -80,6 +80,27 @@ def test_a_mistake_is_told_and_lets_nothing_pass(installed, enforce, says) -> No
     eventually(lambda: told() >= {"resourceFilters", "webhooks"})
 
 
+def test_images_that_name_no_registry_are_of_the_one_it_says(installed, enforce, says) -> None:
+    """At once, and on while it says something that is none; its author is told."""
+    foreign = {"key": "{{ images.containers.*.registry }}", "operator": "AnyNotIn", "value": ["ghcr.io"]}
+    deny = {"conditions": [foreign]}
+    enforce(policy("registries", {"message": "of {{ images.containers.*.registry }}", "deny": deny}))
+    unnamed = {**pod("x"), "spec": {"containers": [{"name": "app", "image": "app:1"}]}}
+    assert "docker.io" in installed.create(unnamed, "--dry-run=server").stderr
+    says(defaultRegistry="ghcr.io")
+    eventually(lambda: installed.create(unnamed, "--dry-run=server").returncode == 0)
+    says(defaultRegistry="10.0.0.1")
+
+    def told():
+        events = installed.get("events", "-n", "kymograph")["items"]
+        return any("10.0.0.1" in each["message"] for each in events if each["reason"] == "ConfigurationInvalid")
+
+    eventually(told)
+    assert installed.create(unnamed, "--dry-run=server").returncode == 0
+    installed.kubectl("delete", "configmap", "kyverno", "-n", "kymograph")
+    eventually(lambda: "docker.io" in installed.create(unnamed, "--dry-run=server").stderr)
+
+
 def test_webhook_configurations_are_as_it_says(installed, enforce, says) -> None:
     """Besides the operator's own namespace, which is never asked about."""
     enforce(NO_PRIVILEGES)

@@ -2,12 +2,14 @@
 
 import contextlib
 import threading
+import time
 from http import server
 
 import pytest
 
 from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import installation, options
+from support import pods, reviewing
 from support.installed import Installed, eventually, install, pod, policy
 
 pytestmark = pytest.mark.timeout(180)
@@ -162,6 +164,34 @@ def test_a_service_is_called(trusting, enforcing, otlp, teams) -> None:
     assert span.attributes["url.full"] == teams.url.partition("?")[0]
     assert f"00-{span.trace_id}-{span.span_id}-01" in [each.get("traceparent") for each in teams.headers]
     assert not any("Authorization" in each for each in teams.headers)
+
+
+def test_b3_and_baggage_are_read_and_passed_on(trusting, enforcing, otlp, teams) -> None:
+    """Where `propagators` says so: the trace of a caller who speaks B3 goes on in whom the policy calls."""
+    usual = {"traces": {"endpoint": otlp.endpoint, "samplingRatePerMillion": 1_000_000}}
+    trusting.configure({**usual, "propagators": ["b3", "b3multi", "baggage"]})
+    try:
+        entry = {"apiCall": {"method": "GET", "service": {"url": teams.url}, "jmesPath": "teams"}}
+        enforcing("by-b3", entry, "{{ known }}")
+        trace_id, document = f"{time.time_ns():032x}", pods.create("spoken")
+        document["request"]["object"]["metadata"]["labels"] = {"team": "strangers"}
+        told = {"b3": f"{trace_id}-00000000000000ab-1", "baggage": "tenant=a"}
+
+        def passed_on() -> dict[str, str]:
+            status, answer = reviewing.post(trusting, "/validate/fail", pods.encode(document), **told)
+            assert (status, answer["response"]["allowed"]) == (200, False)
+            found = [{name.lower(): value for name, value in each.items()} for each in teams.headers]
+            return next((each for each in found if each.get("b3", "").startswith(trace_id)), {})
+
+        headers = eventually(passed_on)
+        assert (headers["baggage"], headers["x-b3-traceid"]) == ("tenant=a", trace_id)
+        assert "traceparent" not in headers
+        called = otlp.wait_for(lambda each: each.span_id == headers["x-b3-spanid"], 20)
+        assert (called.name, called.trace_id) == ("HTTP GET", trace_id)
+        review = otlp.wait_for(lambda each: each.kind == "server" and each.trace_id == trace_id, 20)
+        assert review.parent_id == "00000000000000ab"
+    finally:
+        trusting.configure(usual)
 
 
 def test_a_service_at_a_forbidden_address_is_not_called(trusting, enforcing) -> None:

@@ -78,7 +78,7 @@ def test_a_dead_collector_is_named(installed, enforce, usual, diagnose) -> None:
     eventually(lambda: in_force(installed), 30)
     status, found = diagnose()
     assert status == 1
-    assert problems(found) - {"exporting"} == {"collector (traces)"}
+    assert problems(found) - {"exporting", "replicas"} == {"collector (traces)"}
     assert f"{dead} does not take an empty export" in found["collector (traces)"]["message"]
     assert f"listens at {dead}" in found["collector (traces)"]["fix"]
 
@@ -111,7 +111,7 @@ def test_a_wrong_authority_and_a_stopped_operator_are_named(installed, usual, di
     assert all(each["fix"] for each in found.values() if each["state"] == "problem")
     assert found["api server tracing"]["state"] == "not checked"
     status, found = diagnose()
-    assert problems(found) - {"exporting"} == set(), found
+    assert problems(found) - {"exporting", "replicas"} == set(), found
 
 
 def test_a_cluster_that_does_not_answer_is_the_only_problem(tmp_path, diagnose) -> None:

@@ -153,3 +153,15 @@ def test_policies_are_told_their_rules(installed, enforce) -> None:
         "autogen-cronjob-no-privileges-rule",
     ]
     assert json.dumps(status["conditions"][0]["message"]) == '"Ready"'
+    assert status["validatingadmissionpolicy"]["generated"] is False
+
+
+def test_users_tools_read_the_status_of_a_policy(installed, enforce) -> None:
+    """`kubectl wait`, and the columns of `kubectl get`, also of what a policy leaves to defaults."""
+    enforce(NO_PRIVILEGES)
+    waited = installed.kubectl("wait", "--for=condition=Ready", "cpol/no-privileges", "--timeout=60s")
+    assert "condition met" in waited.stdout
+    heads, row = installed.kubectl("get", "cpol", "no-privileges", "-o", "wide").stdout.splitlines()
+    assert heads.split()[:4] == ["NAME", "ADMISSION", "BACKGROUND", "READY"]
+    assert "VALIDATE   MUTATE   GENERATE   VERIFY IMAGES" in heads
+    assert row.split()[:4] == ["no-privileges", "true", "true", "True"]

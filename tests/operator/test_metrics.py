@@ -1,10 +1,13 @@
 """A real Prometheus scrapes the operator and answers PromQL about what it decided."""
 
+import re
+import urllib.request
+
 import pytest
 
-from support.installed import NO_PRIVILEGES, pod
+from support.installed import NO_PRIVILEGES, eventually, pod, policy
 
-POD = 'resource_kind="Pod",resource_namespace="default",resource_request_operation="create"'
+POD = 'resource_kind="Pod",resource_request_operation="create"'
 RULE = 'policy_name="no-privileges",rule_name="no-privileges-rule",rule_result="fail",rule_type="validate"'
 POLICY = 'policy_validation_mode="enforce",policy_type="cluster",policy_namespace="-",policy_background_mode="true"'
 CAUSE = 'rule_execution_cause="admission_request",dry_run="false"'
@@ -35,3 +38,93 @@ def test_prometheus_counts_what_was_decided(installed, enforce, prometheus) -> N
     assert {"admission_requests", "admission_review_duration_seconds", "policy_results"} <= {
         name.removesuffix("_total") for name in families
     }
+
+
+def scrape(installed) -> str:
+    """What /metrics says."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{installed.metrics_port}/metrics", timeout=30) as answer:
+        return answer.read().decode()
+
+
+def series(text: str, metric: str, **labels: str) -> list[float]:
+    """The values of a metric's series that have these labels."""
+    return [
+        float(number)
+        for written, number in re.findall(rf"^{metric}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE)
+        if labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', written)).items()
+    ]
+
+
+@pytest.mark.timeout(180)
+def test_violations_that_there_are_now_are_a_gauge(installed, enforce) -> None:
+    """It goes down when an object is changed or deleted, and is gone with the policy."""
+    match = {"any": [{"resources": {"kinds": ["Pod"], "names": ["gauged-*"]}}]}
+    wanted = {"metadata": {"labels": {"team": "?*"}}}
+    audited = policy("gauged", {"failureAction": "Audit", "message": "a team", "pattern": wanted}, match=match)
+    audited["metadata"]["annotations"] = {"policies.kyverno.io/severity": "high"}
+    enforce(audited)
+
+    def standing(**labels: str) -> list[float]:
+        about = {"policy_name": "gauged", "rule_name": "gauged-rule", "policy_severity": "high", **labels}
+        return series(scrape(installed), "report_results", **about)
+
+    for name in ("gauged-a", "gauged-b", "gauged-c"):
+        assert installed.create(pod(name)).returncode == 0
+    eventually(lambda: standing(rule_result="fail") == [3.0], 60)
+    installed.kubectl("label", "pod", "gauged-a", "team=a")
+    eventually(lambda: (standing(rule_result="fail"), standing(rule_result="pass")) == ([2.0], [1.0]), 60)
+    installed.kubectl("delete", "pod", "gauged-b", "--force", "--grace-period=0")
+    eventually(lambda: standing(rule_result="fail") == [1.0], 60)
+    installed.kubectl("delete", "clusterpolicy", "gauged")
+    eventually(lambda: standing() == [], 60)
+    installed.kubectl("delete", "pod", "gauged-a", "gauged-c", "--force", "--grace-period=0")
+
+
+STATE = (
+    *("policy_ready", "policy_rule_info_total", "webhook_configured", "certificate_expiration_timestamp_seconds"),
+    *("leader_election_master_status", "info", "policy_cache_policies", "scan_lag_seconds"),
+    *("update_requests_oldest_seconds", "cleanup_queue_depth", "cleanup_queue_oldest_seconds", "updaterequest_total"),
+    *("global_context_ready", "global_context_refresh_timestamp_seconds", "target_info"),
+)
+COUNTED = (
+    *("kubernetes_client_request_duration_seconds_count", "client_queries_total", "report_updates_total"),
+    *("policy_compilation_duration_seconds_count", "http_server_request_duration_seconds_count"),
+    *("scan_duration_seconds_count", "scanned_objects_total", "breaker_total", "registry_cache_lookups_total"),
+    *("telemetry_spans_exported_total", "telemetry_spans_dropped_total", "telemetry_spans_pending"),
+    *("telemetry_metric_series", "telemetry_log_records_dropped_total"),
+)
+LED = (
+    *("webhook-controller", "status-controller", "global-context", "update-request-controller"),
+    *("background-scan-controller", "ttl-controller"),
+)
+WORKED = ("webhook-controller", "status-controller", "global-context", "resource-report-controller")
+
+
+@pytest.mark.timeout(180)
+def test_what_the_operator_is_doing_and_how_it_is_can_be_told_from_one_scrape(installed, enforce) -> None:
+    """The state of everything, work and queues of all controllers, calls to others, and telemetry itself."""
+    enforce(NO_PRIVILEGES)
+    listed = {"group": "", "version": "v1", "resource": "configmaps", "namespace": "default"}
+    about = {"apiVersion": "kyverno.io/v2alpha1", "kind": "GlobalContextEntry", "metadata": {"name": "scraped"}}
+    installed.apply({**about, "spec": {"kubernetesResource": listed}})
+    assert installed.create(pod("scraped")).returncode == 0
+
+    def complete() -> bool:
+        text = scrape(installed)
+        lacking = {name for name in (*STATE, *COUNTED) if not series(text, name)}
+        lacking |= {f"depth of {name}" for name in LED if not series(text, "workqueue_depth", name=name)}
+        for name in WORKED:
+            done = series(text, "controller_reconcile_duration_seconds_count", controller_name=name, outcome="success")
+            waited = series(text, "workqueue_queue_duration_seconds_count", name=name)
+            lacking |= set() if done and waited else {f"work of {name}"}
+        lately.append(lacking)
+        return not lacking
+
+    lately: list[set[str]] = []
+    try:
+        eventually(complete, 90)
+    except AssertionError as error:
+        raise AssertionError(f"there is nothing of {sorted(lately[-1])}") from error
+    finally:
+        installed.kubectl("delete", "globalcontextentry", "scraped")
+        installed.kubectl("delete", "pod", "scraped", "--force", "--grace-period=0")

@@ -87,6 +87,7 @@ def test_labels_are_dropped_and_namespaces_left_out_live(installed, enforce, nam
     assert before >= 2
     configure(
         installed,
+        byNamespace=True,
         exposure={
             "policy_results_total": {"dropLabels": ["resource_namespace"]},
             "admission_review_duration_seconds": {"buckets": [0.001, 60]},
@@ -102,7 +103,7 @@ def test_labels_are_dropped_and_namespaces_left_out_live(installed, enforce, nam
     assert bounds == {"0.001", "60.0", "+Inf"}
 
     elsewhere = value(scrape(installed), "admission_requests_total", resource_namespace="default", **DENIED)
-    configure(installed, namespaces={"exclude": ["test-*"]})
+    configure(installed, byNamespace=True, namespaces={"exclude": ["test-*"]})
     deny(installed, "three", namespace)
     deny(installed, "three")
     text = scrape(installed)
@@ -154,7 +155,7 @@ def test_metrics_are_pushed_beside_being_scraped_and_a_dead_receiver_is_only_a_c
     """Push and pull say the same; each signal has its state; the failing one is named."""
     enforce(NO_PRIVILEGES)
     traces = {"endpoint": otlp.endpoint, "samplingRatePerMillion": 1_000_000}
-    configure(installed, traces, otlp={"endpoint": receiver.endpoint, "interval": "1s"})
+    configure(installed, traces, otlp={"endpoint": receiver.endpoint, "interval": "1s"}, byNamespace=True)
     deny(installed, "pushed")
     scraped = value(scrape(installed), "admission_requests_total", resource_namespace="default", **DENIED)
     receiver.wait_for(
@@ -171,7 +172,8 @@ def test_metrics_are_pushed_beside_being_scraped_and_a_dead_receiver_is_only_a_c
     assert exporters["metrics"]["sent"] > 0
 
     dead = f"127.0.0.1:{installation.free_port()}"
-    configure(installed, traces, otlp={"endpoint": dead, "interval": "1s", "temporality": "delta"})
+    pushed = {"endpoint": dead, "interval": "1s", "temporality": "delta"}
+    configure(installed, traces, otlp=pushed, byNamespace=True)
     exporting = eventually(
         lambda: (c := installed.conditions(*TRACING)["Exporting"])["reason"] == "ExportFailed" and c, timeout=60
     )
@@ -181,8 +183,24 @@ def test_metrics_are_pushed_beside_being_scraped_and_a_dead_receiver_is_only_a_c
     assert value(scrape(installed), "admission_requests_total", resource_namespace="default", **DENIED) == scraped + 1
 
 
+def test_namespaces_of_objects_are_shown_where_that_is_asked_for(installed, enforce) -> None:
+    """By one line; what was counted before stays counted."""
+    enforce(NO_PRIVILEGES)
+    configure(installed)
+    deny(installed, "nowhere")
+    counted = value(scrape(installed), "admission_requests_total", **DENIED)
+    assert counted >= 1
+    assert 'admission_requests_total{resource_kind="Pod",resource_request_operation' in scrape(installed)
+    configure(installed, byNamespace=True)
+    deny(installed, "somewhere")
+    text = scrape(installed)
+    assert value(text, "admission_requests_total", resource_namespace="default", **DENIED) == 1
+    assert value(text, "admission_requests_total", **DENIED) == counted + 1
+
+
 def test_series_of_what_is_deleted_go(installed, enforce) -> None:
     """Of a namespace and of a policy; that a policy was deleted stays to be seen."""
+    configure(installed, byNamespace=True)
     enforce(NO_PRIVILEGES)
     installed.kubectl("create", "namespace", "short-lived")
     deny(installed, "gone", "short-lived")

@@ -1,4 +1,4 @@
-"""A Secret that a policy quotes is told to whoever sent it, and is in nothing that the operator leaves behind."""
+"""What is in a Secret or a named field is told to whoever sent it, and is in nothing that we leave behind."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from kymograph.objecttrace.sources import otlp as otlp_source
 from support.installed import eventually, policy
 
 TRACING = ("tracingconfiguration", "default")
-SECRETS = {"any": [{"resources": {"kinds": ["Secret"], "names": ["planted*"]}}]}
+PLANTED = {"any": [{"resources": {"kinds": ["Secret", "ConfigMap"], "names": ["planted*"]}}]}
 QUOTE = "{{ request.object.data.password }} is {{ base64_decode(request.object.data.password) }}"
 
 
@@ -19,7 +19,7 @@ QUOTE = "{{ request.object.data.password }} is {{ base64_decode(request.object.d
 def receiver(installed, otlp):
     """A receiver of the test's own for every trace, with records as JSON at the least level; then all is as it was."""
     with otlp_source.Receiver() as made:
-        logs = {"level": "debug", "format": "json"}
+        logs = {"level": "debug", "format": "json", "redact": {"paths": ["data.password"]}}
         installed.configure({"traces": {"endpoint": made.endpoint, "samplingRatePerMillion": 1_000_000}, "logs": logs})
         generation = installed.get(*TRACING)["metadata"]["generation"]
         eventually(lambda: installed.conditions(*TRACING)["Accepted"].get("observedGeneration", -1) >= generation)
@@ -28,17 +28,17 @@ def receiver(installed, otlp):
     eventually(lambda: installed.conditions(*TRACING).get("Accepted", {}).get("status") == "True")
 
 
-def planted(name, value):
+def planted(kind, name, value):
     data = {"password": base64.b64encode(value.encode()).decode()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "default"}, "data": data}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "default"}, "data": data}
 
 
-@pytest.mark.parametrize("action", ["Enforce", "Audit"])
-def test_nothing_tells_of_it(installed, enforce, receiver, action) -> None:
+@pytest.mark.parametrize(("kind", "action"), [("Secret", "Enforce"), ("Secret", "Audit"), ("ConfigMap", "Enforce")])
+def test_nothing_tells_of_it(installed, enforce, receiver, kind, action) -> None:
     """Neither the log nor spans, metrics, reports and Events."""
     value, name = secrets.token_urlsafe(24), f"planted-{secrets.token_hex(4)}"
-    enforce(policy(name, {"message": QUOTE, "deny": {}, "failureAction": action}, match=SECRETS))
-    ran = installed.create(planted(name, value))
+    enforce(policy(name, {"message": QUOTE, "deny": {}, "failureAction": action}, match=PLANTED))
+    ran = installed.create(planted(kind, name, value))
     assert (ran.returncode == 1) is (action == "Enforce")
     if action == "Enforce":
         assert value in ran.stderr, "its author reads the message as it is"
@@ -64,4 +64,4 @@ def test_nothing_tells_of_it(installed, enforce, receiver, action) -> None:
     assert name in left["log"] or action == "Audit"
     for form in (value, base64.b64encode(value.encode()).decode()):
         assert [where for where, text in left.items() if form in text] == []
-    installed.kubectl("delete", "secret", name, "-n", "default", "--ignore-not-found")
+    installed.kubectl("delete", kind.lower(), name, "-n", "default", "--ignore-not-found")

@@ -43,6 +43,7 @@ def test_one_leads_and_both_are_ready(pair) -> None:
         assert "forbidden" not in log.lower()
 
 
+@pytest.mark.timeout(300)
 def test_the_status_of_telemetry_is_that_of_both(pair) -> None:
     """Each says for itself what it exports, and the leader what that comes to; who stops takes its word with it."""
 

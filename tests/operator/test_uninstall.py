@@ -1,16 +1,20 @@
 """`kymograph uninstall` on real servers: a cluster that a dead operator has locked takes writes again."""
 
 import contextlib
+import pathlib
+import re
 import time
 
 import pytest
 
 from kymograph.cli import main, uninstall
+from kymograph.controllers.admission import webhooknames
 from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import installation
 from support import installed as support
 from support.installed import NO_PRIVILEGES, Installed, eventually, pod
 
+OPERATIONS = (pathlib.Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 OURS = {"kymograph-policy-validation", "kymograph-resource-validation"}
 
 
@@ -35,6 +39,14 @@ def remove(alone, capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+def deployment(namespace):
+    """What makes Pods, as the operator's own does."""
+    labels = {"app": "good"}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod("a")["spec"]}}
+    metadata = {"name": "good", "namespace": namespace}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
 def left(alone):
@@ -73,6 +85,9 @@ def test_a_dead_operator_locks_nobody_out(alone, remove, capsys) -> None:
     eventually(lambda: "Privileged" in alone.create(pod("bad", privileged=True), "--dry-run=server").stderr)
     alone.operator.kill()
     assert "failed calling webhook" in alone.create(pod("good"), "--dry-run=server").stderr
+    own = alone.create(deployment("kymograph"), "--dry-run=server")
+    assert own.returncode == 0, own.stderr
+    assert "failed calling webhook" in alone.create(deployment("default"), "--dry-run=server").stderr
     token = alone.cluster.create_token(installation.NAMESPACE, installation.SERVICE_ACCOUNT)
     status, out, said = remove(kubeconfig=alone.cluster.kubeconfig_for_token(token))
     assert (status, out) == (1, "")
@@ -97,6 +112,33 @@ def test_a_dead_operator_locks_nobody_out(alone, remove, capsys) -> None:
     assert status == 0
     assert "deleted CustomResourceDefinition clusterpolicies.kyverno.io\n" in out
     eventually(lambda: alone.kubectl("get", "clusterpolicies", check=False).returncode != 0)
+
+
+@pytest.mark.timeout(180)
+def test_kubectl_alone_ends_it_too(alone) -> None:
+    """By the documented command; an operator that lives would put its own back."""
+    (command,) = re.findall(r"^ *kubectl (delete validatingwebhookconfigurations,.*)$", OPERATIONS, re.MULTILINE)
+    document = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "of-a-dead-operator", "labels": dict(webhooknames.KYMOGRAPH.labels)},
+        "webhooks": [
+            {
+                "name": "fail.validate.kymograph.dev",
+                "admissionReviewVersions": ["v1"],
+                "clientConfig": {"url": "https://127.0.0.1:1/validate/fail"},
+                "failurePolicy": "Fail",
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
+                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+                "sideEffects": "None",
+            }
+        ],
+    }
+    alone.apply(document)
+    eventually(lambda: "failed calling webhook" in alone.create(pod("good"), "--dry-run=server").stderr)
+    alone.kubectl(*command.split())
+    eventually(lambda: alone.create(pod("good"), "--dry-run=server").returncode == 0)
+    assert "of-a-dead-operator" not in alone.webhook_configurations()
 
 
 def test_an_api_server_that_does_not_answer_is_told_of(tmp_path, capsys) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pathlib
 import threading
 import urllib.request
 from http import server
@@ -10,10 +11,12 @@ import pytest
 
 from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import installation, options
+from support import trees
 from support.installed import Installed, eventually, install, pod
 
 pytestmark = pytest.mark.timeout(180)
 
+TREE = pathlib.Path(__file__).parent / "trees" / "verify-images.tree"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -139,6 +142,28 @@ def test_tags_become_digests_before_others_judge_them(trusting, registry, enforc
         )
 
     eventually(counted)
+
+
+def test_the_lookup_of_an_image_is_in_the_trace_of_its_review(trusting, registry, enforce, otlp) -> None:
+    """See `trees/verify-images.tree`; what is named by digest is asked for once, so that it may be missing."""
+    insecure = {"imageRegistryCredentials": {"allowInsecureRegistry": True}}
+    enforce(verifying("traced-image", f"{registry.image}:*", required=False, **insecure))
+    stored(trusting, running("traced-image", f"{registry.image}:v1"))
+
+    def arrived() -> bool:
+        reviews = [
+            span
+            for span in otlp.received()
+            if span.name == "admission mutate CREATE Pod"
+            and span.attributes["admission.request.name"] == "traced-image"
+        ]
+        drawn = [
+            trees.outline([span for span in otlp.trace(each.trace_id) if span.name != "REGISTRY blobs"], each)
+            for each in reviews
+        ]
+        return any(trees.agree(TREE, each) for each in drawn)
+
+    eventually(arrived)
 
 
 def test_what_is_required_must_have_been_verified(trusting, enforce) -> None:

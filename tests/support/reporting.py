@@ -131,14 +131,14 @@ class FakeCluster:
         await self._called("get", resource, name)
         return copy.deepcopy(self._existing(resource, namespace, name))
 
-    async def create(self, resource, document, *, namespace=""):
+    async def create(self, resource, document, *, namespace="", metadata_only=False):
         name = document["metadata"]["name"]
         await self._called("create", resource, name)
         if (resource.plural, namespace, name) in self.objects:
             raise errors.Conflict(409, "AlreadyExists", f"{name} already exists")
         return self._store(resource, namespace, document, uid=f"report-of-{name}")
 
-    async def apply(self, resource, document, *, namespace="", subresource=""):
+    async def apply(self, resource, document, *, namespace="", subresource="", metadata_only=False):
         await self._called("apply", resource, document["metadata"]["name"])
         stored = self._existing(resource, namespace, document["metadata"]["name"])
         if document["metadata"]["resourceVersion"] != stored["metadata"]["resourceVersion"]:

@@ -6,10 +6,13 @@ reader of a trace sees: which spans there are, below which, and what they say.
 
 import os
 import pathlib
+import textwrap
 from collections.abc import Collection, Iterable, Iterator
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
+
+from kymograph.objecttrace import spans as wire
 
 WRITE = "KYMOGRAPH_WRITE_TREES"
 
@@ -23,8 +26,7 @@ def compare(file: pathlib.Path, spans: Iterable[ReadableSpan], volatile: Collect
         volatile: Attributes whose values differ from run to run.
     """
     drawn = render(spans, volatile)
-    if os.environ.get(WRITE):
-        file.write_text(drawn)
+    agree(file, drawn)
     assert drawn == file.read_text(), f"{file.name} says otherwise; {WRITE}=1 writes it anew"
 
 
@@ -68,3 +70,34 @@ def below(spans: Iterable[ReadableSpan], name: str) -> list[ReadableSpan]:
     every = list(spans)
     traces = {span.context.trace_id for span in every if span.parent is None and span.name.startswith(name)}
     return [span for span in every if span.context.trace_id in traces]
+
+
+def outline(spans: Collection[wire.Span], root: wire.Span) -> str:
+    """What came over the wire below a span as text: names, kinds, which attributes there are, events and links.
+
+    Their values are another day's, and how often a step is tried is the machine's affair: of children that are drawn
+    alike there is one, and they stand in the order of the alphabet.
+    """
+    children: dict[str, list[wire.Span]] = {}
+    for span in spans:
+        children.setdefault(span.parent_id, []).append(span)
+
+    def drawn(span: wire.Span, indent: str) -> str:
+        kind = "" if span.kind == "internal" else f" ({span.kind})"
+        lines = [f"{indent}{span.name}{kind}{' ERROR' if span.status == 'error' else ''}"]
+        lines += textwrap.wrap(
+            " ".join(sorted(span.attributes)), 110, initial_indent=f"{indent}    ", subsequent_indent=f"{indent}    "
+        )
+        lines += [f"{indent}    event {name}" for name in sorted({event.name for event in span.events})]
+        lines += [f"{indent}    linked to another trace"] if span.links else []
+        below = sorted({drawn(each, f"{indent}  ") for each in children.get(span.span_id, ())})
+        return "".join([*(f"{line}\n" for line in lines), *below])
+
+    return drawn(root, "")
+
+
+def agree(file: pathlib.Path, drawn: str) -> bool:
+    """Whether a text is that of a golden tree; writes the file anew where that is asked for."""
+    if os.environ.get(WRITE):
+        file.write_text(drawn)
+    return drawn == file.read_text()

@@ -1,0 +1,254 @@
+"""Every kind of work is a trace of a known form where it arrives: `trees/*.tree`, one installed operator for all."""
+
+import contextlib
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kymograph.objecttrace import spans as wire
+from support import trees
+from support.installed import eventually
+
+TREES = pathlib.Path(__file__).parent / "trees"
+PATIENCE = 90.0
+SETTLED = 10.0
+"""Seconds until a trace is whole, for who writes a tree; who compares waits until it is what is written."""
+
+ACCOUNT = "system:serviceaccount:kymograph:kymograph"
+VERBS = ["get", "list", "watch", "create", "update", "patch", "delete"]
+
+Wanted = Callable[[wire.Span], bool]
+
+
+def config_map(name: str, content: dict[str, str] | None = None, **metadata: Any) -> dict[str, Any]:
+    """A ConfigMap in the namespace of this module."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "treed", **metadata},
+        "data": content or {},
+    }
+
+
+def policy(name: str, rule: dict[str, Any], names: list[str], **spec: Any) -> dict[str, Any]:
+    """A ClusterPolicy with one rule about ConfigMaps of some names."""
+    matched = {"any": [{"resources": {"kinds": ["ConfigMap"], "namespaces": ["treed"], "names": names}}]}
+    return {
+        "apiVersion": "kyverno.io/v1",
+        "kind": "ClusterPolicy",
+        "metadata": {"name": name},
+        "spec": {**spec, "rules": [{"name": name, "match": matched, **rule}]},
+    }
+
+
+SETTING = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "treed"}
+JUDGED = policy(
+    "treed-validate",
+    {
+        "context": [
+            {"name": "limits", "configMap": {"name": "limits", "namespace": "treed"}},
+            {"name": "spaces", "apiCall": {"urlPath": "/api/v1/namespaces", "jmesPath": "length(items)"}},
+        ],
+        "preconditions": {"all": [{"key": "{{ limits.data.tier }}", "operator": "Equals", "value": "gold"}]},
+        "validate": {
+            "failureAction": "Enforce",
+            "message": "no",
+            "deny": {"conditions": {"all": [{"key": "{{ spaces }}", "operator": "GreaterThan", "value": 0}]}},
+        },
+    },
+    ["judged-*"],
+)
+EXCEPTION = {
+    "apiVersion": "kyverno.io/v2",
+    "kind": "PolicyException",
+    "metadata": {"name": "treed", "namespace": "kymograph"},
+    "spec": {
+        "exceptions": [{"policyName": "treed-validate", "ruleNames": ["treed-validate"]}],
+        "match": {"any": [{"resources": {"kinds": ["ConfigMap"], "names": ["other"]}}]},
+    },
+}
+MUTATED = policy(
+    "treed-mutate", {"mutate": {"patchStrategicMerge": {"metadata": {"labels": {"seen": "yes"}}}}}, ["mutated-*"]
+)
+GENERATED = policy(
+    "treed-generate",
+    {"generate": {**SETTING, "name": "made", "synchronize": False, "data": {"data": {"a": "1"}}}},
+    ["trigger-generate"],
+)
+CHANGED = policy(
+    "treed-existing",
+    {"mutate": {"targets": [{**SETTING, "name": "limits"}], "patchStrategicMerge": {"data": {"by": "trigger"}}}},
+    ["trigger-mutate"],
+)
+AUDITED = policy(
+    "treed-audit",
+    {"validate": {"failureAction": "Audit", "message": "no", "pattern": {"metadata": {"labels": {"team": "?*"}}}}},
+    ["scanned-*"],
+)
+CLEANED = {
+    "apiVersion": "kyverno.io/v2",
+    "kind": "ClusterCleanupPolicy",
+    "metadata": {"name": "treed-cleanup"},
+    "spec": {
+        "schedule": "@every 1s",
+        "match": {"any": [{"resources": {"kinds": ["ConfigMap"], "namespaces": ["treed"], "names": ["scratch-*"]}}]},
+    },
+}
+ENTRY = {
+    "apiVersion": "kyverno.io/v2alpha1",
+    "kind": "GlobalContextEntry",
+    "metadata": {"name": "treed"},
+    "spec": {"apiCall": {"urlPath": "/api/v1/namespaces", "refreshInterval": "2s"}},
+}
+
+
+def role(name: str, label: str) -> dict[str, Any]:
+    """A ClusterRole that lets the operator write ConfigMaps."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name, "labels": {label: "true"}},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": VERBS}],
+    }
+
+
+def about(name: str, key: str = "", value: str = "") -> Wanted:
+    """A span by its name, and by one of its attributes."""
+    return lambda span: span.name == name and span.service == "kymograph" and (not key or span.attributes[key] == value)
+
+
+@pytest.fixture(scope="module")
+def world(installed) -> Iterator[Any]:
+    """What all tests of this module need: the namespace, what the operator is granted, and the policies."""
+    with contextlib.ExitStack() as stack:
+
+        def apply(document: dict[str, Any]) -> None:
+            kind, metadata = document["kind"], document["metadata"]
+            where = ["-n", metadata["namespace"]] if "namespace" in metadata else []
+            gone = ("delete", kind, metadata["name"], *where, "--ignore-not-found", "--wait=false")
+            stack.callback(installed.kubectl, *gone)
+            eventually(lambda: installed.kubectl("apply", "-f", "-", given=document, check=False).returncode == 0, 60)
+
+        stack.callback(installed.forget_policies)
+        apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "treed"}})
+        apply(role("treed-background", "rbac.kymograph.dev/aggregate-to-background"))
+        apply(role("treed-cleanup", "rbac.kymograph.dev/aggregate-to-cleanup"))
+        may = ("auth", "can-i", "delete", "configmaps", f"--as={ACCOUNT}")
+        eventually(lambda: installed.kubectl(*may, check=False).stdout.strip() == "yes", 60)
+        apply(config_map("limits", {"tier": "gold"}))
+        apply(config_map("scanned-before"))
+        apply(EXCEPTION)
+        for document in (JUDGED, MUTATED, GENERATED, CHANGED, AUDITED):
+            eventually(
+                lambda document=document: (
+                    installed.kubectl("apply", "-f", "-", given=document, check=False).returncode == 0
+                )
+            )
+            installed.kubectl("wait", "--for=condition=Ready", "cpol", document["metadata"]["name"], "--timeout=60s")
+        yield apply
+
+
+@pytest.fixture
+def arrives(otlp) -> Callable[[str, Wanted], None]:
+    """Waits until a trace of the form of a golden tree has arrived; a span and what is below it."""
+
+    def arrives(name: str, wanted: Wanted) -> None:
+        drawn = ""
+
+        def there() -> bool:
+            nonlocal drawn
+            for root in [span for span in otlp.received() if wanted(span)]:
+                drawn = trees.outline([span for span in otlp.trace(root.trace_id) if span.service == "kymograph"], root)
+                if trees.agree(TREES / f"{name}.tree", drawn):
+                    return True
+            return False
+
+        if trees.WRITE in os.environ:
+            time.sleep(SETTLED)
+        try:
+            eventually(there, PATIENCE)
+        except AssertionError:
+            assert drawn == (TREES / f"{name}.tree").read_text(), f"{trees.WRITE}=1 writes it anew"
+
+    return arrives
+
+
+def test_a_review_that_denies(installed, world, arrives) -> None:
+    """Match, each entry of the context with the call that it needs, preconditions, an exception about others."""
+    denied = installed.create(config_map("judged-one"))
+    assert "treed-validate" in denied.stderr
+    arrives("validate", about("admission validate CREATE ConfigMap", "admission.request.name", "judged-one"))
+
+
+def test_a_review_that_changes_an_object(installed, world, arrives) -> None:
+    assert installed.create(config_map("mutated-one")).returncode == 0
+    arrives("mutate", about("admission mutate CREATE ConfigMap", "admission.request.name", "mutated-one"))
+
+
+def test_an_update_request_that_generates(installed, world, arrives) -> None:
+    """Linked to the review that asked for it."""
+    assert installed.create(config_map("trigger-generate")).returncode == 0
+    arrives("generate", about("BACKGROUND generate", "kymograph.object.name", "trigger-generate"))
+
+
+def test_an_update_request_that_changes_existing_objects(installed, world, arrives) -> None:
+    assert installed.create(config_map("trigger-mutate")).returncode == 0
+    arrives("mutate-existing", about("BACKGROUND mutate", "kymograph.object.name", "trigger-mutate"))
+
+
+def test_a_scan_its_report_and_its_events(world, arrives) -> None:
+    """Of an object that was there before its policy."""
+    arrives(
+        "scan", lambda span: span.name == "SCAN object" and span.attributes["kymograph.object.name"] == "scanned-before"
+    )
+    arrives("report", about("REPORTS write", "kymograph.object.name", "scanned-before"))
+    arrives("event", about("EVENT write", "kymograph.object.name", "scanned-before"))
+
+
+def test_cleanup_by_policy_and_by_label(world, arrives) -> None:
+    world(config_map("scratch-one"))
+    world(CLEANED)
+    deleted = about("CLEANUP policy", "kyverno.policy.name", "treed-cleanup")
+    arrives(
+        "cleanup-policy", lambda span: deleted(span) and span.attributes.get("kymograph.cleanup.objects_deleted") == 1
+    )
+    world(config_map("expiring", labels={"cleanup.kyverno.io/ttl": "1s"}))
+    arrives("cleanup-ttl", about("CLEANUP ttl", "kymograph.object.name", "expiring"))
+
+
+def test_a_global_entry_that_is_called_again(world, arrives) -> None:
+    world(ENTRY)
+    arrives("global-context", about("BACKGROUND global context refresh", "kymograph.object.name", "treed"))
+    arrives("global-context-status", about("BACKGROUND global context status", "kymograph.object.name", "treed"))
+
+
+def test_what_a_policy_sets_off(world, arrives) -> None:
+    """It is compiled; what API servers are told of it and its status are linked to that."""
+    arrives("compilation", about("ADMISSION policy compilation", "kyverno.policy.name", "treed-validate"))
+    arrives("policy-status", about("BACKGROUND policy status", "kyverno.policy.name", "treed-validate"))
+    arrives(
+        "webhooks",
+        lambda span: span.name == "ADMISSION webhook configuration kymograph-resource-validation" and bool(span.links),
+    )
+
+
+def test_a_look_at_the_certificate(installed, arrives, otlp) -> None:
+    """Somebody touches its Secret."""
+    seen = {span.span_id for span in otlp.received() if span.name == "CERTIFICATE look"}
+    installed.kubectl("annotate", "secret", "kymograph-tls", "-n", "kymograph", "treed=yes", "--overwrite")
+    arrives("certificate", lambda span: span.name == "CERTIFICATE look" and span.span_id not in seen)
+
+
+def test_leadership_that_is_lost_and_gained(installed, arrives, otlp) -> None:
+    """Somebody else takes the Lease for a second."""
+    before = {span.span_id for span in otlp.received() if span.name == "LEADER election"}
+    taken = json.dumps({"spec": {"holderIdentity": "somebody else", "leaseDurationSeconds": 1}})
+    installed.kubectl("patch", "lease", "kymograph", "-n", "kymograph", "--type=merge", "-p", taken)
+    for change in ("lost", "gained"):
+        changed = about("LEADER election", "kymograph.leader.change", change)
+        arrives(f"leader-{change}", lambda span, changed=changed: changed(span) and span.span_id not in before)
