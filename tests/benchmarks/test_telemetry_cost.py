@@ -77,7 +77,7 @@ def test_what_tracing_costs(judging, traces, is_long, figure) -> None:
     }
     took = {way: [] for way in ways}
     slowest = {way: [] for way in ways}
-    count = 1_000 if is_long else 400
+    count = 1_000 if is_long else 200
     traces.take()
     for _ in range(25 if is_long else 3):
         for way, spec in ways.items():

@@ -70,6 +70,11 @@ def test_every_flag_becomes_its_setting(started) -> None:
         "--forceFailurePolicyIgnore=true",
         "--excludeBootstrapResources=true",
         "--protectManagedResources=true",
+        "--servicePort=8443",
+        "--imagePullSecrets=one,two",
+        "--allowInsecureRegistry=true",
+        "--maxQueuedEvents=7",
+        "--webhookTimeout=15",
     ]
     assert main.main(["run", *flags]) == 0
     assert started == [
@@ -102,6 +107,11 @@ def test_every_flag_becomes_its_setting(started) -> None:
             force_failure_policy_ignore=True,
             exclude_bootstrap_resources=True,
             protect_managed_resources=True,
+            service_port=8443,
+            image_pull_secrets=frozenset({"one", "two"}),
+            allow_insecure_registry=True,
+            max_queued_events=7,
+            webhook_timeout=15,
             log_format="json",
             log_level="debug",
             metrics_host="127.0.0.1",

@@ -81,7 +81,7 @@ def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
         "metrics.otlp.temporality": "delta",
         "metrics.otlp.histograms": "exponential",
         "metrics.prefix": "kyverno_",
-        "metrics.byNamespace": False,
+        "metrics.byNamespace": True,
         "metrics.unified": True,
         "metrics.namespaces.include": ["team-*"],
         "metrics.namespaces.exclude": ["kube-*"],
@@ -92,6 +92,8 @@ def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
         "resourceAttributes": {"k8s.cluster.name": "prod"},
         "logs.level": "debug",
         "logs.format": "json",
+        "logs.redact.paths": ["data.password"],
+        "logs.redact.fields": ["user"],
         "logs.loggers": {"kymograph.controllers": "debug"},
         "logs.otlp.endpoint": "collector:4317",
         "logs.otlp.insecure": True,
@@ -106,13 +108,22 @@ def test_every_field_of_a_tracing_configuration_is_acted_upon() -> None:
         "propagators": ["b3"],
     }
     assert set(leaves(schema)) == set(values)
-    without = {"metrics.prometheus.authorization": {"tls": values["metrics.prometheus.tls"]}}
+    only_beside = {
+        "metrics.prometheus.authorization": "metrics.prometheus.tls",
+        "metrics.unified": "metrics.prefix",
+    }
     for path, value in values.items():
         given, absent = nested(path, value), nested(path, None)
-        if beside := without.get(path):
-            given["metrics"]["prometheus"] |= beside
-            absent["metrics"]["prometheus"] = beside
+        if beside := only_beside.get(path):
+            also = nested(beside, values[beside])
+            given, absent = joined(given, also), joined(absent, also)
         assert acted_upon(given) != acted_upon(absent), path
+
+
+def joined(one, other):
+    """Two objects as one."""
+    common = {key: joined(one[key], other[key]) for key in one.keys() & other.keys()}
+    return {**one, **other, **common}
 
 
 def acted_upon(spec):

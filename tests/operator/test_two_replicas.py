@@ -54,14 +54,14 @@ def test_the_status_of_telemetry_is_that_of_both(pair) -> None:
     def ports(*replicas):
         return sorted(str(replica.health_port) for replica in replicas)
 
-    eventually(lambda: told() == (ports(*pair.replicas), "2/2"), timeout=30)
+    eventually(lambda: told() == (ports(*pair.replicas), "2/2"), timeout=60)
     leader, follower = pair.leader(), pair.follower()
     try:
         assert follower.stop() == 0
-        eventually(lambda: told() == (ports(leader), "1/1"), timeout=30)
+        eventually(lambda: told() == (ports(leader), "1/1"), timeout=60)
     finally:
         follower.start()
-    eventually(lambda: told() == (ports(*pair.replicas), "2/2"), timeout=30)
+    eventually(lambda: told() == (ports(*pair.replicas), "2/2"), timeout=60)
     header, row = pair.kubectl("get", "tracingconfiguration", "default").stdout.splitlines()
     assert header.split()[:6] == ["NAME", "ACCEPTED", "EXPORTING", "SIGNALS", "REPLICAS", "SENT"]
     assert row.split()[:5] == ["default", "True", "False", "none", "2/2"]

@@ -1,9 +1,9 @@
 """Writes the status of the TracingConfiguration: each replica its own entry, and the one that leads all the rest.
 
 Entries are applied server-side, each by a field manager of its own, so that nobody overwrites another's. A changed
-condition is written at once; counts, and the sign that a replica is still there, so rarely that all replicas together
-write every ten seconds at most. A replica that stops takes its entry with it; those of replicas that were killed are
-taken out by the leader.
+condition is written at once, and so is that a replica came or went; counts, and the sign that a replica is still there,
+so rarely that all replicas together write every ten seconds at most. A replica that stops takes its entry with it;
+those of replicas that were killed are taken out by the leader.
 """
 
 import asyncio
@@ -186,8 +186,8 @@ class _Written:
             self.status, self._compared, self._at, self._uid = {}, {}, float("-inf"), uid
 
     def is_due(self, status: Mapping[str, Any], compared: Mapping[str, Any], every: float) -> bool:
-        """Whether a status is to be written: at once when a condition changed, its counts now and then."""
-        if tracingstatus.judgement(status) != tracingstatus.judgement(self.status):
+        """Whether a status is to be written: at once when a condition or a replica changed, its counts now and then."""
+        if _judgement(status) != _judgement(self.status):
             return self.age >= LOOK_EVERY
         return compared != self._compared and self.age >= every
 
@@ -202,6 +202,11 @@ async def _look(news: asyncio.Event) -> None:
         async with asyncio.timeout(LOOK_EVERY):
             await news.wait()
     news.clear()
+
+
+def _judgement(status: Mapping[str, Any]) -> tuple[object, object]:
+    """What of a status is news whenever it changes."""
+    return tracingstatus.judgement(status), status.get("inForce")
 
 
 def _count_every(document: Mapping[str, Any]) -> float:
