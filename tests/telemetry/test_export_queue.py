@@ -9,7 +9,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from kymograph.telemetry import export
+from kymograph.telemetry import export, memory
 from kymograph.telemetry.export import Reason
 
 PATIENCE = 10.0
@@ -293,7 +293,8 @@ def test_closing_with_a_hanging_exporter_returns_in_time_and_counts(new_queue, f
 
 
 def test_swapping_under_load_loses_nothing_and_doubles_nothing(new_queue, fake_exporter):
-    queue = new_queue(capacity=1_000_000, linger=0.001, grace=PATIENCE)
+    room = memory.Share(1_000_000_000)
+    queue = new_queue(capacity=1_000_000, linger=0.001, grace=PATIENCE, room=room)
     exporters = [fake_exporter() for _ in range(8)]
     queue.swap(exporters[0])
     numbered, done = itertools.count(1), threading.Event()
