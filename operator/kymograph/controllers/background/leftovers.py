@@ -6,7 +6,7 @@ gone only those objects go that say so themselves, because the text of the rule 
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors as kubernetes_errors
@@ -20,6 +20,18 @@ logger = logging.getLogger(__name__)
 _GENERATED = f"{labels.MANAGED_BY}={labels.KYVERNO},{labels.POLICY_NAME}"
 _ANY = ""
 """Label selectors of what rules generated, and of everything."""
+
+
+class _Write(NamedTuple):
+    """The last write of an object.
+
+    Attributes:
+        at: When somebody else than we wrote a field of it last; empty for never. Who only takes fields out leaves none.
+        version: Its resource version.
+    """
+
+    at: str
+    version: str
 
 
 class Leftovers:
@@ -49,7 +61,7 @@ class Leftovers:
         self._written = written
         self._noted = noted
         self._session = session
-        self._listed: dict[tuple[resources.Resource, str], dict[str, str] | None] = {}
+        self._listed: dict[tuple[resources.Resource, str], dict[str, _Write] | None] = {}
 
     async def of_rules(self) -> None:
         """Have deleted what rules generated that are gone, and what says that it goes with its rule.
@@ -112,10 +124,13 @@ class Leftovers:
         group, version = told.get(labels.SOURCE_GROUP) or "", told.get(labels.SOURCE_VERSION) or ""
         api_version = f"{group}/{version}" if group else version
         sources = await self._uids(api_version, told.get(labels.SOURCE_KIND) or "", labels.CLONE_SOURCE)
-        return sources is not None and (source not in sources or sources[source] >= (ours or "~"))
+        return sources is not None and (source not in sources or sources[source].at >= (ours or "~"))
 
     async def has_changed(self, trigger: updaterequests.Reference, metadata: Mapping[str, Any]) -> bool:
-        """Whether somebody wrote a trigger after we wrote what it was generated for.
+        """Whether somebody may have written a trigger after we wrote what was generated for it.
+
+        Times of writes do not tell of labels that were taken out, so versions are compared, too: those of one etcd grow
+        with every write. Where they belong to two, or are no numbers, an object may be looked at for nothing.
 
         Args:
             trigger: The trigger.
@@ -126,10 +141,13 @@ class Leftovers:
         """
         ours, _ = times(metadata)
         uids = await self._uids(trigger.api_version, trigger.kind, _ANY)
-        return bool(ours) and uids is not None and uids.get(trigger.uid, "") >= ours
+        last = None if uids is None else uids.get(trigger.uid)
+        if not ours or last is None:
+            return False
+        return last.at >= ours or _is_later(last.version, metadata.get("resourceVersion") or "")
 
-    async def _uids(self, api_version: str, kind: str, query: str) -> dict[str, str] | None:
-        """When others wrote each object of a kind last, by uid; None where that cannot be known."""
+    async def _uids(self, api_version: str, kind: str, query: str) -> dict[str, _Write] | None:
+        """The last write of each object of a kind, by uid; None where that cannot be known."""
         resource = kinds.known(self._catalogues.current, api_version, kind)
         if resource is None:
             return None
@@ -137,7 +155,9 @@ class Leftovers:
         if place not in self._listed:
             try:
                 self._listed[place] = {
-                    each["metadata"]["uid"]: times(each["metadata"])[1]
+                    each["metadata"]["uid"]: _Write(
+                        times(each["metadata"])[1], each["metadata"].get("resourceVersion") or ""
+                    )
                     async for each in self._written.walk(resource, query)
                 }
             except kubernetes_errors.Throttled:
@@ -159,6 +179,11 @@ def times(metadata: Mapping[str, Any]) -> tuple[str, str]:
         else:
             theirs = max(theirs, each.get("time") or "")
     return ours, theirs
+
+
+def _is_later(version: str, than: str) -> bool:
+    """Whether a resource version is later than another; yes where that cannot be said."""
+    return int(version) > int(than) if version.isdecimal() and than.isdecimal() else True
 
 
 class _Rules:
