@@ -413,6 +413,7 @@ def test_a_restart_in_the_middle_loses_and_doubles_nothing(installed, granted, e
             installed.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
+@pytest.mark.timeout(300)
 def test_what_goes_while_nobody_runs_is_undone_later(installed, granted, enforce, named) -> None:
     """By whoever leads next: a policy, a trigger, and what makes an object a trigger; what is to outlive them stays."""
     enforce(generating("gen-unseen", data("unseen", {"a": "1"}, synchronize=True), names=["gu-*"]))
