@@ -82,7 +82,8 @@ async def _serve() -> None:
     protocols = {name: _Protocol(name) for name in receivers.PROTOCOLS}
     for each in protocols.values():
         await each.healthy()
-    print(json.dumps({name: f"127.0.0.1:{each.port}" for name, each in protocols.items()}), flush=True)  # noqa: T201
+    addresses = {name: f"127.0.0.1:{each.port}" for name, each in protocols.items()}
+    print(json.dumps(addresses), flush=True)  # noqa: T201 - whoever started this reads it
     while line := await asyncio.to_thread(sys.stdin.readline):
         order = json.loads(line)
         answer = await getattr(protocols[order.pop("protocol")], order.pop("order"))(**order)

@@ -5,7 +5,7 @@ inside a rule escapes, except the question for a fact; it becomes the rule's res
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from kymograph.engine import actions, conditions, errors, exceptions, needs, policy, results, scene, variables, watching
 from kymograph.engine import budget as budgets
@@ -20,6 +20,8 @@ UNEXPECTED = "the rule could not be evaluated because of an internal error"
 _RULE, _MATCH, _PRECONDITIONS = watching.Step.RULE, watching.Step.MATCH, watching.Step.PRECONDITIONS
 _EXCEPTION = watching.Step.EXCEPTION
 _WORST_FIRST = (outcome.ERROR, outcome.FAIL, outcome.WARN, outcome.PASS, outcome.SKIP)
+
+_T = TypeVar("_T")
 
 
 Entered = scene.Entered
@@ -203,20 +205,7 @@ def _unmet(
     """The outcome of a rule whose preconditions are not met; None if they are."""
     if log is None:
         return unmet(preconditions, context, budget)[0]
-    log.append((_PRECONDITIONS, rule, clock()))
-    ended, detail = "error", ""
-    try:
-        judged, ended, detail = unmet(preconditions, context, budget)
-    except needs.Needed:
-        ended = ""
-        raise
-    except errors.BudgetExhausted as error:
-        detail = str(error)
-        raise
-    finally:
-        if ended:
-            log.append((ended, detail, clock()))
-    return judged
+    return _logged(_PRECONDITIONS, rule, lambda: unmet(preconditions, context, budget), clock, log)
 
 
 def _applies(
@@ -230,11 +219,26 @@ def _applies(
     """Whether an exception that names a rule is about the object."""
     if log is None:
         return exception.applies(stage.target, context, budget)
-    log.append((_EXCEPTION, exception, clock()))
+
+    def apply() -> tuple[bool, str, str]:
+        applies = exception.applies(stage.target, context, budget)
+        return applies, "applied" if applies else "unmatched", ""
+
+    return _logged(_EXCEPTION, exception, apply, clock, log)
+
+
+def _logged(
+    step: watching.Step,
+    subject: object,
+    attempt: Callable[[], tuple[_T, str, str]],
+    clock: Callable[[], int],
+    log: watching.Log,
+) -> _T:
+    """What an attempt gives, with its outcome and detail as a step; one that lacks a fact has not ended yet."""
+    log.append((step, subject, clock()))
     ended, detail = "error", ""
     try:
-        applies = exception.applies(stage.target, context, budget)
-        ended = "applied" if applies else "unmatched"
+        given, ended, detail = attempt()
     except needs.Needed:
         ended = ""
         raise
@@ -244,7 +248,7 @@ def _applies(
     finally:
         if ended:
             log.append((ended, detail, clock()))
-    return applies
+    return given
 
 
 def _excepted(
