@@ -47,6 +47,15 @@ class Sink:
             if self.exports != seen:
                 seen, since = self.exports, time.monotonic()
 
+    def wait_for(self, count: int) -> None:
+        """Until so many spans have come since they were taken last, or no more come."""
+        seen, read, since = 0, 0, time.monotonic()
+        while seen < count and time.monotonic() - since < QUIET:
+            time.sleep(0.01)
+            if new := self._received[read:]:
+                read, since = read + len(new), time.monotonic()
+                seen += sum(map(len, map(spans_of, new)))
+
     def take_requests(self) -> list[bytes]:
         """The requests received since they were taken last."""
         received, self._received = self._received, []
