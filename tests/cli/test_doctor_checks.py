@@ -11,7 +11,6 @@ from kymograph.cli.diagnosing import context, exporting, findings, installation,
 from kymograph.clients.kubernetes import errors
 from kymograph.localcluster import pki
 from kymograph.runtime import certificates
-from support import receivers
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 OK, PROBLEM, NOT_CHECKED = findings.State
@@ -321,60 +320,6 @@ async def test_replicas_have_time_to_notice_a_change(cluster) -> None:
     assert (found.check, found.state) == ("replicas", OK)
 
 
-async def test_every_destination_is_asked(cluster) -> None:
-    """Traces, further receivers of them, metrics and log records; each is told by the field that names it."""
-    receiver = receivers.start("grpc")
-    try:
-        to = {"endpoint": receiver.endpoint}
-        spec = {
-            "traces": {**to, "additional": [{"name": "vendor", "endpoint": "vendor.invalid:4317"}]},
-            "metrics": {"otlp": to},
-            "logs": {"otlp": to},
-        }
-        found = await exporting.receivers(cluster, spec, inside=False)
-    finally:
-        receiver.stop()
-    names = ("traces", "traces.additional[vendor]", "metrics.otlp", "logs.otlp")
-    assert [each.check for each in found] == [f"collector ({name})" for name in names]
-    assert found[0].state is OK
-    assert "does not resolve here" in found[1].said
-
-
-@pytest.mark.parametrize("protocol", receivers.PROTOCOLS)
-async def test_a_receiver_is_asked_as_the_operator_asks_it(cluster, protocol) -> None:
-    """With its headers; a refusal is a problem, in the receiver's words and without our secrets."""
-    receiver = receivers.start(protocol)
-    try:
-        cluster.secrets = {"token": {"t": b"Bearer secret-token"}}
-        header = {"name": "authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "t"}}}
-        traces = {"endpoint": receiver.endpoint, "protocol": protocol, "headers": [header]}
-        (found,) = await exporting.receivers(cluster, {"traces": traces}, inside=False)
-        assert (found.check, found.state) == ("collector (traces)", OK)
-        assert {each["authorization"] for each in receiver.headers} == {"Bearer secret-token"}
-        assert receiver.spans == []
-        receiver.refuse, receiver.words = receivers.FORBIDDEN, "who is Bearer secret-token?"
-        (found,) = await exporting.receivers(cluster, {"traces": traces}, inside=False)
-        assert (found.state, "secret-token" in found.said) == (PROBLEM, False)
-    finally:
-        receiver.stop()
-
-
-@pytest.mark.parametrize(
-    ("spec", "inside", "expected", "said"),
-    [
-        ({}, False, NOT_CHECKED, "nothing is exported"),
-        ({"traces": {}}, False, NOT_CHECKED, "spec.traces.endpoint is not set"),
-        ({"traces": {"endpoint": "127.0.0.1:1"}}, True, NOT_CHECKED, "the loopback of the operator's Pods"),
-        ({"metrics": {"otlp": {"endpoint": "c.invalid:1"}}}, True, NOT_CHECKED, "does not resolve here"),
-        ({"traces": {"endpoint": "nowhere"}}, False, NOT_CHECKED, "cannot be used"),
-    ],
-)
-async def test_receivers_that_cannot_be_asked(cluster, spec, inside, expected, said) -> None:
-    """Are not called dead."""
-    (found,) = await exporting.receivers(cluster, spec, inside=inside)
-    assert (found.state, said in found.said) == (expected, True)
-
-
 def scrape(sampled=0, unsampled=0, none=0):
     counts = {"sampled": sampled, "unsampled": unsampled, "none": none}
     return "".join(f'admission_trace_context_total{{context="{name}"}} {count}\n' for name, count in counts.items())
@@ -448,7 +393,7 @@ async def test_annotations_that_cannot_be_looked_for(cluster, tmp_path, rules) -
 def test_findings_are_printed_for_people_and_for_programs() -> None:
     """A problem has its fix below."""
     ill = findings.problem("b", "broken", "mend it")
-    found = [findings.ok("a", "well"), ill, findings.not_checked("c", "no right")]
+    found = [findings.ok("a", "well", {"latencySeconds": 0.5}), ill, findings.not_checked("c", "no right")]
     assert findings.text(found).splitlines() == [
         "ok           a: well",
         "problem      b: broken",
@@ -457,5 +402,7 @@ def test_findings_are_printed_for_people_and_for_programs() -> None:
     ]
     document = findings.document(found)
     assert document["healthy"] is False
+    well = {"check": "a", "state": "ok", "message": "well", "details": {"latencySeconds": 0.5}}
+    assert document["findings"][0] == well
     assert document["findings"][1] == {"check": "b", "state": "problem", "message": "broken", "fix": "mend it"}
     assert findings.healthy([found[0], found[2]])

@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator
 
 from kymograph.cli.diagnosing import cluster as clusters
-from kymograph.cli.diagnosing import context, exporting, findings, installation, webhooks
+from kymograph.cli.diagnosing import collectors, context, exporting, findings, installation, webhooks
 from kymograph.cli.diagnosing.findings import Finding
 from kymograph.clients.kubernetes import connection
 from kymograph.clients.kubernetes import errors as kubernetes_errors
@@ -95,7 +95,7 @@ async def _checks(options: argparse.Namespace, cluster: clusters.Cluster) -> Asy
     for finding in configured:
         yield finding
     inside = bool(pods) and not options.metrics_url
-    for finding in await exporting.receivers(cluster, spec or {}, inside=inside):
+    for finding in await collectors.asked(cluster, spec or {}, inside=inside):
         yield finding
     port = (((spec or {}).get("metrics") or {}).get("prometheus") or {}).get("port", _METRICS_PORT)
     for finding in await context.arrives(cluster, options.metrics_url, pods, port):

@@ -31,12 +31,14 @@ class Refused(Exception):
     Attributes:
         passing: Trying again may help.
         wait: Seconds after which the receiver wants to be asked again; None if it did not say.
+        code: The name of the gRPC status or the number of the HTTP one; empty where there was none.
     """
 
-    def __init__(self, reason: str, *, passing: bool, wait: float | None = None) -> None:
+    def __init__(self, reason: str, *, passing: bool, wait: float | None = None, code: str = "") -> None:
         super().__init__(reason)
         self.passing = passing
         self.wait = wait
+        self.code = code
 
 
 class Transport(Protocol):
@@ -113,9 +115,17 @@ class Delivery:
         self._transport.close()
 
     def _receipt(self, answer: bytes) -> Receipt:
-        """Read an answer. Those for traces, metrics and logs have the same fields under the same numbers."""
-        try:
-            partial = trace_service_pb2.ExportTraceServiceResponse.FromString(answer).partial_success
-        except Exception:  # noqa: BLE001 - protobuf's own errors differ between its implementations
-            return Receipt(0, "")
-        return Receipt(partial.rejected_spans, self._redact(partial.error_message) or "rejected by the receiver")
+        rejected, reason = read(answer) or Receipt(0, "")
+        return Receipt(rejected, self._redact(reason) or "rejected by the receiver")
+
+
+def read(answer: bytes) -> Receipt | None:
+    """Read an answer; None if it is none of OTLP.
+
+    Those for traces, metrics and logs have the same fields under the same numbers.
+    """
+    try:
+        partial = trace_service_pb2.ExportTraceServiceResponse.FromString(answer).partial_success
+    except Exception:  # noqa: BLE001 - protobuf's own errors differ between its implementations
+        return None
+    return Receipt(partial.rejected_spans, partial.error_message)

@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
 
-def deliveries(to: destination.Destination, signal: destination.Signal) -> delivery.Delivery:
-    """Make what delivers encoded export requests of one signal to a destination."""
-    transport: delivery.Transport
+def transport(to: destination.Destination, signal: destination.Signal) -> delivery.Transport:
+    """Make what sends encoded export requests of one signal to a destination, each once."""
+    made: delivery.Transport
     if to.output:
-        transport = importlib.import_module("kymograph.telemetry.otlpfile").FileTransport(to.output, signal)
+        made = importlib.import_module("kymograph.telemetry.otlpfile").FileTransport(to.output, signal)
     elif to.protocol is destination.Protocol.GRPC:
-        transport = importlib.import_module("kymograph.telemetry.otlpgrpc").GRPCTransport(to, signal)
+        made = importlib.import_module("kymograph.telemetry.otlpgrpc").GRPCTransport(to, signal)
     else:
-        transport = importlib.import_module("kymograph.telemetry.otlphttp").HTTPTransport(to)
-    return delivery.Delivery(transport, to.timeout, to.redacted)
+        made = importlib.import_module("kymograph.telemetry.otlphttp").HTTPTransport(to)
+    return made
 
 
 class _Exporter:
     """What exporters of all signals have in common."""
 
     def __init__(self, to: destination.Destination, signal: destination.Signal) -> None:
-        self._delivery = deliveries(to, signal)
+        self._delivery = delivery.Delivery(transport(to, signal), to.timeout, to.redacted)
 
     def shutdown(self) -> None:
         """Give up what is under way and let go of the connection."""

@@ -66,7 +66,9 @@ class GRPCTransport:
         except grpc.RpcError as error:
             code, wait = error.code(), _wait_of(error)
             passing = code in _PASSING or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and wait is not None)
-            raise delivery.Refused(f"{code.name}: {error.details()}", passing=passing, wait=wait) from None
+            raise delivery.Refused(
+                f"{code.name}: {error.details()}", passing=passing, wait=wait, code=code.name
+            ) from None
         except ValueError:
             raise delivery.Refused("the channel was closed", passing=False) from None
 

@@ -107,6 +107,7 @@ class HTTPTransport:
             f"HTTP {response.status}: {_reason(response, answer)}",
             passing=response.status in _PASSING,
             wait=_wait_of(response.getheader("Retry-After"), time.time()),
+            code=str(response.status),
         )
 
     def _check_open(self) -> None:

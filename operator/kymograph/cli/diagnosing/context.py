@@ -188,7 +188,7 @@ def _search(log: pathlib.Path, audit_id: str) -> Mapping[str, Any] | None:
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _TAIL))
-            lines = file.read().splitlines()
+            lines = file.read().split(b"\n")[:-1]  # the last may be half written
     except OSError as error:
         raise clusters.Unseen(f"{log}: {error.strerror}") from error
     for line in reversed(lines):

@@ -2,8 +2,11 @@
 
 import dataclasses
 import enum
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+NO_DETAILS: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class State(enum.StrEnum):
@@ -23,27 +26,29 @@ class Finding:
         state: What was found.
         said: The same in a sentence; of what was not checked, why.
         fix: What to do about a problem.
+        details: What programs may want to know besides, as JSON has it.
     """
 
     check: str
     state: State
     said: str
     fix: str = ""
+    details: Mapping[str, Any] = dataclasses.field(default_factory=lambda: NO_DETAILS)
 
 
-def ok(check: str, said: str) -> Finding:
+def ok(check: str, said: str, details: Mapping[str, Any] = NO_DETAILS) -> Finding:
     """All is well."""
-    return Finding(check, State.OK, said)
+    return Finding(check, State.OK, said, details=details)
 
 
-def problem(check: str, said: str, fix: str) -> Finding:
+def problem(check: str, said: str, fix: str, details: Mapping[str, Any] = NO_DETAILS) -> Finding:
     """Something has to be done."""
-    return Finding(check, State.PROBLEM, said, fix)
+    return Finding(check, State.PROBLEM, said, fix, details)
 
 
-def not_checked(check: str, why: str) -> Finding:
+def not_checked(check: str, why: str, details: Mapping[str, Any] = NO_DETAILS) -> Finding:
     """It cannot be known from here."""
-    return Finding(check, State.NOT_CHECKED, why)
+    return Finding(check, State.NOT_CHECKED, why, details=details)
 
 
 def healthy(findings: Iterable[Finding]) -> bool:
@@ -52,13 +57,21 @@ def healthy(findings: Iterable[Finding]) -> bool:
 
 
 def document(findings: Iterable[Finding]) -> dict[str, Any]:
-    """The findings as JSON: `healthy`, and of each finding `check`, `state`, `message` and, of problems, `fix`."""
+    """The findings as JSON: `healthy`, and `findings`.
+
+    Each has `check`, `state` and `message`, a problem its `fix`, and some have `details`.
+    """
     listed = list(findings)
-    rows = [
-        {"check": each.check, "state": each.state.value, "message": each.said} | ({"fix": each.fix} if each.fix else {})
-        for each in listed
-    ]
-    return {"healthy": healthy(listed), "findings": rows}
+    return {"healthy": healthy(listed), "findings": [_row(each) for each in listed]}
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    row: dict[str, Any] = {"check": finding.check, "state": finding.state.value, "message": finding.said}
+    if finding.fix:
+        row["fix"] = finding.fix
+    if finding.details:
+        row["details"] = dict(finding.details)
+    return row
 
 
 def text(findings: Iterable[Finding]) -> str:
