@@ -68,7 +68,7 @@ def made(monkeypatch):
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is looked at has no event
             await asyncio.sleep(0.001)
 

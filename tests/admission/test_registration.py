@@ -6,6 +6,7 @@ import pathlib
 
 import kopf
 import pytest
+from opentelemetry import trace
 from opentelemetry.trace import SpanContext
 
 from fakes import traced
@@ -103,11 +104,11 @@ class Registered:
 
     async def covered(self):
         """Wait until all policies are covered."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.registration.covers(self.store.policies.generation)
 
     async def until(self, condition):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - what is looked at has no event
                 await asyncio.sleep(0.001)
 
@@ -252,7 +253,7 @@ async def test_a_later_generation_covers_the_earlier_ones(here) -> None:
     here.store.put(stored("a", 1))
     first = here.store.policies.generation
     here.store.put(stored("b", 2))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.gather(here.registration.covers(first), here.covered())
 
 
@@ -294,7 +295,8 @@ async def test_each_write_is_a_span(here, kept) -> None:
     """Named after the configuration."""
     here.start(stored("p", 1))
     await here.covered()
-    assert sorted(span.name for span in kept.finished()) == [
+    written = trees.below(kept.finished(), "ADMISSION webhook configuration")
+    assert sorted(span.name for span in written) == [
         f"ADMISSION webhook configuration {POLICY}",
         f"ADMISSION webhook configuration {REACHABILITY}",
         f"ADMISSION webhook configuration {MUTATION}",
@@ -368,7 +370,7 @@ async def test_an_authority_is_trusted_once_every_configuration_holds_it(here) -
     await asyncio.sleep(0.01)
     assert not trusting.done()
     await here.registration.seen(RESOURCE, ())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await trusting
 
 
@@ -497,3 +499,23 @@ async def test_writes_are_linked_to_what_they_are_because_of(here, kept) -> None
     spans = trees.below(kept.finished(), "ADMISSION webhook configuration")
     assert "Unreachable" in {span.attributes.get("error.type") for span in spans}
     assert [[link.context.trace_id for link in span.links] for span in spans] == [[1]] * len(spans)
+
+
+async def test_what_is_served_is_asked_for_in_a_trace_of_its_own(here, kept) -> None:
+    """Linked to what has changed meanwhile; what is read for it is below it, and it says what went wrong."""
+    given = [SpanContext(1, 2, is_remote=False)]
+    here.registration._causes = lambda: [given.pop()] if given else []
+    around = []
+
+    def unreachable() -> None:
+        around.append(trace.get_current_span().get_span_context().span_id)
+        here.catalogues.during = lambda: around.append(trace.get_current_span().get_span_context().span_id)
+        raise errors.Unreachable("refused")
+
+    here.catalogues.during = unreachable
+    here.start(stored("p", 1))
+    await here.covered()
+    spans = trees.below(kept.finished(), "ADMISSION discovery")
+    assert [span.attributes.get("error.type") for span in spans] == ["Unreachable", None]
+    assert [span.context.span_id for span in spans] == around
+    assert [[link.context.trace_id for link in span.links] for span in spans] == [[1], [1]]

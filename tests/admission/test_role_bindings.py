@@ -178,7 +178,7 @@ async def watching():
 
 
 async def until(attempt):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not attempt():  # noqa: ASYNC110 - any condition, not one event
             await asyncio.sleep(0.005)
 
@@ -285,7 +285,8 @@ async def test_patience_counts_from_the_first_need_not_from_each_review(watching
     with pytest.raises(rolebindings.Unknown, match="have not been read"):
         await made.roles_of(asked())
     late = asyncio.create_task(made.roles_of(asked()))
-    await asyncio.wait([late], timeout=0.04)
+    for _ in range(20):
+        await asyncio.sleep(0)
     assert late.done()
     assert isinstance(late.exception(), rolebindings.Unknown)
 

@@ -103,6 +103,31 @@ async def answers(pieces):
     return transport.written, refused
 
 
+@pytest.mark.parametrize("pieces", [1, 2, 40])
+async def test_bodies_that_are_not_complete_are_bounded_together_however_they_come(pieces):
+    """A server that is slow to read gets in one piece what was sent in many."""
+    refused = []
+    common = shared.Shared(
+        routes={"/echo": lambda request: bytes(request.body)},
+        limits=server.Limits(buffered=100_000),
+        on_refused=refused.append,
+        clock=time.monotonic_ns,
+        loop=asyncio.get_running_loop(),
+        empty=asyncio.Event(),
+    )
+    sent = webhooks.post(body=b"x" * 60_000)[:-20_000]
+    step = -(-len(sent) // pieces)
+    for _ in range(3):
+        one = connection.Connection(common)
+        one.connection_made(Transport())
+        for start in range(0, len(sent), step):
+            piece = sent[start : start + step]
+            common.buffer[: len(piece)] = piece
+            one.buffer_updated(len(piece))
+    assert refused == ["buffers_full"]
+    assert common.buffered < 100_000
+
+
 @given(stream=STREAMS, cuts=st.lists(st.integers(0, 400), max_size=20))
 @settings(max_examples=300, deadline=None)
 def test_the_answers_do_not_depend_on_how_the_bytes_are_cut(stream, cuts):

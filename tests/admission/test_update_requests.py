@@ -10,7 +10,7 @@ import pytest
 from fakes import objects, traced
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers import policies, updaterequests
-from kymograph.controllers.admission import review, server, updaterequestroom, webhooks
+from kymograph.controllers.admission import review, reviewing, server, updaterequestroom, webhooks
 from kymograph.controllers.admission import updaterequests as noting
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from support.writtenpolicies import generating, mutating, policy
@@ -124,6 +124,36 @@ async def test_each_rule_that_is_set_off_is_noted(entry, rule, type_) -> None:
     assert "object" not in asked.request
     assert asked.request["userInfo"] == {"username": "jane"}
     assert asked.traceparent[:36] == PARENT.decode()[:36]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "told"),
+    [
+        (
+            updaterequests.Reference("apps/v1", "Deployment", "shop", "web", "1"),
+            {"trigger-name": "web", "trigger-namespace": "shop", "trigger-kind": "Deployment",
+             "trigger-apiversion": "apps-v1"},
+        ),
+        (
+            updaterequests.Reference("rbac.authorization.k8s.io/v1", "ClusterRole", "", "system:node", "1"),
+            {"trigger-namespace": "", "trigger-kind": "ClusterRole",
+             "trigger-apiversion": "rbac.authorization.k8s.io-v1"},
+        ),
+        (
+            updaterequests.Reference("v1", "ConfigMap", "shop", f"{'a' * 62}.b", "1"),
+            {"trigger-namespace": "shop", "trigger-kind": "ConfigMap", "trigger-apiversion": "v1"},
+        ),
+    ],
+    ids=["plain", "colon", "ends in a dot where it is cut"],
+)  # fmt: skip
+def test_update_requests_are_found_by_kyvernos_labels(trigger, told) -> None:
+    """What can be the value of no label is left out: the API server would refuse the whole UpdateRequest."""
+    part = updaterequests.Part("r", trigger, deletes=False)
+    mutate = updaterequests.document("ur-1", updaterequests.MUTATE, "ns/p", part)["metadata"]["labels"]
+    told = {"policy-name": "p", **told}
+    assert mutate == {f"mutate.updaterequest.kyverno.io/{key}": value for key, value in told.items()}
+    generate = updaterequests.document("ur-1", updaterequests.GENERATE, "ns/p", part)["metadata"]["labels"]
+    assert generate == {"generate.kyverno.io/policy-name": "p"}
 
 
 async def test_a_request_that_is_retried_is_noted_once(entry) -> None:
@@ -257,11 +287,12 @@ async def test_an_api_server_that_has_no_time_is_asked_again(entry) -> None:
     assert len(entry.noted) == 1
 
 
-async def test_the_answer_is_in_time_although_nothing_can_be_noted() -> None:
+async def test_the_answer_is_in_time_although_nothing_can_be_noted(monkeypatch) -> None:
+    monkeypatch.setattr(reviewing, "ANSWERING", 29.9)
     async with traced.kept() as kept:
         entry = Entry(kept, Slow())
         entry.enforce(generating())
-        response = await entry.judge(created(), within=3 * 10**8)
+        response = await entry.judge(created(), within=30 * 10**9)
     assert response["allowed"] is False
     assert "in the time that it has" in response["status"]["message"]
 

@@ -1,7 +1,10 @@
 """Rules of two policies that set each other off: found, stopped and told of."""
 
+import asyncio
+
 import pytest
 
+from fakes import objects
 from kymograph.controllers import updaterequests
 from kymograph.controllers.background import loops
 from support import background
@@ -55,6 +58,37 @@ async def test_two_policies_that_make_what_the_other_is_about_are_stopped(work) 
     assert work.kept.scrape()['update_requests_stopped_total{type="generate"}'] == 1
     told = work.reported[-1][2]
     assert [(each.status, "set each other off" in each.message) for each in told] == [("error", True)]
+
+
+class Late(objects.Objects):
+    """An API server that does what is applied to Secrets and ConfigMaps at once, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def apply(self, resource, document, *, namespace="", **more):
+        stored = await super().apply(resource, document, namespace=namespace, **more)
+        await self.answers.wait()
+        return stored
+
+
+async def test_a_link_counts_before_its_write_is_answered(work) -> None:
+    """What a write sets off is worked on meanwhile: a chain is no shorter on an API server that answers late."""
+    work.cluster = Late()
+    work.background = work.process(work.cluster)
+    work.enforce(making("ConfigMap", "ConfigMap"))
+    trigger, user, asked = await work.cluster.put(*of("ConfigMap", "x")), "jane", []
+    async with work.leading():
+        for _ in range(loops.MOST_LINKS + 1):
+            asked.append(await work.ask(trigger, user=user))
+            made = ("configmaps", "shop", f"{trigger['metadata']['name']}x")
+            trigger, user = await until(lambda made=made: work.cluster.stored.get(made)), background.ACCOUNT
+        assert (await work.ended(await work.ask(trigger, user=user)))["state"] == "Skip"
+        assert [work.status(each).get("state") for each in asked] == ["Pending"] * len(asked)
+        work.cluster.answers.set()
+        for each in asked:
+            assert (await work.ended(each))["state"] == "Completed"
 
 
 async def test_what_is_put_back_goes_on_with_the_chain(work) -> None:

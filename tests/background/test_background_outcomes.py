@@ -57,8 +57,9 @@ async def test_reports_that_cannot_be_written_hold_up_nobody_for_long(work, monk
 
 
 @pytest.mark.parametrize("type_", [updaterequests.GENERATE, updaterequests.MUTATE])
-async def test_a_busy_api_server_costs_no_tries(work, type_) -> None:
+async def test_a_busy_api_server_costs_no_tries(work, type_, monkeypatch) -> None:
     """429 says nothing about the work: it is not told of, and tried again until it is answered."""
+    monkeypatch.setattr(worker, "POLL_MOST", worker.POLL_FIRST)
     calls = 0
 
     def busy(original):

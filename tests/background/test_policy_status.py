@@ -69,7 +69,7 @@ class Here:
         self.task = asyncio.create_task(self.writer.run())
 
     async def until(self, condition):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - what is looked at has no event
                 await asyncio.sleep(0.001)
 

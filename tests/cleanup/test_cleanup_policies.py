@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 
 import pytest
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import policies, runs
@@ -113,8 +113,8 @@ def done(clock):
 
 
 @pytest.fixture
-async def controller(cluster, done, clock, running):
-    made = policies.CleanupPolicies(cluster, done, clock)
+async def controller(cluster, done, clock, running, tracer):
+    made = policies.CleanupPolicies(cluster, done, clock, tracer)
     await running(made.run())
     return made
 
@@ -326,18 +326,29 @@ def test_the_resources_are_those_of_the_kinds() -> None:
     }
 
 
-async def test_the_next_leader_ends_what_the_last_one_began(cluster, done, clock, running) -> None:
+async def test_the_next_leader_ends_what_the_last_one_began(cluster, done, clock, running, tracer) -> None:
     """Leadership is lost in the middle of a run: nothing says that it was, so the policy runs again, once."""
     stored = cluster.put(cleanup_policy(schedule="0 12 * * *"), created=NOON - 60)
     done.lasts = 60.0
-    first = asyncio.create_task(policies.CleanupPolicies(cluster, done, clock).run())
+    first = asyncio.create_task(policies.CleanupPolicies(cluster, done, clock, tracer).run())
     await clock.advance(10)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert (done.times, done.under_way) == ([0.0], 0)
     done.lasts = 0.0
     cluster.events["clustercleanuppolicies"].put_nowait({"type": "ADDED", "object": stored})
-    await running(policies.CleanupPolicies(cluster, done, clock).run())
+    await running(policies.CleanupPolicies(cluster, done, clock, tracer).run())
     await clock.advance(3600)
     assert done.times == [0.0, 10.0]
     assert [each for each in done.occasions if each.cause == "missed"] == done.occasions[1:]
+
+
+async def test_a_status_is_written_in_a_trace_that_leads_to_its_run(controller, cluster, done, clock, exported) -> None:
+    """Who sees what came of a run finds what it did; that a policy is followed has no run behind it."""
+    ran = SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    done.outcomes.append(runs.Outcome(looked=3, deleted=2, span=ran))
+    cluster.put(cleanup_policy(namespace="shop"))
+    await clock.advance(6 * MINUTE)
+    told = [span for span in exported.get_finished_spans() if span.name == "CLEANUP policy status"]
+    assert [[link.context.span_id for link in span.links] for span in told] == [[], [2]]
+    assert {(span.parent, span.attributes["kyverno.policy.name"]) for span in told} == {(None, "tidy")}

@@ -1,6 +1,7 @@
 """One run of a cleanup policy: what it looks at, what it deletes, what it leaves alone, and what is told of it."""
 
 import asyncio
+import base64
 import pathlib
 
 import pytest
@@ -10,6 +11,7 @@ from fakes.cleanable import NODES, PODS, Catalogues, Cleanable, NoFacts
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import deletions, notes, pace, runs, selection, spared, ttl
 from kymograph.engine import cleanup, needs
+from kymograph.telemetry import fieldpaths
 from support import trees
 from support.cleanuppolicies import cleanup_policy, named_like
 from support.handclock import NOON
@@ -33,8 +35,10 @@ def announced():
 def execute(server, tracer, counted, clock, announced):
     """Run a policy to its end."""
 
-    async def run(document, facts=None, catalogues=None, is_current=lambda: True, spare=SPARE, occasion=DUE):
-        choosing = selection.Selection(server, facts or NoFacts(), spare, lambda: 0)
+    async def run(
+        document, facts=None, catalogues=None, is_current=lambda: True, spare=SPARE, occasion=DUE, hidden=tuple
+    ):
+        choosing = selection.Selection(server, facts or NoFacts(), spare, lambda: 0, hidden)
         running = runs.Runs(
             server,
             catalogues or Catalogues(),
@@ -341,3 +345,38 @@ async def test_the_tree_of_a_run(execute, server, exported) -> None:
         cleanup_policy(kinds=("Pod",)), occasion=runs.Occasion("repeat", NOON, SpanContext(1, 1, is_remote=False))
     )
     trees.compare(TREES / "cleanup-run.tree", exported.get_finished_spans())
+
+
+SECRETS = resources.Resource("", "v1", "secrets", "Secret", namespaced=True)
+CONFIG_MAPS = resources.Resource("", "v1", "configmaps", "ConfigMap", namespaced=True)
+
+
+@pytest.mark.parametrize("resource", [SECRETS, CONFIG_MAPS])
+@pytest.mark.parametrize("gone", [False, True])
+async def test_nothing_is_told_of_what_a_secret_holds(
+    execute, server, exported, announced, caplog, resource, gone
+) -> None:
+    """Whether conditions quote it or a webhook that refuses the delete does; nor of fields that are named."""
+    plain = "hunter2-hunter2"
+    written = base64.b64encode(plain.encode()).decode()
+    for name in ("odd", "refused"):
+        server.put(name, plural=resource.plural)["data"] = {"password": written}
+    odd = {"key": "{{ abs(target.data.password) }}", "operator": "Equals", "value": 1}
+    even = {"key": "{{ target.metadata.name }}", "operator": "Equals", "value": "refused"}
+    server.refusing = [errors.Forbidden(403, "Forbidden", f"{plain} may not be deleted")]
+    if gone:
+        server.unread[resource.plural] = errors.NotFound(404, "NotFound", "refused")
+    hidden = (fieldpaths.parse("data.password", "logs.redact.paths[0]"),)
+    outcome = await execute(
+        cleanup_policy(kinds=(resource.kind,), conditions={"any": [even, odd]}),
+        catalogues=Catalogues(resource),
+        hidden=lambda: hidden,
+    )
+    assert outcome.failed == 2
+    told = [*outcome.problems, *(problem for _, problem in announced), caplog.text]
+    told += [span.to_json() for span in exported.get_finished_spans()]
+    for form in (plain, written):
+        assert [text for text in told if form in text] == []
+    assert any("[redacted]" in text for text in outcome.problems)
+    refusal = next(problem for _, problem in announced)
+    assert refusal == ("403 Forbidden" if gone else "403 Forbidden: [redacted] may not be deleted")

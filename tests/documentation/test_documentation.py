@@ -173,7 +173,7 @@ OF_FILES = ("apiserver.config.k8s.io", "cli.kyverno.io", "kustomize.config.k8s.i
 def kinds(kubectl):
     """The kinds that the documents are about."""
     kubectl("apply", "-k", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=50s")
 
 
 @pytest.mark.parametrize("snippet", list(snippets()))

@@ -192,7 +192,7 @@ def test_exceptions_may_take_controls_out_of_pod_security(documents, status, mes
         (exception(exceptions=[{"ruleNames": ["r"]}]), "spec.exceptions[0].policyName: An exception requires a policy"),
         (exception(match={}), "spec.match: at least one resource filter must be specified"),
         (exception(match={"any": [{}], "all": [{}]}), "spec.match: Can't specify any and all together"),
-        (exception(match=ANN), "spec.match.any[0].subjects: user info is not known in background mode"),
+        (exception(match=ANN), "spec.match.any[0].subjects: Usage of user info is forbidden"),
         (exception(conditions={"any": [{"key": "a", "operator": "Is", "value": "b"}]}), "spec.conditions.any[0].oper"),
         (exception(podSecurity=[{"controlName": "Nosuch"}]), "spec.podSecurity[0].controlName"),
         (exception(backgroud=True), "spec.backgroud: unknown field; did you mean 'background'?"),
@@ -202,6 +202,29 @@ def test_an_exception_that_cannot_be_meant_is_refused(document, reason):
     with pytest.raises(errors.PolicyInvalid) as invalid:
         exceptions.compile_exception(document)
     assert reason in str(invalid.value)
+
+
+@pytest.mark.parametrize(
+    ("control", "images", "reason"),
+    [
+        ("Privileged Containers", [], "exclude.images must be specified for the container level control"),
+        ("Host Namespaces", ["*"], "exclude.images must not be specified for the pod level control"),
+        ("Privileged Containers", ["*"], ""),
+        ("Host Namespaces", [], ""),
+        ("Seccomp", [], ""),
+        ("Seccomp", ["*"], ""),
+    ],
+)
+def test_controls_of_containers_name_images_where_an_exception_is_written_to_a_cluster(control, images, reason):
+    """In Kyverno's words; from a file it is taken as it is, as by Kyverno's command line."""
+    document = exception(podSecurity=[{"controlName": control, **({"images": images} if images else {})}])
+    exceptions.compile_exception(document)
+    if not reason:
+        exceptions.check(document)
+        return
+    with pytest.raises(errors.PolicyInvalid) as invalid:
+        exceptions.check(document)
+    assert str(invalid.value) == f"spec.podSecurity[0].controlName: {reason}"
 
 
 class Watcher:

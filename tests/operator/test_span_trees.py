@@ -80,6 +80,11 @@ GENERATED = policy(
     {"generate": {**SETTING, "name": "made", "synchronize": False, "data": {"data": {"a": "1"}}}},
     ["trigger-generate"],
 )
+KEPT = policy(
+    "treed-synchronize",
+    {"generate": {**SETTING, "name": "kept", "synchronize": True, "data": {"data": {"a": "1"}}}},
+    ["trigger-kept"],
+)
 CHANGED = policy(
     "treed-existing",
     {"mutate": {"targets": [{**SETTING, "name": "limits"}], "patchStrategicMerge": {"data": {"by": "trigger"}}}},
@@ -119,7 +124,9 @@ def role(name: str, label: str) -> dict[str, Any]:
 
 def about(name: str, key: str = "", value: str = "") -> Wanted:
     """A span by its name, and by one of its attributes."""
-    return lambda span: span.name == name and span.service == "kymograph" and (not key or span.attributes[key] == value)
+    return lambda span: (
+        span.name == name and span.service == "kymograph" and (not key or span.attributes.get(key) == value)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +150,7 @@ def world(installed) -> Iterator[Any]:
         apply(config_map("limits", {"tier": "gold"}))
         apply(config_map("scanned-before"))
         apply(EXCEPTION)
-        for document in (JUDGED, MUTATED, GENERATED, CHANGED, AUDITED):
+        for document in (JUDGED, MUTATED, GENERATED, KEPT, CHANGED, AUDITED):
             eventually(
                 lambda document=document: (
                     installed.kubectl("apply", "-f", "-", given=document, check=False).returncode == 0
@@ -196,6 +203,14 @@ def test_an_update_request_that_generates(installed, world, arrives) -> None:
     arrives("generate", about("BACKGROUND generate", "kymograph.object.name", "trigger-generate"))
 
 
+def test_what_a_rule_keeps_as_it_is(installed, world, arrives) -> None:
+    """Somebody changes what was generated: what is noted because of that stands below the change."""
+    assert installed.create(config_map("trigger-kept")).returncode == 0
+    changed = ("patch", "configmap", "kept", "-n", "treed", "--type=merge", "-p", '{"data": {"a": "2"}}')
+    eventually(lambda: installed.kubectl(*changed, check=False).returncode == 0, PATIENCE)
+    arrives("object-change", about("BACKGROUND object change", "kymograph.object.name", "kept"))
+
+
 def test_an_update_request_that_changes_existing_objects(installed, world, arrives) -> None:
     assert installed.create(config_map("trigger-mutate")).returncode == 0
     arrives("mutate-existing", about("BACKGROUND mutate", "kymograph.object.name", "trigger-mutate"))
@@ -208,6 +223,7 @@ def test_a_scan_its_report_and_its_events(world, arrives) -> None:
     )
     arrives("report", about("REPORTS write", "kymograph.object.name", "scanned-before"))
     arrives("event", about("EVENT write", "kymograph.object.name", "scanned-before"))
+    arrives("scan-policy-status", about("SCAN policy status", "kyverno.policy.name", "treed-audit"))
 
 
 def test_cleanup_by_policy_and_by_label(world, arrives) -> None:
@@ -217,6 +233,8 @@ def test_cleanup_by_policy_and_by_label(world, arrives) -> None:
     arrives(
         "cleanup-policy", lambda span: deleted(span) and span.attributes.get("kymograph.cleanup.objects_deleted") == 1
     )
+    told = about("CLEANUP policy status", "kyverno.policy.name", "treed-cleanup")
+    arrives("cleanup-policy-status", lambda span: told(span) and bool(span.links))
     world(config_map("expiring", labels={"cleanup.kyverno.io/ttl": "1s"}))
     arrives("cleanup-ttl", about("CLEANUP ttl", "kymograph.object.name", "expiring"))
 
@@ -228,13 +246,35 @@ def test_a_global_entry_that_is_called_again(world, arrives) -> None:
 
 
 def test_what_a_policy_sets_off(world, arrives) -> None:
-    """It is compiled; what API servers are told of it and its status are linked to that."""
+    """It is reviewed and compiled; what API servers are told of it and its status are linked to that."""
+    arrives(
+        "validate-policy",
+        about("admission validate CREATE kyverno.io/ClusterPolicy", "admission.request.name", "treed-audit"),
+    )
     arrives("compilation", about("ADMISSION policy compilation", "kyverno.policy.name", "treed-validate"))
     arrives("policy-status", about("BACKGROUND policy status", "kyverno.policy.name", "treed-validate"))
     arrives(
         "webhooks",
         lambda span: span.name == "ADMISSION webhook configuration kymograph-resource-validation" and bool(span.links),
     )
+
+
+def test_what_is_served_is_asked_for_below_the_work_that_needs_it(installed, world, otlp) -> None:
+    """Somebody touches a CustomResourceDefinition: several ask, and who asked first has the calls for all of them."""
+    before = {span.span_id for span in otlp.received()}
+    installed.kubectl("annotate", "crd", "clusterpolicies.kyverno.io", "treed=yes", "--overwrite")
+
+    def asked_below_work() -> bool:
+        spans = {span.span_id: span for span in otlp.received() if span.service == "kymograph"}
+        new = [span for span_id, span in spans.items() if span_id not in before]
+        calls = {path: [span for span in new if span.name == f"KUBE get {path}"] for path in ("/api", "/apis")}
+        return (
+            all(calls.values())
+            and all(span.parent_id in spans for made in calls.values() for span in made)
+            and "ADMISSION discovery" in {span.name for span in new}
+        )
+
+    eventually(asked_below_work, PATIENCE)
 
 
 def test_a_look_at_the_certificate(installed, arrives, otlp) -> None:

@@ -87,14 +87,14 @@ async def test_work_goes_on_while_no_report_can_be_written(store, monkeypatch) -
         reports = controller.Reports(cluster, catalogues, store, kept.telemetry, time.monotonic_ns, time.time_ns)
         running = asyncio.create_task(reports.run())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 taken = [await reports.applied(request(number), policy, "r1", status) for number in range(20)]
                 dropped = taken.count(None)
                 assert dropped
                 counted = kept.scrape()
                 assert sum(counted[name] for name in counted if name.startswith("report_reviews_dropped")) == dropped
                 cluster.away = False
-                await reports.drain(20)
+                await reports.drain(50)
                 looked_at = {name for _, plural, name in cluster.calls if plural == "policyreports"}
                 assert len(looked_at) == len(taken) - dropped
         finally:

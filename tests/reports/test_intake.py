@@ -161,7 +161,7 @@ async def test_a_full_queue_makes_the_intake_wait(taken, clock, dropped, monkeyp
     try:
         first = await work.take()
         second = await work.take()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(taken):  # noqa: ASYNC110  # the intake tells nobody
                 await asyncio.sleep(0.001)
         assert {first.findings.subject.uid, second.findings.subject.uid} == {"uid-0", "uid-1"}

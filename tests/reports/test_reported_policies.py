@@ -25,7 +25,7 @@ async def sweeping(controller: Controller):
     """The sweep and the writer at work."""
     tasks = [asyncio.create_task(controller.reported.sweep()), asyncio.create_task(controller.writer.run())]
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             yield
     finally:
         for task in tasks:

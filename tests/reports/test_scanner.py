@@ -1,5 +1,6 @@
 """What is scanned when, and what of it is news."""
 
+import asyncio
 import logging
 import pathlib
 
@@ -271,6 +272,65 @@ async def test_a_scan_for_one_policy_hides_no_change_from_the_others(cluster) ->
         await world.until(lambda: any(each.subject.name == "a" and "p" in each.latest for each in world.put))
 
 
+@pytest.mark.parametrize("labels", [{}, {"labels": {"team": "x"}}], ids=["same content", "other content"])
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+async def test_a_change_during_a_scan_hides_the_object_from_no_policy(cluster, labels, busy) -> None:
+    """Who follows changes asks the scan's policies of a version newer than the listed one.
+
+    Whether or not its content is another one, and though others that changed are being looked at since before the scan.
+    """
+    world = World(cluster, a_policy())
+    scanned, pages, get = asyncio.Event(), cluster.pages, cluster.get
+
+    async def pages_that_grow_old(resource, **asked):
+        async for page in pages(resource, **asked):
+            if resource.plural == "configmaps" and "a" in [each["metadata"]["name"] for each in page["items"]]:
+                cluster.put("configmaps", "shop", "a", **labels)
+                await world.until(lambda: cluster.events["configmaps"].empty() and world.scanner.depth)
+            yield page
+
+    async def get_after_the_scan(resource, name, **asked):
+        await scanned.wait()
+        return await get(resource, name, **asked)
+
+    async with world.at_work():
+        await world.scanned()
+        await world.until(lambda: "configmaps" in cluster.events)
+        cluster.pages, cluster.get = pages_that_grow_old, get_after_the_scan
+        if busy:
+            for name in ("b", "a"):
+                cluster.put("configmaps", "shop", name, labels={"team": "before"})
+            await world.until(lambda: world.scanner.depth == 2)
+        world.put.clear()
+        world.store.put(a_policy("q"))
+        await world.until(lambda: any("q" in each.latest for each in world.put))
+        await world.scanned()
+        scanned.set()
+        await world.until(lambda: any(each.subject.name == "a" and "q" in each.latest for each in world.put))
+
+
+async def test_an_object_that_changes_while_it_is_read_is_read_again(cluster) -> None:
+    """What was read is an older version than the watch has told of by then."""
+    world = World(cluster, a_policy())
+    get = cluster.get
+
+    async def get_too_early(resource, name, **asked):
+        cluster.get = get
+        read = await get(resource, name, **asked)
+        cluster.put("configmaps", "shop", name, labels={"team": "after"})
+        await world.until(cluster.events["configmaps"].empty)
+        await asyncio.sleep(0)
+        return read
+
+    async with world.at_work():
+        await world.scanned()
+        await world.until(lambda: "configmaps" in cluster.events)
+        cluster.get = get_too_early
+        cluster.put("configmaps", "shop", "a", labels={"team": "before"})
+        await world.until(lambda: cluster.calls.count(("get", "configmaps", "a")) == 2)
+        await world.until(lambda: not world.scanner.depth)
+
+
 async def test_each_policy_tells_of_its_scan_in_its_status(cluster, monkeypatch) -> None:
     """Beside the fields of Kyverno; once, when it is over, with how many objects there were."""
     monkeypatch.setattr(policystatus, "PUBLISH_EVERY", 0.0)
@@ -330,14 +390,16 @@ def _judged(_policy, _rule):
 
 
 async def test_the_tree_of_a_scan(cluster) -> None:
-    """See `scan.tree`."""
+    """See `scan.tree`; what is served was asked for before it, in a trace of its own."""
     exported = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
     world = World(cluster, a_policy(), tracer=provider.get_tracer("test"))
     async with world.at_work():
         await world.scanned()
-    trees.compare(pathlib.Path(__file__).with_name("scan.tree"), exported.get_finished_spans())
+    spans = exported.get_finished_spans()
+    assert (spans[0].name, spans[0].parent) == ("SCAN discovery", None)
+    trees.compare(pathlib.Path(__file__).with_name("scan.tree"), trees.below(spans, "SCAN ConfigMap"))
 
 
 async def test_what_is_in_a_secret_is_not_told_of_by_a_scan(cluster) -> None:

@@ -83,7 +83,7 @@ def told(registry, *labels):
 
 
 async def until(look) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not look():  # noqa: ASYNC110  # looks at anything
             await asyncio.sleep(0.001)
 

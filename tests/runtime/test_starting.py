@@ -23,7 +23,7 @@ def run(*flags, port, **environ):
         env={**kept, **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
 
@@ -153,4 +153,4 @@ def test_kopf_is_imported_without_the_client_library_which_can_be_imported_later
         "kopfimport.import_kopf()\n"
         "assert sys.modules['kubernetes'] is kubernetes\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=110)

@@ -14,13 +14,14 @@ async def stop():
     yield lifecycle.Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().remove_signal_handler(number)
+    asyncio.get_running_loop().set_exception_handler(None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_asks_to_stop(stop, number) -> None:
     """The kubelet's and the user's."""
     os.kill(os.getpid(), number)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stop.asked()
     assert not stop.done.is_set()
 
@@ -114,4 +115,19 @@ async def test_what_breaks_because_it_is_closed_is_no_error_at_a_stop(stop, capl
         stop.ask()
         loop.call_exception_handler(trouble)
     assert [record.levelname for record in caplog.records if "closed" in record.message] == ["ERROR", level]
-    loop.set_exception_handler(None)
+
+
+@pytest.mark.parametrize(
+    ("what", "said", "level"),
+    [
+        ("transport", "unable to perform operation on <TCPTransport closed=True>; the handler is closed", "DEBUG"),
+        ("transport", "something else", "ERROR"),
+        ("task", "the handler is closed", "ERROR"),
+    ],
+)
+async def test_a_write_to_a_connection_that_has_ended_is_no_error(stop, caplog, what, said, level) -> None:
+    """Whoever used the connection is told by its end; the loop's complaint about TLS's last words is no news."""
+    trouble = {"message": "Fatal error on SSL protocol", "exception": RuntimeError(said), what: None}
+    with caplog.at_level("DEBUG"):
+        asyncio.get_running_loop().call_exception_handler(trouble)
+    assert [each.levelname for each in caplog.records if "Fatal error on SSL protocol" in each.message] == [level]

@@ -6,6 +6,9 @@ import datetime as dt
 import aiohttp
 import kopf
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.localcluster import pki
@@ -97,7 +100,9 @@ class Here:
         self.tracing = tracing.Tracing(
             self.cluster, self.telemetry, self.metrics, Secrets(), under, self.logs.append, lambda: NOW
         )
-        self.reports = tracingreport.TracingReport(self.cluster, self.tracing, "one", lambda: NOW)
+        self.reports = tracingreport.TracingReport(
+            self.cluster, self.tracing, "one", lambda: NOW, self.telemetry.tracer
+        )
 
     def _make(self, to):
         if self.unusable:
@@ -118,7 +123,7 @@ class Here:
 
     async def until(self, condition):
         """Wait for what nobody announces."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 - what is looked at has no event
                 await asyncio.sleep(0.001)
 
@@ -323,6 +328,21 @@ async def test_a_replica_shows_now_and_then_that_it_is_there(here, monkeypatch, 
     await here.tracing.changed(document(unused_tcp_port))
     here.tell()
     await here.until(lambda: len(here.cluster.applied) >= 3)
+
+
+async def test_each_write_is_a_trace(here, unused_tcp_port) -> None:
+    """Whether of the whole status or of an entry."""
+    exported, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    tracer = provider.get_tracer("test")
+    here.reports = tracingreport.TracingReport(here.cluster, here.tracing, "one", lambda: NOW, tracer)
+    await here.tracing.changed(document(unused_tcp_port))
+    here.report()
+    here.tell()
+    await here.until(lambda: len(exported.get_finished_spans()) >= 2)
+    assert here.cluster.statuses
+    assert here.cluster.applied
+    assert {(span.name, span.parent) for span in exported.get_finished_spans()} == {("TELEMETRY status", None)}
 
 
 async def test_the_leader_takes_out_those_that_are_gone(here, monkeypatch, unused_tcp_port) -> None:

@@ -19,6 +19,11 @@ _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 _LONGEST_PREFIX = 253
 
 
+def is_value(text: str) -> bool:
+    """Whether a text may be the value of a label."""
+    return not text or _NAME.fullmatch(text) is not None
+
+
 def is_empty(selector: Mapping[str, Any]) -> bool:
     """Whether a selector states no requirement at all and so selects everything."""
     return not selector.get("matchLabels") and not selector.get("matchExpressions")
@@ -96,5 +101,5 @@ def _check_key(key: Any) -> None:
 
 
 def _check_value(value: Any) -> None:
-    if not isinstance(value, str) or (value and not _NAME.fullmatch(value)):
+    if not isinstance(value, str) or not is_value(value):
         raise ValueError(f"{value!r} is not a valid label value")

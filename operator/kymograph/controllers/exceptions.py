@@ -76,9 +76,9 @@ class ExceptionStore:
         """Look at an exception before it is written; returns what its author should be warned of, in Kyverno's words.
 
         Raises:
-            PolicyInvalid: It does not compile.
+            PolicyInvalid: It does not compile, or names images where it must not, or none where it must.
         """
-        engine.compile_exception(document)
+        engine.check(document)
         if self._namespace is None:
             return (_DISABLED,)
         if self._namespace not in (EVERYWHERE, document["metadata"].get("namespace")):

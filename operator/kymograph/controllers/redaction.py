@@ -9,14 +9,16 @@ names (`logs.redact.paths`).
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.engine import watching
 from kymograph.engine.results import PolicyResult, RuleResult
-from kymograph.telemetry import fieldpaths
+from kymograph.telemetry import fieldpaths, subject
 from kymograph.telemetry.credentials import REDACTED
 from kymograph.telemetry.recorder import ClientBegin, ClientEnd
 
@@ -108,10 +110,10 @@ def of(request: Mapping[str, Any], paths: Paths = ()) -> Redaction | None:
         request: An AdmissionRequest, its shape checked, or a scan's.
         paths: Which fields of objects nobody is told of, beside the data of Secrets.
     """
-    kind = request["kind"]
-    secret = kind["kind"] == "Secret" and not kind["group"]
-    if not secret and not paths:
+    group, kind = request["kind"]["group"], request["kind"]["kind"]
+    if not is_looked_for(group, kind, paths):
         return None
+    secret = _is_secret(group, kind)
     objects = [held for held in (request.get("object"), request.get("oldObject")) if held]
     values = {value for held in objects for path in paths for value in path.values(held)}
     if secret:
@@ -119,10 +121,44 @@ def of(request: Mapping[str, Any], paths: Paths = ()) -> Redaction | None:
     return Redaction(values) if secret or values else None
 
 
+def is_looked_for(group: str, kind: str, paths: Paths) -> bool:
+    """Whether there may be something to take out of texts about objects of a kind."""
+    return bool(paths) or _is_secret(group, kind)
+
+
+def of_object(group: str, kind: str, document: Mapping[str, Any], paths: Paths = ()) -> Redaction | None:
+    """The same for an object that no request is about."""
+    return of({"kind": {"group": group, "kind": kind}, "object": document}, paths)
+
+
+@contextlib.contextmanager
+def hiding(found: Redaction | None) -> Iterator[None]:
+    """Have the work of this task hide this as well, where it comes to an object that was not known before.
+
+    An exception that leaves the block says nothing of it either: its text is changed, for whoever catches it tells it.
+    """
+    if found is None:
+        yield
+        return
+    around, text = subject.current(), found.text
+    with subject.concerning(around._replace(hide=lambda said: text(around.told(said)))):
+        try:
+            yield
+        except Exception as error:
+            error.args = tuple(text(each) if isinstance(each, str) else each for each in error.args)
+            if isinstance(error, kubernetes_errors.StatusError):
+                error.message = text(error.message)
+            raise
+
+
 def told(request: Mapping[str, Any], results: Sequence[PolicyResult], paths: Paths = ()) -> Sequence[PolicyResult]:
     """Results as they may be told of to others than the request's author."""
     hidden = of(request, paths) if results else None
     return results if hidden is None else hidden.results(results)
+
+
+def _is_secret(group: str, kind: str) -> bool:
+    return kind == "Secret" and not group
 
 
 def _data(secret: Mapping[str, Any]) -> Iterator[str]:

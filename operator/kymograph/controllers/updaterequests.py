@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from kymograph.apimachinery import labels
 from kymograph.clients.kubernetes import resources
 from kymograph.engine import policyset
 
@@ -186,8 +187,6 @@ def document(
         annotations[KINDS] = listed
     if marked:
         annotations[MARKED] = "true"
-    _, _, policy_name = policy.rpartition("/")
-    label = "generate.kyverno.io/policy-name" if type_ == GENERATE else "mutate.updaterequest.kyverno.io/policy-name"
     spec: dict[str, Any] = {
         "requestType": type_,
         "policy": policy,
@@ -210,7 +209,7 @@ def document(
     return {
         "apiVersion": resources.UPDATE_REQUESTS.api_version,
         "kind": resources.UPDATE_REQUESTS.kind,
-        "metadata": {"name": name, "labels": {label: policy_name[:63]}, "annotations": annotations},
+        "metadata": {"name": name, "labels": _labels(type_, policy, part.trigger), "annotations": annotations},
         "spec": spec,
     }
 
@@ -246,6 +245,21 @@ def _split(text: str) -> tuple[str, str]:
     return api_version, kind
 
 
+def _labels(type_: str, policy: str, trigger: Reference) -> dict[str, str]:
+    """Kyverno's labels, by which UpdateRequests are found; what can be the value of none is left out."""
+    _, _, name = policy.rpartition("/")
+    if type_ == GENERATE:
+        return {"generate.kyverno.io/policy-name": name[:_LONGEST_LABEL]}
+    told = {
+        "policy-name": name[:_LONGEST_LABEL],
+        "trigger-name": trigger.name[:_LONGEST_LABEL],
+        "trigger-namespace": trigger.namespace,
+        "trigger-kind": trigger.kind,
+        "trigger-apiversion": trigger.api_version.replace("/", "-"),
+    }
+    return {f"mutate.updaterequest.kyverno.io/{key}": text for key, text in told.items() if labels.is_value(text)}
+
+
 def _without_object(request: Mapping[str, Any]) -> dict[str, Any]:
     """A request without what is read again; the object stays where there is nothing to read it from.
 
@@ -276,3 +290,6 @@ def _content(document: Mapping[str, Any]) -> dict[str, Any]:
 
 _LONGEST_MESSAGE = 32_768
 """Characters of a message that the CRD takes."""
+
+_LONGEST_LABEL = 63
+"""Characters of a label's value."""

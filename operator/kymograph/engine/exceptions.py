@@ -161,6 +161,22 @@ def compile_exception(document: Mapping[str, Any]) -> CompiledException:
     )
 
 
+def check(document: Mapping[str, Any]) -> None:
+    """Look at an exception that is written to a cluster: it must compile, and name images where its controls have any.
+
+    Args:
+        document: The object; it is not changed.
+
+    Raises:
+        PolicyInvalid: With all problems that were found.
+    """
+    compile_exception(document)
+    problems = fields.Problems()
+    spec = fields.Fields(document["spec"], "spec", problems, _SPEC)
+    exclusions.check_images(tuple(spec.items("podSecurity")), problems)
+    problems.raise_if_any()
+
+
 def _policies(spec: fields.Fields) -> dict[str, _Rules]:
     if not spec.raw("exceptions"):
         spec.wrong("exceptions", "an exception names the policies and rules that it is about")
@@ -193,7 +209,7 @@ def _match(spec: fields.Fields, *, background: bool) -> tuple[Callable[[target.T
         for name in _USER_INFO if background else ():
             if isinstance(entry, Mapping) and entry.get(name):
                 spec.problems.add(
-                    f"{path}.{name}", "user info is not known in background mode: set background to false"
+                    f"{path}.{name}", "Usage of user info is forbidden in background mode: set background to false"
                 )
         read.append((found, elsewhere))
     if not read:

@@ -12,6 +12,7 @@ from kymograph.controllers.admission import (
     handlers,
     httpmetrics,
     matchconditions,
+    observing,
     privileges,
     registration,
     review,
@@ -69,6 +70,7 @@ async def start(shared: parts.Parts, answers: facts.Facts) -> server.Server:
     room = updaterequestroom.Room(
         client, shared.namespace, lambda: shared.configured.current().most_update_requests, time.monotonic
     )
+    denials = decisions.Decisions(time.monotonic_ns, telemetry.instruments.decision_records_dropped.bind(()).add)
     reviews = review.Reviews(
         store,
         answers,
@@ -88,7 +90,7 @@ async def start(shared: parts.Parts, answers: facts.Facts) -> server.Server:
         managed.Protection(shared.namespace, shared.account) if shared.settings.protect_managed_resources else None,
         filtering.Filtering(shared.configured.current, shared.catalogues),
         reporting.mutated if reporting is not None else None,
-        decisions.Decisions(time.monotonic_ns, telemetry.instruments.decision_records_dropped.bind(()).add),
+        denials,
     )
     checks: dict[tuple[str, str], handlers.Check] = {
         (exception.VERSION, exception.PLURAL): shared.exceptions.check,
@@ -107,7 +109,8 @@ async def start(shared: parts.Parts, answers: facts.Facts) -> server.Server:
     await certificate.start()
     https = server.Server(
         httpmetrics.CountedRoutes(
-            handlers.routes(shared.registry, shared.seam, telemetry, metrics), telemetry.instruments
+            handlers.routes(shared.registry, shared.seam, observing.Observed(telemetry, metrics, denials)),
+            telemetry.instruments,
         ),
         tls,
         on_refused=metrics.refused,

@@ -111,7 +111,7 @@ class _Process(parts.Parts):
         self.tasks.append(self.store.keep_true(self.client))
         await self.tracing.start()
         self.on_kinds_changed.append(self.tracing.kinds_changed)
-        telling = tracingreport.TracingReport(self.client, self.tracing, self.replica, parts.now)
+        telling = tracingreport.TracingReport(self.client, self.tracing, self.replica, parts.now, self.telemetry.tracer)
         self.tasks += [self.tracing.follow_secrets(), self.tracing.make_up(), telling.tell()]
         self.tasks += [self.exceptions.run(), self.events.run(), self.configured.store.run()]
         self.account = await self._account()

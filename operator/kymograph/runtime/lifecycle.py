@@ -9,6 +9,9 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+_HANDLER_CLOSED = "the handler is closed"
+"""What uvloop says when something is written to a connection that has ended."""
+
 
 class Stop:
     """The way out: asked for by a signal or by a part that failed, done when everything is drained.
@@ -22,6 +25,7 @@ class Stop:
         self.done = asyncio.Event()
         self._asked = asyncio.Event()
         self.failure: BaseException | None = None
+        asyncio.get_running_loop().set_exception_handler(_working)
         self.listen()
 
     def listen(self) -> None:
@@ -51,6 +55,14 @@ class Stop:
             return
         self.failure = self.failure or task.exception() or RuntimeError(f"{task.get_name()} ended")
         self.ask()
+
+
+def _working(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A connection that was ended while TLS had something to send complains to the loop, though its user knows."""
+    if "transport" in context and _HANDLER_CLOSED in str(context.get("exception")):
+        logger.debug("After a connection's end: %s", context.get("message"), exc_info=context.get("exception"))
+    else:
+        loop.default_exception_handler(context)
 
 
 def _closing(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

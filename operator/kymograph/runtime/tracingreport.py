@@ -13,10 +13,13 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from opentelemetry import trace
+
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.model import tracingconfiguration as model
 from kymograph.runtime import replicastatus, tracingstatus
 from kymograph.runtime.tracing import Tracing
+from kymograph.telemetry import roots
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +68,14 @@ class TracingReport:
         tracing: Knows what is in force here.
         name: What this replica is called: unique among all, and the same when its container starts again.
         now: The time of conditions.
+        tracer: For a root span each time that something is written.
     """
 
-    def __init__(self, client: Cluster, tracing: Tracing, name: str, now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self, client: Cluster, tracing: Tracing, name: str, now: Callable[[], dt.datetime], tracer: trace.Tracer
+    ) -> None:
         self._client = client
+        self._tracer = tracer
         self._tracing = tracing
         self._name = name
         self._now = now
@@ -140,7 +147,10 @@ class TracingReport:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _write(self, status: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-        await self._client.merge(resources.TRACING_CONFIGURATIONS, model.NAME, {"status": status}, subresource="status")
+        with roots.root(self._tracer, "TELEMETRY status"):
+            await self._client.merge(
+                resources.TRACING_CONFIGURATIONS, model.NAME, {"status": status}, subresource="status"
+            )
         was, now = tracingstatus.failing(before), tracingstatus.failing(status)
         if now and not was:
             logger.warning("Export fails: %s", now)
@@ -149,9 +159,10 @@ class TracingReport:
 
     async def _apply(self, name: str, entries: list[dict[str, Any]]) -> None:
         document, manager = replicastatus.applied(name, entries)
-        await self._client.apply(
-            resources.TRACING_CONFIGURATIONS, document, subresource="status", field_manager=manager
-        )
+        with roots.root(self._tracer, "TELEMETRY status"):
+            await self._client.apply(
+                resources.TRACING_CONFIGURATIONS, document, subresource="status", field_manager=manager
+            )
 
     def _mine(self, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         """The entry of this replica, its conditions dated by what it said before."""

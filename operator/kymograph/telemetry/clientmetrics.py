@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 TOO_MANY_REQUESTS = 429
 
+DISCOVERY = "Discovery"
+"""What Kyverno has for the kind of calls that are about no resource: what is served, and in which version."""
+
 _KYVERNO = ".kyverno.io"
 _KUBERNETES = ".k8s.io"
 _BUILT_IN = frozenset(("", "apps", "autoscaling", "batch", "policy"))
@@ -47,6 +50,7 @@ class ClientMetrics:
             str(attributes[key])
             for key in (semconv.KUBE_CLIENT_GROUP, semconv.KUBE_CLIENT_KIND, semconv.KUBE_CLIENT_NAMESPACE)
         )
+        kind = kind or DISCOVERY
         made.kubernetes_requests.bind(labels.KubernetesCall(str(operation), group, kind, status)).record(seconds)
         made.client_queries.bind(labels.Query(str(operation), _client(group), kind, namespace)).add()
         if status == str(TOO_MANY_REQUESTS):

@@ -315,11 +315,14 @@ class Queue(Generic[ItemT]):
         return (body,)
 
     def _settle(self, shipment: _Shipment[ItemT], count: int, lost: int, error: str | None) -> None:
-        """Book an export's result, unless the batch was taken back meanwhile."""
+        """Book an export's result, unless the batch was taken back meanwhile.
+
+        How a replaced exporter fared says nothing about the one that is behind the queue now.
+        """
         with self._changed:
-            if error is None:
+            if error is None and not shipment.retired:
                 self._last_success = self._wall_clock()
-            else:
+            elif error is not None and not shipment.retired:
                 self._last_error = (error, self._wall_clock())
             if not shipment.held:
                 return

@@ -159,6 +159,7 @@ class Push:
             if not told:
                 continue
             count = sum(len(each.metric.data.data_points) for each in told)
+            success = {}
             try:
                 rounds.exporter.export(resource, told)
             except errors.ExportFailed as failure:
@@ -172,10 +173,10 @@ class Push:
                 self._failed(repr(failure))
                 return
             else:
-                self._note(last_success=self._wall_clock())
+                success = {"last_success": self._wall_clock()}
             if rounds.abandoned:
                 return
-            self._note(sent=self._status.sent + count)
+            self._note(sent=self._status.sent + count, **success)
             for each in batch:
                 self._ledger.settle(each.metric)
 

@@ -7,23 +7,18 @@ registry once, and called directly. A path that names no handler is refused, nev
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import kopf
-import orjson
 
 from kymograph.clients.kubernetes import discovery
-from kymograph.controllers.admission import matchconditions, policyadvice, review, server, webhooks
+from kymograph.controllers.admission import matchconditions, observing, policyadvice, review, server, webhooks
 from kymograph.controllers.admission import privileges as rights
-from kymograph.controllers.admission.metrics import ReviewMetrics
-from kymograph.controllers.admission.spans import server_span
 from kymograph.engine import compile as compiler
 from kymograph.engine import errors
 from kymograph.model import admission
 from kymograph.model import policy as model
-from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +89,7 @@ def register(
 
         @kopf.on.validate(kopf.EVERYTHING, id=_TTL_HANDLER, registry=registry)
         def labelled(**given: Any) -> Any:
-            return _advised(given["http"], advice)
+            return _advised(given["document"], advice)
 
     async def check_policy(body: kopf.Body, warnings: list[str], **given: Any) -> None:
         document = dict(body)
@@ -163,18 +158,17 @@ class Seam:
         return cast("Mapping[str, Any]", await dispatch(document, webhook=handler))
 
 
-def routes(
-    registry: kopf.OperatorRegistry, seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics
-) -> Mapping[str, server.Handler]:
+def routes(registry: kopf.OperatorRegistry, seam: Seam, observed: observing.Observed) -> Mapping[str, server.Handler]:
     """The paths that are served, each with its handler from the registry."""
     table: dict[str, server.Handler] = {
         path: _direct(_registered(registry, handler)) for path, handler in _RESOURCE_HANDLERS.items()
     }
-    table[webhooks.POLICIES_PATH] = _dispatched(seam, telemetry, metrics)
-    for path, handler in ((webhooks.REACHABILITY_PATH, _REACHABILITY_HANDLER), (webhooks.TTL_PATH, _TTL_HANDLER)):
-        found = _found(registry, handler)
-        if found is not None:
-            table[path] = _direct(found)
+    table[webhooks.POLICIES_PATH] = observed.handler(lambda document: seam.dispatch(document, _POLICY_HANDLER))
+    reached, labelled = _found(registry, _REACHABILITY_HANDLER), _found(registry, _TTL_HANDLER)
+    if reached is not None:
+        table[webhooks.REACHABILITY_PATH] = _direct(reached)
+    if labelled is not None:
+        table[webhooks.TTL_PATH] = observed.handler(_at_once(labelled))
     return _Routes(table)
 
 
@@ -218,37 +212,14 @@ def _direct(handler: Callable[..., Any]) -> server.Handler:
     return lambda http: handler(http=http)
 
 
-def _advised(http: server.Request, advice: Callable[[Mapping[str, Any]], tuple[str, ...]]) -> server.Answer:
+def _at_once(handler: Callable[..., Any]) -> observing.Judge:
+    async def judge(document: Mapping[str, Any]) -> Mapping[str, Any]:
+        return cast("Mapping[str, Any]", handler(document=document))
+
+    return judge
+
+
+def _advised(document: Mapping[str, Any], advice: Callable[[Mapping[str, Any]], tuple[str, ...]]) -> Mapping[str, Any]:
     """Allow a review, with what is to be said of its object."""
-    try:
-        request = admission.request_of(orjson.loads(http.body))
-    except ValueError as error:
-        return server.Response(400, orjson.dumps({"error": f"malformed_review: {error}"}))
-    warnings = advice(request.get("object") or {})
-    return orjson.dumps(admission.response(request["uid"], allowed=True, warnings=warnings))
-
-
-def _dispatched(seam: Seam, telemetry: Telemetry, metrics: ReviewMetrics) -> server.Handler:
-    async def handle(http: server.Request) -> server.Answer:
-        started = time.monotonic_ns()
-        try:
-            document = orjson.loads(http.body)
-            request = admission.request_of(document)
-        except ValueError as error:
-            metrics.refused("malformed_review")
-            return server.Response(400, orjson.dumps({"error": f"malformed_review: {error}"}))
-        namespace = request.get("namespace") or ""
-        recorder = telemetry.begin(http.traceparent, http.tracestate, started, namespace, http.fields)
-        answer = await seam.dispatch(document, _POLICY_HANDLER)
-        verdict = answer["response"]
-        ended = time.monotonic_ns()
-        kept = None
-        if telemetry.judge(recorder, ended, denied=not verdict["allowed"], namespace=namespace):
-            denial = None if verdict["allowed"] else (verdict.get("status") or {}).get("message", "")
-            name, attributes, events = server_span(request, denial, (), ended, http.path, user=telemetry.tells_users)
-            recorder.finish(name, attributes, ended, events=events)
-            kept = recorder if telemetry.keep(recorder) else None
-        metrics.reviewed(request, verdict["allowed"], (), ended - started, kept)
-        return orjson.dumps(answer)
-
-    return handle
+    request = document["request"]
+    return admission.response(request["uid"], allowed=True, warnings=advice(request.get("object") or {}))

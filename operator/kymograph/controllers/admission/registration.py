@@ -97,6 +97,7 @@ class Registration:
         self._touched: dict[str, str | None] = {}
         self._authorities: dict[str, tuple[bytes, ...]] = {}
         self._refused: dict[str, str] = {}
+        self._told: dict[str, str] = {}  # versions: a resync that changes nothing is not told of
         self._covered = -1
         self._introduced = asyncio.Event()
         self._progress = asyncio.Condition()
@@ -201,7 +202,8 @@ class Registration:
         if self._rediscover:
             self._rediscover = False
             try:
-                await self._catalogues.refresh()
+                with roots.root(self._telemetry.tracer_for("admission"), "ADMISSION discovery", causes=self._because):
+                    await self._catalogues.refresh()
             except errors.KubernetesError:
                 self._rediscover = True
                 raise
@@ -243,7 +245,9 @@ class Registration:
                 version = document["metadata"]["resourceVersion"]
                 self._written[name] = (version, wanted)
                 self.touched(name, self._touched.get(name, version))  # while we wrote: before us or after, who knows
-                logger.info("Webhook configuration %s written", name)
+                changed = self._told.get(name) != version
+                self._told[name] = version
+                logger.log(logging.INFO if changed else logging.DEBUG, "Webhook configuration %s written", name)
                 return
             try:
                 await self._client.delete(resource, name)
@@ -251,6 +255,7 @@ class Registration:
             except errors.NotFound:
                 pass
             self._written[name] = (None, {})
+            self._told.pop(name, None)
 
     async def _apply(self, resource: resources.Resource, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Write a configuration; one webhook that is refused is left out rather than all of them."""

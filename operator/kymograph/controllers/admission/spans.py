@@ -15,6 +15,9 @@ from kymograph.telemetry.recorder import Event
 
 Attributes = Mapping[str, Any]
 
+FORBIDDEN = 403
+"""The HTTP status of what policies deny."""
+
 _STEP_NAMES = {
     Step.MATCH: "MATCH",
     Step.PRECONDITIONS: "PRECONDITIONS",
@@ -62,6 +65,7 @@ def server_span(
     verb: str = "validate",
     patch_type: str = "",
     filtered: bool = False,
+    code: int = FORBIDDEN,
 ) -> tuple[str, Attributes, Sequence[Event]]:
     """The name, attributes and events of the span of a whole review.
 
@@ -75,6 +79,7 @@ def server_span(
         verb: `validate` or `mutate`.
         patch_type: `JSONPatch` where the object is changed.
         filtered: Whether the ConfigMap said that no policy is for the request.
+        code: The HTTP status that the user gets when denied; only 403 has a reason, `Forbidden`.
     """
     kind, resource = request["kind"], request["resource"]
     requested_kind = request.get("requestKind") or kind
@@ -123,8 +128,9 @@ def server_span(
     events: tuple[Event, ...] = ()
     if denial is not None:
         attributes[semconv.RESPONSE_RESULT_STATUS] = "Failure"
-        attributes[semconv.RESPONSE_RESULT_REASON] = "Forbidden"
-        attributes[semconv.RESPONSE_RESULT_CODE] = 403
+        if code == FORBIDDEN:
+            attributes[semconv.RESPONSE_RESULT_REASON] = "Forbidden"
+        attributes[semconv.RESPONSE_RESULT_CODE] = code
         attributes[semconv.RESPONSE_RESULT_MESSAGE] = denial
         events = (Event(semconv.EVENT_DENIED, {semconv.MESSAGE: denial}, now),)
     group = f"{kind['group']}/" if kind["group"] else ""

@@ -1,6 +1,7 @@
 """Applies the rules of an UpdateRequest because of its trigger as it is, each in a span of its own, and tells of it."""
 
 import asyncio
+import functools
 import hashlib
 import logging
 from collections.abc import Callable, Iterable
@@ -166,7 +167,7 @@ class Applying:
             semconv.POLICY_NAME: policy.name,
             semconv.POLICY_NAMESPACE: policy.namespace,
         }
-        done = effects.Effects()
+        done = effects.Effects(functools.partial(self._chains.writes, asked, chain))
         with (
             self._tracer.start_as_current_span(
                 f"POLICY {policy.namespace}/{policy.name}",
@@ -200,22 +201,19 @@ class Applying:
             if problem is not None:
                 span.set_attribute(semconv.MESSAGE, rendering.bounded(str(problem)))
             self._metrics.applied(policy, rule, part.trigger, task.trigger, result, began)
-            await self._tell(asked, task, chain, done, problem)
+            await self._tell(task, done, problem)
             if problem is not None:
                 raise problem
         return done.objects
 
     async def _tell(
         self,
-        asked: updaterequests.UpdateRequest,
         task: Task,
-        chain: int,
         done: effects.Effects,
         problem: errors.BackgroundError | kubernetes_errors.KubernetesError | None,
     ) -> None:
         """Make known what a rule did, as far as it came."""
         policy, rule = task.policy, task.rule
-        self._chains.wrote(asked, chain, done.objects)
         if isinstance(problem, errors.UNANSWERED):
             return
         if problem is not None and not isinstance(problem, errors.Needless):
@@ -261,7 +259,7 @@ class Applying:
             Failing: It may not be deleted, or its kind is not served.
             KubernetesError: The API server did not do as asked.
         """
-        done = effects.Effects()
+        done = effects.Effects(functools.partial(self._chains.writes, asked, self._chains.length(asked)))
         for part in asked.parts:
             await self._generates.delete_all(asked.policy, part.rule, asked.kinds, done, marked=asked.marked)
         return done.objects

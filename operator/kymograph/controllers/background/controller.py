@@ -7,11 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, Tracer
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers import policies, steptraces
+from kymograph.controllers import policies, redaction, steptraces
 from kymograph.controllers.background import (
     applying,
     downstream,
@@ -31,6 +31,7 @@ from kymograph.controllers.background import (
     worker,
 )
 from kymograph.engine import exceptions
+from kymograph.telemetry import roots
 from kymograph.telemetry.instruments import labels
 from kymograph.telemetry.providers import Telemetry
 
@@ -132,19 +133,23 @@ class Background:
             counted.generated_objects_contested,
         )
         tracer = self._telemetry.tracer_for("background")
+
+        def hidden() -> redaction.Paths:
+            return self._telemetry.redacted_paths
+
         steps = steptraces.StepTraces(tracer, self._telemetry.describe, self._clock, time.time_ns)
         applies = applying.Applying(
             store,
             triggers.Triggers(client, catalogues),
-            generating.Generating(written, self._answers, catalogues, self._clock, self._excepted, steps),
-            mutating.Mutating(client, self._answers, catalogues, self._clock, self._excepted, steps),
+            generating.Generating(written, self._answers, catalogues, self._clock, self._excepted, steps, hidden),
+            mutating.Mutating(client, self._answers, catalogues, self._clock, self._excepted, steps, hidden),
             loops.Chains(self._account, lambda: self._clock() / 1e9),
             self._told,
             tracer,
             lambda type_: stopped.bind((type_,)).add(),
             metrics.RuleMetrics(counted, store),
             contested.bind(()).add,
-            lambda: self._telemetry.redacted_paths,
+            hidden,
         )
         working = worker.Worker(
             client,
@@ -157,7 +162,7 @@ class Background:
             self._most,
         )
         noted = notes.Notes(client, self._namespace, working.room)
-        left = leftovers.Leftovers(self._deletable, catalogues, store, written, noted, session)
+        left = leftovers.Leftovers(self._deletable, catalogues, store, written, noted, session, tracer)
         following = policychanges.PolicyWork(
             self._changes,
             store,
@@ -174,22 +179,23 @@ class Background:
             tracer,
             self._compilation,
         )
-        watching = watches.Watches(client, catalogues, store, written, noted)
+        watching = watches.Watches(client, catalogues, store, written, noted, tracer)
         self._worker, self._watches = working, watching
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(working.run())
-                await self._learn_kinds()
+                await self._learn_kinds(tracer)
                 tasks.create_task(watching.run())
                 tasks.create_task(following.run())
         finally:
             self._worker = self._watches = None
 
-    async def _learn_kinds(self) -> None:
+    async def _learn_kinds(self, tracer: Tracer) -> None:
         """Have a catalogue as of now."""
         while True:
             try:
-                await self._catalogues.refresh()
+                with roots.root(tracer, "BACKGROUND discovery"):
+                    await self._catalogues.refresh()
             except kubernetes_errors.KubernetesError as error:
                 logger.warning("What the API server serves is not known, asking again: %s", error)
                 await asyncio.sleep(ASK_AGAIN_AFTER)

@@ -1,6 +1,7 @@
 """What applying one rule has done: noted as it goes, because a failure leaves what was done before it."""
 
 import dataclasses
+from collections.abc import Callable
 
 from kymograph.apimachinery import gvk
 from kymograph.controllers import updaterequests
@@ -12,6 +13,7 @@ class Effects:
     """What has been done so far.
 
     Attributes:
+        writing: Is told of each object right before it is written or deleted.
         objects: What was made, changed or deleted, or was as it should be: `generatedResources` of the status.
         created: Those of them that did not exist before.
         changed: Existing ones that were changed because a rule has them as targets.
@@ -20,6 +22,7 @@ class Effects:
         results: What the report on the trigger is to say of the rule; None where nothing is known (yet).
     """
 
+    writing: Callable[[updaterequests.Reference], None]
     objects: list[updaterequests.Reference] = dataclasses.field(default_factory=list)
     created: list[updaterequests.Reference] = dataclasses.field(default_factory=list)
     changed: list[updaterequests.Reference] = dataclasses.field(default_factory=list)

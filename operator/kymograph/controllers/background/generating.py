@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from opentelemetry import trace
 
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers import steptraces, updaterequests
+from kymograph.controllers import redaction, steptraces, updaterequests
 from kymograph.controllers.background import downstream, effects, errors, facts, kinds, losing, triggers
 from kymograph.engine import budget as budgets
 from kymograph.engine import exceptions, needs, results
@@ -49,6 +49,7 @@ class Generating:
         clock: Monotonic nanoseconds.
         excepted: Gives the PolicyExceptions of the moment.
         steps: Makes spans of the steps of evaluations, below that of the rule.
+        hidden: Gives the fields of objects that nobody is told of.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Generating:
         clock: Callable[[], int],
         excepted: Callable[[], exceptions.Exceptions],
         steps: steptraces.StepTraces,
+        hidden: redaction.Hidden = tuple,
     ) -> None:
         self._written = written
         self._answers = answers
@@ -66,6 +68,7 @@ class Generating:
         self._clock = clock
         self._excepted = excepted
         self._steps = steps
+        self._hidden = hidden
 
     async def apply(
         self,
@@ -113,7 +116,7 @@ class Generating:
                 await self._make(policy, rule, part, described, done)
                 done.results = [_telling(result, done.objects)]
                 if rule.body.synchronize and trigger.request.get("operation") != "CREATE":  # a new one has left nothing
-                    await self._prune(policy, rule, part, described, effects.Effects())
+                    await self._prune(policy, rule, part, described, effects.Effects(done.writing))
                 return
             case outcome.FAIL:
                 done.results = []
@@ -183,10 +186,12 @@ class Generating:
                 origin = await kinds.resource_of(self._catalogues, each.source.api_version, each.source.kind)
                 await self._written.mark_source(origin, each.source)
             resource = await kinds.resource_of(self._catalogues, target.api_version, target.kind)
-            before = await self._written.ensure(
-                resource, each, part.trigger.name, synchronize=synchronize, with_rule=with_rule
-            )
             made = updaterequests.Reference(resource.api_version, resource.kind, target.namespace, target.name)
+            done.writing(made)
+            with redaction.hiding(redaction.of_object(resource.group, resource.kind, each.manifest, self._hidden())):
+                before = await self._written.ensure(
+                    resource, each, part.trigger.name, synchronize=synchronize, with_rule=with_rule
+                )
             done.objects.append(made)
             if before is None:
                 done.created.append(made)
@@ -226,6 +231,7 @@ class Generating:
 
     async def _delete(self, resource: resources.Resource, document: Mapping[str, Any], done: effects.Effects) -> None:
         if not document["metadata"].get("deletionTimestamp"):
+            done.writing(downstream.reference(resource, document["metadata"]))
             done.objects.append(await self._written.delete(resource, document))
 
 

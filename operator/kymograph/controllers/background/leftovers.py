@@ -8,12 +8,15 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from opentelemetry.trace import Tracer
+
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers import policies, updaterequests
 from kymograph.controllers.background import downstream, errors, kinds, notes
 from kymograph.engine.generate import labels
+from kymograph.telemetry import roots
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class Leftovers:
         written: Lists objects.
         noted: Notes what is to be done.
         session: Tells this time of leading from others.
+        tracer: Traces the look for what is left.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Leftovers:
         written: downstream.Downstream,
         noted: notes.Notes,
         session: str,
+        tracer: Tracer,
     ) -> None:
         self._deletable = deletable
         self._catalogues = catalogues
@@ -61,6 +66,7 @@ class Leftovers:
         self._written = written
         self._noted = noted
         self._session = session
+        self._tracer = tracer
         self._listed: dict[tuple[resources.Resource, str], dict[str, _Write] | None] = {}
 
     async def of_rules(self) -> None:
@@ -69,6 +75,10 @@ class Leftovers:
         Raises:
             KubernetesError: The API server did not answer.
         """
+        with roots.root(self._tracer, "BACKGROUND leftovers"):
+            await self._of_rules()
+
+    async def _of_rules(self) -> None:
         left: dict[tuple[str, str], set[tuple[str, str]]] = {}
         alive = _Rules(self._store.held)
         for resource in await self._deletable():

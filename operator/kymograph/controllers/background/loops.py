@@ -1,11 +1,12 @@
 """Finds rules that set each other off without end, and says where to stop.
 
 What the operator itself writes sets off no rule, unless the rule asks for that (`skipBackgroundRequests: false`). Then
-each object remembers how long the chain was that wrote it last; a request of our own about it is one longer.
+each object remembers how long the chain was that wrote it last; a request of our own about it is one longer. That is
+noted before the write: what a write sets off may be worked on before the write is answered.
 """
 
 import collections
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from kymograph.controllers import updaterequests
 
@@ -41,21 +42,17 @@ class Chains:
         recent = [length for length, when in lengths if when + REMEMBERED > self._clock()]
         return 1 + max(recent, default=0)
 
-    def wrote(
-        self, asked: updaterequests.UpdateRequest, length: int, objects: Iterable[updaterequests.Reference]
-    ) -> None:
-        """A request whose chain has that length has written some objects.
+    def writes(self, asked: updaterequests.UpdateRequest, length: int, target: updaterequests.Reference) -> None:
+        """A request whose chain has that length is about to write an object.
 
         What nobody asked for (an object put back as its rule has it) ends no chain: it goes on from where it was.
         """
-        now = self._clock()
-        for each in objects:
-            place = _place(each)
-            if asked.request is None:
-                before, when = self._links.get(place, (0, 0.0))
-                length = before if when + REMEMBERED > now else 0
-            self._links[place] = length, now
-            self._links.move_to_end(place)
+        now, place = self._clock(), _place(target)
+        if asked.request is None:
+            before, when = self._links.get(place, (0, 0.0))
+            length = before if when + REMEMBERED > now else 0
+        self._links[place] = length, now
+        self._links.move_to_end(place)
         while len(self._links) > MOST_OBJECTS:
             self._links.popitem(last=False)
 

@@ -14,7 +14,7 @@ from opentelemetry import trace
 from kymograph.apimachinery import gvk, jsonpatch, wildcard
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers import steptraces, updaterequests
+from kymograph.controllers import redaction, steptraces, updaterequests
 from kymograph.controllers.background import effects, errors, facts, kinds, triggers
 from kymograph.engine import budget as budgets
 from kymograph.engine import errors as engine_errors
@@ -22,6 +22,7 @@ from kymograph.engine import exceptions, needs, results
 from kymograph.engine import policy as policies
 from kymograph.engine.mutate import body, existing, targets
 from kymograph.engine.rules import outcome
+from kymograph.telemetry import subject
 
 STEPS = 2_000_000
 """Steps that one rule may take for its trigger, and for each of its targets."""
@@ -77,6 +78,7 @@ class Mutating:
         clock: Monotonic nanoseconds.
         excepted: Gives the PolicyExceptions of the moment.
         steps: Makes spans of the steps of evaluations, below that of the rule.
+        hidden: Gives the fields of objects that nobody is told of.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Mutating:
         clock: Callable[[], int],
         excepted: Callable[[], exceptions.Exceptions],
         steps: steptraces.StepTraces,
+        hidden: redaction.Hidden = tuple,
     ) -> None:
         self._client = client
         self._answers = answers
@@ -94,6 +97,7 @@ class Mutating:
         self._clock = clock
         self._excepted = excepted
         self._steps = steps
+        self._hidden = hidden
         self._unpatchable: set[tuple[str, str]] = set()
 
     async def apply(
@@ -166,8 +170,14 @@ class Mutating:
                     resource.api_version, resource.kind, where, metadata["name"], metadata["uid"]
                 )
                 mark = f"{work.mark}.{position}"
+                found = redaction.of_object(resource.group, resource.kind, document, self._hidden())
                 try:
-                    after = await self._change(work, target, resource, document, wanted.kind.subresource, mark)
+                    with redaction.hiding(found):
+                        after = await self._change(
+                            work, target, resource, about, document, wanted.kind.subresource, mark
+                        )
+                        if after is not None:
+                            after = after._replace(message=subject.current().told(after.message))
                 except kubernetes_errors.Throttled:
                     raise
                 except (errors.Failing, kubernetes_errors.StatusError) as error:
@@ -208,6 +218,7 @@ class Mutating:
         work: "_Work",
         target: targets.Target,
         resource: resources.Resource,
+        about: updaterequests.Reference,
         document: dict[str, Any],
         subresource: str,
         mark: str,
@@ -220,7 +231,6 @@ class Mutating:
         """
         conflict: kubernetes_errors.Conflict | None = None
         for _ in range(MOST_CONFLICTS):
-            metadata = document["metadata"]
             if mark in _marks(document):
                 return outcome.Outcome(outcome.PASS, _message(document))  # by a try of which nobody has heard
             after = await self._changed(work, target, document)
@@ -233,6 +243,7 @@ class Mutating:
                 return outcome.Outcome(outcome.SKIP, "no patches applied")
             if not subresource and (await self._changed(work, target, wanted)).outcome.status != outcome.SKIP:
                 wanted = _marked(wanted, mark)
+            work.done.writing(about)
             try:
                 await self._write(resource, document, wanted, jsonpatch.make(document, wanted), subresource)
             except kubernetes_errors.Conflict as error:
@@ -243,9 +254,8 @@ class Mutating:
                 conflict = kubernetes_errors.Conflict(409, "Conflict", error.message)
             else:
                 return after.outcome
-            namespace = metadata.get("namespace") or ""
             try:
-                document = await self._client.get(resource, metadata["name"], namespace=namespace)
+                document = await self._client.get(resource, about.name, namespace=about.namespace)
             except kubernetes_errors.NotFound:
                 return None
         raise errors.Failing(f"it is changed all the time: {conflict}")

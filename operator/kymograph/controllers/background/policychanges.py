@@ -216,14 +216,16 @@ class PolicyWork:
     async def _undo(self) -> None:
         """Have deleted what rules generated that are gone."""
         for gone in list(self._changes.gone):
-            await self._noted.note(
-                ("gone", *gone.about),
-                updaterequests.GENERATE,
-                gone.policy,
-                gone.rule,
-                updaterequests.Reference(),
-                gone.kinds,
-            )
+            namespace, _, name = gone.policy.rpartition("/")
+            with self._span(policies.Key("Policy" if namespace else "ClusterPolicy", namespace, name)):
+                await self._noted.note(
+                    ("gone", *gone.about),
+                    updaterequests.GENERATE,
+                    gone.policy,
+                    gone.rule,
+                    updaterequests.Reference(),
+                    gone.kinds,
+                )
             self._changes.gone.remove(gone)
 
     async def _follow(self, held: policies.Held, policy: compiled.CompiledPolicy, *, resync: bool) -> None:

@@ -329,7 +329,7 @@ class Worker:
 
     async def _fail(self, attempt: _Attempt, error: Exception) -> _Again:
         asked, span = attempt.asked, attempt.span
-        retries, message = asked.retries + 1, str(error)
+        retries, message = asked.retries + 1, subject.current().told(str(error))
         if retries > MOST_RETRIES:
             logger.warning("UpdateRequest %s for policy %s is given up: %s", asked.name, asked.policy, message)
             self._counted.dropped()
@@ -343,7 +343,7 @@ class Worker:
         return _Again(min(RETRY_FIRST * 2.0 ** (retries - 1), RETRY_MOST), holds=True)
 
     async def _end(self, attempt: _Attempt, state: str, message: str, done: list[updaterequests.Reference]) -> _Again:
-        asked, span = attempt.asked, attempt.span
+        asked, span, message = attempt.asked, attempt.span, subject.current().told(message)
         span.set_attribute(semconv.UPDATE_REQUEST_STATE, state)
         span.set_attribute(semconv.UPDATE_REQUEST_OBJECTS, [str(each) for each in done[:100]])
         if message:

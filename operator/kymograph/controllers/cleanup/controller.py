@@ -98,11 +98,11 @@ class Cleanup:
         def announce(policy: engine.CleanupPolicy, candidate: selection.Candidate, problem: str) -> None:
             tell(notes.of_deletion(policy, candidate, problem))
 
-        choosing = selection.Selection(client, facts, spare, time.monotonic_ns)
+        choosing = selection.Selection(client, facts, spare, time.monotonic_ns, lambda: telemetry.redacted_paths)
         tracer = telemetry.tracer_for("cleanup")
         self._labels = TTLController(client, catalogues, telemetry, clock, spare, tell)
         self._runs = runs.Runs(client, catalogues, choosing, tracer, telemetry.instruments, clock, announce)
-        self._policies = cleanup_policies.CleanupPolicies(client, self._runs, clock)
+        self._policies = cleanup_policies.CleanupPolicies(client, self._runs, clock, tracer)
 
     @property
     def backlogs(self) -> Mapping[str, schedule.Backlog]:

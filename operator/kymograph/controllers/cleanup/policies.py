@@ -17,6 +17,7 @@ from opentelemetry import trace
 from kymograph.clients.kubernetes import errors, informer, resources
 from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import held, policystatus, runs, schedule
+from kymograph.telemetry import roots, semconv
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +67,14 @@ class CleanupPolicies:
         client: Watches them and writes their status.
         running: Runs one.
         clock: When is now.
+        tracer: For a root span per status that is written.
     """
 
-    def __init__(self, client: Client, running: runs.Runs, clock: clocks.Clock) -> None:
+    def __init__(self, client: Client, running: runs.Runs, clock: clocks.Clock, tracer: trace.Tracer) -> None:
         self._client = client
         self._running = running
         self._clock = clock
+        self._tracer = tracer
         self._held: dict[held.Key, held.Held] = {}
         self._ran: dict[str, dt.datetime] = {}
         self._delays: dict[held.Key, float] = {}
@@ -213,7 +216,7 @@ class CleanupPolicies:
             failed = False
             for key, news in list(self._untold.items()):
                 policy = self._held.get(key)
-                if policy is not None and not await self._write(key, policy, self._status(policy, news)):
+                if policy is not None and not await self._write(key, policy, news):
                     failed = True
                 elif self._untold.get(key) is news:
                     self._untold.pop(key, None)
@@ -226,19 +229,28 @@ class CleanupPolicies:
             return policystatus.ready(policy, self._now())
         return policystatus.ran(policy, news.outcome, news.started, self._now())
 
-    async def _write(self, key: held.Key, policy: held.Held, status: Mapping[str, Any]) -> bool:
+    async def _write(self, key: held.Key, policy: held.Held, news: _News) -> bool:
         """Write a status where it says something new; False where that has to be tried again."""
+        status = self._status(policy, news)
         if policystatus.says(policy.status, status):
             return True
         patch = {"metadata": {"uid": policy.uid, "resourceVersion": policy.version}, "status": status}
+        about = {
+            semconv.POLICY_KIND: key.kind,
+            semconv.POLICY_NAMESPACE: key.namespace,
+            semconv.POLICY_NAME: key.name,
+        }
+        ran = None if news.outcome is None else news.outcome.span
         try:
-            await self._client.merge(
-                RESOURCES[key.kind], key.name, patch, namespace=key.namespace, subresource="status"
-            )
-        except errors.NotFound:
-            return True
-        except errors.Conflict:  # there is a newer one, which the watch brings
-            return False
+            with roots.root(self._tracer, "CLEANUP policy status", about, causes=(ran,)):
+                try:
+                    await self._client.merge(
+                        RESOURCES[key.kind], key.name, patch, namespace=key.namespace, subresource="status"
+                    )
+                except errors.NotFound:
+                    return True
+                except errors.Conflict:  # there is a newer one, which the watch brings
+                    return False
         except errors.KubernetesError as error:
             logger.warning("The status of %s cannot be written: %s", key, error)
             return False

@@ -314,13 +314,13 @@ class Runs:
     async def _attempts(self, policy: cleanup.CleanupPolicy, candidate: selection.Candidate) -> tuple[str, str]:
         """Delete an object: the result (`deleted`, `gone`, `kept`, `failed`, `unanswered`), and why it failed."""
         found: selection.Candidate | None = candidate
-        problem = ""
+        problem: errors.KubernetesError | None = None
         for tried in range(TRIES):
             if tried:
                 await self._clock.sleep(RETRY_AFTER * tried)
             try:
                 with self._pace.heed():
-                    if problem:
+                    if problem is not None:
                         found = await self._choosing.again(policy, candidate)
                     if found is None:
                         return "kept", ""
@@ -335,14 +335,14 @@ class Runs:
             except errors.NotFound:
                 return "gone", ""
             except errors.Forbidden as error:
-                return "failed", str(error)
+                return "failed", await self._choosing.told(candidate, error)
             except errors.KubernetesError as error:
-                problem = str(error)
+                problem = error
                 if tried + 1 == TRIES and pace.is_overload(error):
-                    return "unanswered", problem
+                    return "unanswered", str(error)
             else:
                 return "deleted", ""
-        return "failed", problem
+        return "failed", await self._choosing.told(candidate, problem) if problem is not None else ""
 
     def _count_error(self, policy: cleanup.CleanupPolicy, kind: str, namespace: str) -> None:
         self._counted.cleanup_errors.bind(_labels(policy, kind, namespace)).add()

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers import redaction
 from kymograph.controllers.cleanup import spared
 from kymograph.engine import budget as budgets
 from kymograph.engine import cleanup, needs
@@ -48,7 +49,7 @@ class Candidate(NamedTuple):
         name: Its name.
         uid: Which incarnation was looked at.
         version: Its resourceVersion then.
-        reason: What the conditions say of it; may be empty.
+        reason: What the conditions say of it, without what nobody is told of; may be empty.
     """
 
     resource: resources.Resource
@@ -84,13 +85,22 @@ class Selection:
         facts: Knows what policies ask for.
         spare: What policies leave alone.
         clock: A monotonic clock in nanoseconds.
+        hidden: Gives the fields of objects that nobody is told of, beside what Secrets hold.
     """
 
-    def __init__(self, source: Source, facts: Facts, spare: spared.Spared, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        facts: Facts,
+        spare: spared.Spared,
+        clock: Callable[[], int],
+        hidden: redaction.Hidden = tuple,
+    ) -> None:
         self._source = source
         self._facts = facts
         self._spare = spare
         self._clock = clock
+        self._hidden = hidden
 
     async def pages(self, policy: cleanup.CleanupPolicy, resource: resources.Resource) -> AsyncGenerator[Page, None]:
         """Go through a collection.
@@ -107,10 +117,13 @@ class Selection:
                 if self._is_spared(resource, document):
                     continue
                 outcome, reason = await self.decide(policy, document, facts)
+                if outcome not in (cleanup.DELETE, cleanup.ERROR):
+                    continue
+                found = _candidate(resource, document, self._hide(resource, document, reason))
                 if outcome == cleanup.DELETE:
-                    chosen.append(_candidate(resource, document, reason))
-                elif outcome == cleanup.ERROR:
-                    problems.append((str(_candidate(resource, document, reason)), reason))
+                    chosen.append(found)
+                else:
+                    problems.append((str(found), found.reason))
             yield Page(len(items), tuple(chosen), tuple(problems))
 
     async def again(self, policy: cleanup.CleanupPolicy, before: Candidate) -> Candidate | None:
@@ -126,7 +139,27 @@ class Selection:
         if self._is_spared(before.resource, found):
             return None
         outcome, reason = await self.decide(policy, found, needs.Facts())
-        return _candidate(before.resource, found, reason) if outcome == cleanup.DELETE else None
+        if outcome != cleanup.DELETE:
+            return None
+        return _candidate(before.resource, found, self._hide(before.resource, found, reason))
+
+    async def told(self, candidate: Candidate, problem: errors.KubernetesError) -> str:
+        """Why an object cannot be deleted, as anybody may read it: webhooks that refuse may quote the object.
+
+        What it holds is looked at again where that is needed; where it cannot be, the status has to do.
+        """
+        said, resource = str(problem), candidate.resource
+        if not redaction.is_looked_for(resource.group, resource.kind, self._hidden()):
+            return said
+        try:
+            document = await self._source.get(resource, candidate.name, namespace=candidate.namespace)
+        except errors.KubernetesError:
+            return f"{problem.code} {problem.reason}" if isinstance(problem, errors.StatusError) else said
+        return self._hide(resource, document, said)
+
+    def _hide(self, resource: resources.Resource, document: Mapping[str, Any], text: str) -> str:
+        found = redaction.of_object(resource.group, resource.kind, document, self._hidden()) if text else None
+        return text if found is None else found.text(text)
 
     async def decide(
         self, policy: cleanup.CleanupPolicy, document: dict[str, Any], facts: needs.Facts

@@ -90,10 +90,29 @@ def read(entries: Sequence[tuple[Any, str]], problems: fields.Problems, level: s
     Args:
         entries: The entries with their paths.
         problems: Where to note what is wrong with them.
-        level: The level of the policy; empty for an exception, whose images nobody checks: without any, an entry is
-            about the whole Pod.
+        level: The level of the policy; empty for an exception, whose images `check_images` looks at where it is
+            written to a cluster. From a file it is taken as it is, as in Kyverno: an entry without images is about the
+            whole Pod.
     """
     return tuple(_read(document, path, level, problems) for document, path in entries)
+
+
+def check_images(entries: Sequence[tuple[Any, str]], problems: fields.Problems) -> None:
+    """Note the entries of an exception that name images for a control of Pods, or none for one of containers."""
+    for document, path in entries:
+        entry = fields.Fields(document, path, problems, _FIELDS)
+        reason = _misplaced(entry.text("controlName"), has_images=bool(entry.texts("images")))
+        if reason:
+            entry.wrong("controlName", reason)
+
+
+def _misplaced(control: str, *, has_images: bool) -> str:
+    """Why an entry about a control must, or must not, name images; empty where it is right."""
+    if control in ABOUT_CONTAINERS and not has_images:
+        return "exclude.images must be specified for the container level control"
+    if control in ABOUT_PODS and has_images:
+        return "exclude.images must not be specified for the pod level control"
+    return ""
 
 
 def _read(document: Any, path: str, level: str, problems: fields.Problems) -> Exclusion:
@@ -103,10 +122,9 @@ def _read(document: Any, path: str, level: str, problems: fields.Problems) -> Ex
         entry.wrong("controlName", "a control to exclude needs its name")
     images, values = entry.texts("images"), entry.texts("values")
     field = entry.text("restrictedField")
-    if level and control in ABOUT_CONTAINERS and not images:
-        entry.wrong("controlName", "exclude.images must be specified for the container level control")
-    if level and control in ABOUT_PODS and images:
-        entry.wrong("controlName", "exclude.images must not be specified for the pod level control")
+    reason = _misplaced(control, has_images=bool(images)) if level else ""
+    if reason:
+        entry.wrong("controlName", reason)
     if level == standards.BASELINE and control in _ONLY_RESTRICTED:
         entry.wrong("controlName", "Invalid control name defined at the given level")
     if field and not values:

@@ -161,13 +161,9 @@ class Connection(turns.Turns):
         if size > self._limits.body:
             raise self._end(refusals.BODY_TOO_LARGE)
         if self._refusal is None:
-            common = self._shared
-            common.buffered += len(piece)
+            self._shared.buffered += len(piece)
             if not self._size:
                 self._body = piece
-            elif common.buffered > self._limits.buffered:
-                self._size = size
-                raise self._end(refusals.BUFFERS_FULL)
             else:
                 if self._body.__class__ is bytes:
                     self._body = bytearray(self._body)
@@ -238,6 +234,9 @@ class Connection(turns.Turns):
             if self._fed > self._limits.head:
                 self._end(refusals.HEAD_TOO_LARGE)
                 return
+        elif self._size and self._refusal is None and self._shared.buffered > self._limits.buffered:
+            self._end(refusals.BUFFERS_FULL)  # whether its bytes came in one piece or in many
+            return
         if self._timed != self._phase:
             self._timed = self._phase
             self._expire_in(self._limits.head_timeout if self._phase == turns.HEAD else self._limits.body_timeout)

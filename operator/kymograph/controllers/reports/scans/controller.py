@@ -62,7 +62,8 @@ class Scans:
         self.changes = changes.Changes(store, excepted)
         self._scanner: scanner.Scanner | None = None
         metrics = ScanMetrics(telemetry.instruments, store)
-        traces = tracing.Traces(telemetry.tracer_for("reports"), describe, clock, wall_clock)
+        tracer = telemetry.tracer_for("reports")
+        traces = tracing.Traces(tracer, describe, clock, wall_clock)
 
         def now() -> dt.datetime:
             return dt.datetime.fromtimestamp(wall_clock() / 1e9, dt.UTC)
@@ -92,8 +93,8 @@ class Scans:
                 reported=reports.reported,
                 permitted=reports.permitted,
                 metrics=metrics,
-                progress=Progress(client, namespace, now, lambda: clock() / 1e9),
-                statuses=policystatus.PolicyScans(client, store, now),
+                progress=Progress(client, namespace, now, lambda: clock() / 1e9, tracer),
+                statuses=policystatus.PolicyScans(client, store, now, tracer),
                 traces=traces,
                 clock=clock,
                 wall_clock=wall_clock,

@@ -5,14 +5,18 @@ Nothing is written but a scan's begin, if it lasts, and its end.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from opentelemetry import trace
+
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import policies
+from kymograph.telemetry import roots, semconv
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +55,14 @@ class PolicyScans:
         client: Writes the statuses.
         store: The policies.
         now: The time.
+        tracer: For a root span per status that is written.
     """
 
-    def __init__(self, client: Merger, store: policies.PolicyStore, now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self, client: Merger, store: policies.PolicyStore, now: Callable[[], dt.datetime], tracer: trace.Tracer
+    ) -> None:
         self._client = client
+        self._tracer = tracer
         self._store = store
         self._now = now
         self._scans: dict[str, _Scan] = {}
@@ -99,16 +107,21 @@ class PolicyScans:
             if policy is None or scan is None:
                 continue
             told = {"startedAt": scan.began, "finishedAt": scan.ended, "objects": scan.objects if scan.ended else None}
+            about = {
+                semconv.POLICY_KIND: policy.key.kind,
+                semconv.POLICY_NAMESPACE: policy.key.namespace,
+                semconv.POLICY_NAME: policy.key.name,
+            }
             try:
-                await self._client.merge(
-                    policies.RESOURCES[policy.key.kind],
-                    policy.key.name,
-                    {"metadata": {"uid": policy.uid}, "status": {"scan": told}},
-                    namespace=policy.key.namespace,
-                    subresource="status",
-                )
-            except (errors.NotFound, errors.Conflict):  # deleted, or made anew, meanwhile
-                continue
+                gone = contextlib.suppress(errors.NotFound, errors.Conflict)  # deleted, or made anew, meanwhile
+                with roots.root(self._tracer, "SCAN policy status", about), gone:
+                    await self._client.merge(
+                        policies.RESOURCES[policy.key.kind],
+                        policy.key.name,
+                        {"metadata": {"uid": policy.uid}, "status": {"scan": told}},
+                        namespace=policy.key.namespace,
+                        subresource="status",
+                    )
             except errors.KubernetesError as error:
                 logger.debug("The scan for policy %s is not in its status yet: %s", key, error)
                 self._untold.add(key)

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
+from opentelemetry import trace
 
 from kymograph.clients.kubernetes import errors, resources
+from kymograph.telemetry import roots
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +69,19 @@ class Progress:
         namespace: The operator's namespace.
         now: The time.
         monotonic: Monotonic seconds.
+        tracer: For a root span each time that it is written down.
     """
 
     def __init__(
-        self, client: Writer, namespace: str, now: Callable[[], dt.datetime], monotonic: Callable[[], float]
+        self,
+        client: Writer,
+        namespace: str,
+        now: Callable[[], dt.datetime],
+        monotonic: Callable[[], float],
+        tracer: trace.Tracer,
     ) -> None:
         self._client = client
+        self._tracer = tracer
         self._namespace = namespace
         self._now = now
         self._monotonic = monotonic
@@ -140,9 +149,10 @@ class Progress:
             written = orjson.dumps(self.document())
             if written != published and self._started:
                 try:
-                    await self._client.apply(
-                        resources.CONFIG_MAPS, self._config_map(written.decode()), namespace=self._namespace
-                    )
+                    with roots.root(self._tracer, "SCAN progress"):
+                        await self._client.apply(
+                            resources.CONFIG_MAPS, self._config_map(written.decode()), namespace=self._namespace
+                        )
                     published, refused = written, ""
                 except errors.KubernetesError as error:
                     if refused != str(error):

@@ -6,6 +6,7 @@ no body kept; between two short slices of work reviews are answered.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -198,7 +199,8 @@ class Scanner:
             KubernetesError: It could not be done.
         """
         means = self._means
-        catalogue = await means.catalogues.refresh()
+        with means.traces.discovery():
+            catalogue = await means.catalogues.refresh()
         held = [each.compiled for each in means.store.held if each.compiled is not None]
         self._covered = covered = coverage.of(held, catalogue)
         self._end_watches()
@@ -361,6 +363,7 @@ class Scanner:
                 await means.room()
                 stored = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
                 if follower.has_changed(stored):
+                    follower.forget(stored)  # or, were its content the same, these policies would never be asked
                     continue
                 if whole:
                     follower.saw(stored)
@@ -377,10 +380,8 @@ class Scanner:
             self._news.clear()
             await asyncio.sleep(SETTLE)
             for follower, _ in tuple(self._watches.values()):
-                several = self._covered.get(follower.resource, ())
-                task = examining.Task(follower.resource, several, (), self._means.wall_clock())
                 try:
-                    await self._look_at_changed(follower, task)
+                    await self._look_at_changed(follower)
                 except errors.Forbidden as error:
                     logger.warning("Changed objects of kind %s wait for a scan: %s", follower.resource.kind, error)
                     follower.pending.clear()
@@ -389,9 +390,12 @@ class Scanner:
                     await asyncio.sleep(RETRY_AFTER)
                     self._news.set()
 
-    async def _look_at_changed(self, follower: watch.Watch, task: examining.Task) -> None:
-        means, resource = self._means, task.resource
+    async def _look_at_changed(self, follower: watch.Watch) -> None:
+        """Look at the objects that wait, for the policies of the moment: a scan for others may begin meanwhile."""
+        means, resource = self._means, follower.resource
         known = needs.Facts(installation=means.store.installation)
+        asked: tuple[CompiledPolicy, ...] = ()
+        task = examining.Task(resource, asked, (), means.wall_clock())
         for namespace, name in tuple(follower.pending):
             await self._single.turn()
             await means.room()
@@ -399,13 +403,16 @@ class Scanner:
             if since is not None:
                 means.metrics.work.waited(means.clock() / 1e9 - since)
             with means.traces.changed(resource, namespace, name):
-                try:
+                before, item = follower.told((namespace, name)), None
+                with contextlib.suppress(errors.NotFound):
                     item = await means.client.get(resource, name, namespace=namespace)
-                except errors.NotFound:
+                if follower.told((namespace, name)) == before:  # else it has changed again while it was read
                     follower.pending.pop((namespace, name), None)
+                if item is None:
                     continue
                 stored = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
-                follower.pending.pop((namespace, name), None)
+                if (several := self._covered.get(resource, ())) is not asked:
+                    asked, task = several, examining.Task(resource, several, (), means.wall_clock())
                 if follower.saw(stored):
                     await means.examiner.examine(task, stored, known, None)
 

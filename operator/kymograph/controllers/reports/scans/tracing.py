@@ -15,7 +15,7 @@ from opentelemetry.trace import Span
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers import steptraces
 from kymograph.controllers.reports import findings
-from kymograph.telemetry import semconv
+from kymograph.telemetry import roots, semconv
 
 MOST_BATCHES = 100
 """Spans of batches in the trace of one scan; the trace of a scan of more objects does not grow further."""
@@ -45,6 +45,10 @@ class Traces:
         self._steps = steptraces.StepTraces(tracer, describe, clock, wall_clock)
         self._batches, self._objects = itertools.count(1), itertools.count(1)
         self._full = False
+
+    def discovery(self) -> contextlib.AbstractContextManager[Span]:
+        """What the API server serves, asked for before scans: a root."""
+        return roots.root(self._tracer, "SCAN discovery")
 
     @contextlib.contextmanager
     def scan(self, resource: resources.Resource, policies: Sequence[str]) -> Iterator[Span]:

@@ -75,10 +75,19 @@ class Watch:
             self.pending.pop(key, None)
         return before is None or not content or before[1] != content
 
+    def told(self, key: informer.Key) -> bytes | None:
+        """The marker of the latest version of an object that the watch has told of; None where there is none."""
+        marked: bytes | None = self._informer.objects.get(key)
+        return marked
+
     def has_changed(self, stored: Mapping[str, Any]) -> bool:
         """Whether an object that was read a while ago is known to be another one now; it waits in `pending` then."""
         key = key_of(stored)
         return key in self.pending and self._informer.objects.get(key) != marker(stored)
+
+    def forget(self, stored: Mapping[str, Any]) -> None:
+        """Have an object count as never seen: whatever its content turns out to be, it is another one."""
+        self._seen.pop(key_of(stored), None)
 
     def retain(self, keys: frozenset[informer.Key]) -> None:
         """Forget the objects that a complete list did not have."""

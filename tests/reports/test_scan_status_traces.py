@@ -1,0 +1,82 @@
+"""What scans write of themselves is work like any other: a trace of its own each."""
+
+import asyncio
+import datetime as dt
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from fakes.stored import stored
+from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers import policies
+from kymograph.controllers.reports.scans import policystatus, progress
+
+NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+
+
+class Cluster:
+    """Takes what is written, or raises what it is to fail with."""
+
+    def __init__(self):
+        self.fails = None
+        self.written = asyncio.Event()
+
+    async def merge(self, *_, **__):
+        return self.write()
+
+    async def apply(self, *_, **__):
+        return self.write()
+
+    def write(self):
+        self.written.set()
+        if self.fails is not None:
+            raise self.fails
+        return {}
+
+
+@pytest.fixture
+def exported():
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracer(exported):
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    return provider.get_tracer("test")
+
+
+@pytest.mark.parametrize(
+    ("fails", "error"),
+    [
+        (None, None),
+        (errors.NotFound(404, "NotFound", "deleted meanwhile"), None),
+        (errors.StatusError(500, "InternalError", "etcd"), "StatusError"),
+    ],
+)
+async def test_the_status_of_a_policy_is_written_in_a_trace(exported, tracer, fails, error) -> None:
+    """That the policy went meanwhile is no error; that it cannot be written is one."""
+    cluster, store = Cluster(), policies.PolicyStore()
+    store.put(stored("p", 1))
+    scans = policystatus.PolicyScans(cluster, store, lambda: NOON, tracer)
+    cluster.fails = fails
+    scans.begin(["p"])
+    await scans.publish()
+    (span,) = exported.get_finished_spans()
+    assert (span.name, span.parent) == ("SCAN policy status", None)
+    assert (span.attributes["kyverno.policy.name"], span.attributes.get("error.type")) == ("p", error)
+
+
+async def test_how_far_scans_are_is_written_in_a_trace(exported, tracer) -> None:
+    """Each time that there is something new."""
+    cluster = Cluster()
+    told = progress.Progress(cluster, "kymograph", lambda: NOON, lambda: 0.0, tracer)
+    told.begin({resources.CONFIG_MAPS: 1}, frozenset({resources.CONFIG_MAPS}))
+    publishing = asyncio.create_task(told.publish())
+    await cluster.written.wait()
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
+    (span,) = exported.get_finished_spans()
+    assert (span.name, span.parent) == ("SCAN progress", None)
