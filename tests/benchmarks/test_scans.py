@@ -104,10 +104,11 @@ def run(operator: support.Installed, done: Callable[[costs.Meter], bool]) -> cos
             time.sleep(ASK_EVERY)
         pid = operator.operator.process.pid
         took = meter.costs(pid)
-        support.eventually(lambda: finished(operator) > ended, 60)
-        return dataclasses.replace(took, peak=costs.peak(pid), requests=meter.requests())
+        support.eventually(lambda: finished(operator) > ended, PATIENCE)
+        took = dataclasses.replace(took, peak=costs.peak(pid))
     finally:
         operator.operator.stop()
+    return dataclasses.replace(took, requests=meter.requests())  # nobody asks any more
 
 
 def kyverno(operator: support.Installed, folder: pathlib.Path, count: int, rules: int) -> costs.Costs:

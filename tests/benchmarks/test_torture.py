@@ -42,7 +42,7 @@ MIB = 1 << 20
 MOST_HELD = 64 * MIB
 """What telemetry may hold, and with it what the process may grow by."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 AUTHORITY, NEXT_AUTHORITY = pki.Authority("collector-ca"), pki.Authority("next-collector-ca")
 TOKEN, NEXT_TOKEN = "Bearer first-token", "Bearer second-token"
 

@@ -35,7 +35,7 @@ async def running():
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def until(condition, seconds=10.0) -> None:
+async def until(condition, seconds=60.0) -> None:
     """Wait for what tasks of this loop bring about."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is looked at has no event

@@ -8,6 +8,7 @@ from aiohttp import web
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, errors, resources
 from kymograph.telemetry import propagation
+from support import ports
 
 BOOKMARK = b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7"}}}\n'
 ADDED = b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"8"}}}\n'
@@ -172,11 +173,17 @@ async def test_a_line_without_end_is_given_up(connect, misbehaving, monkeypatch)
         await watch(connect(misbehaving.connection()))
 
 
+@pytest.fixture
+def nobodys_port():
+    with ports.held() as port:
+        yield port
+
+
 async def test_a_connection_refused_or_cut_or_silent_is_unreachable(
-    connect, misbehaving, exported, monkeypatch, unused_tcp_port
+    connect, misbehaving, exported, monkeypatch, nobodys_port
 ) -> None:
     """No answer is one kind of error, whatever the reason; its span says which."""
-    nobody = connect(connection.Connection(f"http://127.0.0.1:{unused_tcp_port}", None, lambda: None, ""))
+    nobody = connect(connection.Connection(f"http://127.0.0.1:{nobodys_port}", None, lambda: None, ""))
     client = connect(misbehaving.connection())
 
     async def cut(request):

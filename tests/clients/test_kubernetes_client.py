@@ -203,7 +203,7 @@ def late(kubectl):
         },
     }
     kubectl("create", "-f", "-", input=json.dumps(document))
-    kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=20s")
+    kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=45s")
     yield resources.Resource(group, "v1", plural, "Thing", namespaced=False)
     kubectl("delete", "crd", f"{plural}.{group}", "--wait=false")
 

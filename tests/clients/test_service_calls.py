@@ -356,7 +356,7 @@ async def test_a_slow_answer_is_given_up_with_the_review(service, caller, slow) 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await caller().call(call(service.url()))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 async def test_nobody_at_the_other_end_says_no_address(serve, caller) -> None:

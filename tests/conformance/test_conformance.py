@@ -28,7 +28,7 @@ def named():
 
 @pytest.fixture(scope="module")
 def runner():
-    with setting.started(limit=20.0, log=None) as found:
+    with setting.started(limit=30.0, log=None) as found:
         yield found
 
 

@@ -68,7 +68,7 @@ class Writing:
     async def at_work(self):
         task = asyncio.create_task(self.recorder.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 yield
         finally:
             task.cancel()

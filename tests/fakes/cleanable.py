@@ -35,6 +35,7 @@ class Cleanable:
         deleted: What was deleted, in order: (plural, namespace, name, propagation).
         refusing: What the next deletes raise, oldest first.
         unlisted: What listing a plural raises.
+        unread: What reading one of a plural raises.
         forbidden: Verbs that may not be done, with their plurals.
         granted: `status.resourceRules` of reviews of all rules.
         reviews: The reviews that were asked for.
@@ -46,6 +47,7 @@ class Cleanable:
         self.deleted: list[tuple[str, str, str, str | None]] = []
         self.refusing: list[errors.KubernetesError] = []
         self.unlisted: dict[str, errors.KubernetesError] = {}
+        self.unread: dict[str, errors.KubernetesError] = {}
         self.forbidden: set[tuple[str, str]] = set()
         self.granted: list[dict[str, Any]] = []
         self.reviews: list[Mapping[str, Any]] = []
@@ -82,6 +84,8 @@ class Cleanable:
 
     async def get(self, resource: resources.Resource, name: str, *, namespace: str = "") -> dict[str, Any]:
         """Read one."""
+        if resource.plural in self.unread:
+            raise self.unread[resource.plural]
         try:
             found = self.objects[resource.plural, namespace, name]
         except KeyError:

@@ -28,6 +28,7 @@ class Objects:
         calls: What was called: verb and place.
         forbidden: Pairs of verb and plural that are not granted.
         broken: What the next calls raise instead, oldest first.
+        refused: What a webhook says of every change of a resource, by its plural.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class Objects:
         self.calls: list[tuple[str, Place]] = []
         self.forbidden: set[tuple[str, str]] = set()
         self.broken: list[errors.KubernetesError] = []
+        self.refused: dict[str, str] = {}
         self._versions = itertools.count(100)
         self._events: list[tuple[int, str, Place, dict[str, Any]]] = []
         self._changed = asyncio.Condition()
@@ -180,6 +182,8 @@ class Objects:
         self.calls.append((verb, place))
         if self.broken:
             raise self.broken.pop(0)
+        if resource.plural in self.refused and verb in ("create", "update", "patch", "delete"):
+            raise errors.StatusError(400, "BadRequest", self.refused[resource.plural])
         if (verb, resource.plural) in self.forbidden:
             raise errors.Forbidden(403, "Forbidden", f'User "us" cannot {verb} resource "{resource.plural}"')
         return place

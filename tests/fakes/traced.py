@@ -25,7 +25,7 @@ class Kept:
 
     def finished(self) -> list[ReadableSpan]:
         """The spans that have ended so far."""
-        assert self.telemetry.queue.flush(10)
+        assert self.telemetry.queue.flush(60)
         return self.spans
 
     def scrape(self) -> dict[str, float]:

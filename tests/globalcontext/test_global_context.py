@@ -463,7 +463,7 @@ async def test_what_fails_is_an_event_and_what_goes_on_failing_is_the_same(clust
 
 async def until(look):
     """Wait until something is true."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not look():  # noqa: ASYNC110  # what is looked at has no event
             await asyncio.sleep(0.005)
 

@@ -49,7 +49,7 @@ def test_an_object_in_the_documentation_is_taken_by_an_api_server(kubectl, insta
 def installed_kinds(kubectl) -> None:
     """The kinds that Kymograph brings."""
     kubectl("apply", "-k", str(documents.ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=50s")
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.commands], ids=str)

@@ -117,10 +117,12 @@ def test_at_metadata_level_no_body_is_audited(called):
     cluster, _ = called
     cluster.api.request("POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "plain"}})
     assert cluster.directory not in cluster.audit_log.parents
-    (event,) = (
-        event
-        for event in map(json.loads, cluster.audit_log.read_text().splitlines())
-        if event.get("objectRef", {}).get("name") == "plain"
-    )
+
+    def written():
+        whole = cluster.audit_log.read_text().rpartition("\n")[0]
+        events = map(json.loads, whole.splitlines())
+        return [event for event in events if event.get("objectRef", {}).get("name") == "plain"]
+
+    (event,) = waiting.until("the event is written", written)
     assert event["level"] == "Metadata"
     assert not {"requestObject", "responseObject"} & event.keys()

@@ -1,6 +1,7 @@
 """A scrape with every metric in it, under both names, and one that a Prometheus can fetch."""
 
 import asyncio
+import functools
 import http.server
 import threading
 from collections.abc import Callable, Iterator
@@ -80,13 +81,18 @@ def telemetry() -> Iterator[dict[str, providers.Telemetry]]:
 
 @pytest.fixture
 def target() -> Iterator[Callable[[providers.Telemetry], str]]:
-    """Serves a scrape; gives host and port."""
+    """Serves a scrape, rendered once: with so many series that takes a busy machine longer than scrapers wait.
+
+    Gives host and port.
+    """
     servers: list[http.server.ThreadingHTTPServer] = []
 
     def serve(scraped: providers.Telemetry) -> str:
+        render = functools.cache(scraped.prometheus.render)
+
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body, content_type = scraped.prometheus.render(self.headers.get("Accept", ""))
+                body, content_type = render(self.headers.get("Accept", ""))
                 self.send_response(200)
                 self.send_header("Content-Type", content_type)
                 self.end_headers()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kymograph.localcluster import installation
+from kymograph.objecttrace.sources import otlp as otlp_source
 from support import installed as support
 
 
@@ -14,7 +15,7 @@ def installed(cluster, otlp) -> Iterator[support.Installed]:
     """The operator as a user has it, sending every trace to the OTLP receiver."""
     support.install(cluster)
     made = support.Installed(cluster, installation.Operator(cluster))
-    made.configure({"traces": {"endpoint": otlp.endpoint, "samplingRatePerMillion": 1_000_000}})
+    made.configure(_usual(otlp))
     with made.operator:
         yield made
 
@@ -24,3 +25,15 @@ def enforce(installed) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Have policies enforced for the length of the test."""
     yield installed.enforce
     installed.forget_policies()
+
+
+@pytest.fixture
+def usual_configuration(installed, otlp) -> Iterator[None]:
+    """For tests that configure telemetry: they leave it as they found it, in force again when the next one begins."""
+    yield
+    installed.put_in_force(_usual(otlp))
+
+
+def _usual(otlp: otlp_source.Receiver) -> dict[str, Any]:
+    """All traces to the receiver."""
+    return {"traces": {"endpoint": otlp.endpoint, "samplingRatePerMillion": 1_000_000}}

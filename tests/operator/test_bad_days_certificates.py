@@ -40,7 +40,7 @@ def _answers_under_load(pair):
 
 def served(replica) -> x509.Certificate:
     """The certificate that a replica presents to new connections."""
-    text = ssl.get_server_certificate(("127.0.0.1", replica.webhook_port), timeout=10)
+    text = ssl.get_server_certificate(("127.0.0.1", replica.webhook_port), timeout=30)
     return x509.load_pem_x509_certificate(text.encode())
 
 
@@ -80,7 +80,7 @@ def test_a_deleted_secret_is_made_again(pair) -> None:
     """With everything new, and the old authority trusted beside the new one."""
     before = served(pair.leader())
     pair.kubectl("delete", *SECRET)
-    eventually(lambda: settled(pair, without=before), timeout=30)
+    eventually(lambda: settled(pair, without=before))
     assert trusted(pair, before)
 
 
@@ -88,7 +88,7 @@ def test_a_corrupted_secret_is_mended(pair) -> None:
     """Rubbish in one key, by hand."""
     before = served(pair.leader())
     pair.kubectl("patch", *SECRET, "-p", '{"data": {"tls.crt": "cnViYmlzaA=="}}')
-    eventually(lambda: settled(pair, without=before), timeout=30)
+    eventually(lambda: settled(pair, without=before))
 
 
 def test_an_expired_certificate_is_replaced(pair) -> None:
@@ -99,7 +99,7 @@ def test_an_expired_certificate_is_replaced(pair) -> None:
     then = now - dt.timedelta(days=100)
     ended = certificates.issue_serving(authority, NAMES.dns, NAMES.ips, then, dt.timedelta(days=99))
     _put(pair, certificates.Bundle(bundle.authorities, bundle.authority_key, ended))
-    eventually(lambda: settled(pair, without=before), timeout=30)
+    eventually(lambda: settled(pair, without=before))
     assert served(pair.leader()).not_valid_after_utc > now
 
 
@@ -110,7 +110,7 @@ def test_an_expired_authority_is_replaced(pair) -> None:
     authority = certificates.issue_ca(then, dt.timedelta(days=399))
     ended = certificates.issue_serving(authority, NAMES.dns, NAMES.ips, then)
     _put(pair, certificates.Bundle(authority.certificate, authority.key, ended))
-    eventually(lambda: settled(pair, without=before), timeout=30)
+    eventually(lambda: settled(pair, without=before))
     assert trusted(pair, before)
 
 
@@ -119,7 +119,7 @@ def test_a_rotation_on_demand_changes_what_is_asked_for(pair, wish) -> None:
     """The annotation's new value: a new certificate; with the word `ca` in it, a new authority beside the old one."""
     before = served(pair.leader())
     pair.kubectl("annotate", *SECRET, f"kymograph.dev/rotate={wish}")
-    eventually(lambda: settled(pair, without=before), timeout=30)
+    eventually(lambda: settled(pair, without=before))
     after = served(pair.leader())
     assert (after.issuer != before.issuer) is ("ca" in wish)
     assert trusted(pair, before)

@@ -7,6 +7,7 @@ due for renewal, by the clock that is wrong.
 import dataclasses
 import datetime as dt
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -45,6 +46,9 @@ LONGEST = 600
 QUIET = 2.0
 """Seconds for which the operator is left alone, to see what it does by itself."""
 
+LOOKS = 5
+"""How often it is left alone at most: what was under way before takes its time on a slow machine."""
+
 GRANT = {
     "apiVersion": "rbac.authorization.k8s.io/v1",
     "kind": "ClusterRole",
@@ -69,7 +73,7 @@ class Journey:
         renewed: The certificate that was asked for while the clock was weeks ahead.
         samples: Metrics, from before the first jump on.
         told: All spans that arrived.
-        idle: Processor seconds that the operator took in `QUIET` seconds with nothing to do.
+        idle: Processor seconds that the operator took at least in `QUIET` seconds with nothing to do.
         gone_early: What had a week to live was deleted; what had a second to live was.
     """
 
@@ -114,7 +118,7 @@ def _travelled(made: Installed, clock: fakedtime.FakedTime, receiver: otlp_sourc
             clock.jump(jump)
             load.goes_on()
             expected = FORWARD.get(jump, dt.timedelta())
-            seen.offsets.append(eventually(functools.partial(_offset, made, expected), timeout=10))
+            seen.offsets.append(eventually(functools.partial(_offset, made, expected)))
             seen.leases.append(made.cluster.api.request("GET", LEASE)["spec"])
             seen.samples.append(scraped(made))
             if jump == "+20d":
@@ -124,20 +128,27 @@ def _travelled(made: Installed, clock: fakedtime.FakedTime, receiver: otlp_sourc
             seen.secrets.append(json.dumps(made.get(*SECRET)["data"]))
             if jump == "+20d":
                 made.kubectl("annotate", *SECRET, "kymograph.dev/rotate=weeks-ahead")
-                seen.renewed = eventually(functools.partial(changed, made, seen.served[-1]), timeout=20)
+                seen.renewed = eventually(functools.partial(changed, made, seen.served[-1]))
                 made.apply(labelled("short-lived", "1s"))
-                eventually(functools.partial(_is_gone, made, "short-lived"), timeout=20)
+                eventually(functools.partial(_is_gone, made, "short-lived"))
                 load.goes_on()
     seen.wrong += load.wrong
     seen.gone_early = _is_gone(made, "long-lived")
     for jump in ("+20d", "+0"):
         clock.jump(jump)
-        before = processor_seconds(made.operator.process.pid)
-        time.sleep(QUIET)
-        seen.idle.append(processor_seconds(made.operator.process.pid) - before)
+        seen.idle.append(min(itertools.islice(_busy(made), LOOKS)))
     assert made.operator.stop() == 0
     seen.told = receiver.received()
     return seen
+
+
+def _busy(made: Installed) -> Iterator[float]:
+    """The processor seconds that the operator takes in `QUIET` seconds, until it is seen to be idle."""
+    busy = QUIET
+    while busy >= QUIET / 2:
+        before = processor_seconds(made.operator.process.pid)
+        time.sleep(QUIET)
+        yield (busy := processor_seconds(made.operator.process.pid) - before)
 
 
 def labelled(name: str, ttl: str) -> dict:
@@ -161,7 +172,7 @@ def _age(made: Installed) -> None:
     data = certificates.to_secret(certificates.Bundle(bundle.authorities, bundle.authority_key, aged))
     before = served(made)
     made.kubectl("patch", *SECRET, "-p", json.dumps({"data": data}))
-    eventually(lambda: changed(made, before), timeout=20)
+    eventually(lambda: changed(made, before))
 
 
 def _offset(made: Installed, expected: dt.timedelta) -> dt.timedelta | None:
@@ -173,7 +184,7 @@ def _offset(made: Installed, expected: dt.timedelta) -> dt.timedelta | None:
 
 def served(made: Installed) -> x509.Certificate:
     """The certificate that new connections are shown."""
-    text = ssl.get_server_certificate(("127.0.0.1", made.operator.webhook_port), timeout=10)
+    text = ssl.get_server_certificate(("127.0.0.1", made.operator.webhook_port), timeout=30)
     return x509.load_pem_x509_certificate(text.encode())
 
 
@@ -185,7 +196,7 @@ def changed(made: Installed, before: x509.Certificate) -> x509.Certificate | Non
 
 def scraped(made: Installed) -> Samples:
     """All samples of counters and histograms."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{made.metrics_port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{made.metrics_port}/metrics", timeout=30) as answer:
         families = list(parser.text_string_to_metric_families(answer.read().decode()))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

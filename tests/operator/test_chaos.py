@@ -183,7 +183,7 @@ class Chaos:
         try:
             before = self._pair.lease()
             time.sleep(0.1)
-            deadline = time.monotonic() + 2.5
+            deadline = time.monotonic() + 10.0  # it is renewed every two seconds
             while time.monotonic() < deadline:
                 now = self._pair.lease()
                 if now["renewTime"] != before["renewTime"]:

@@ -4,17 +4,7 @@ import pytest
 
 from kymograph.objecttrace.sources import otlp as otlp_source
 from support import logreceivers, otlpservice
-from support.installed import NO_PRIVILEGES, eventually, pod
-
-TRACING = ("tracingconfiguration", "default")
-
-
-@pytest.fixture(autouse=True)
-def usual_configuration(installed, otlp):
-    """Every test leaves the configuration as it found it."""
-    yield
-    installed.configure({"traces": {"endpoint": otlp.endpoint, "samplingRatePerMillion": 1_000_000}})
-    eventually(lambda: installed.conditions(*TRACING).get("Accepted", {}).get("status") == "True")
+from support.installed import NO_PRIVILEGES, TRACING, eventually, pod
 
 
 @pytest.fixture
@@ -22,13 +12,6 @@ def log_receiver():
     receiver = logreceivers.Receiver(otlpservice.HTTP)
     yield receiver
     receiver.stop()
-
-
-def configured(installed, spec: dict) -> None:
-    """Apply a spec and wait until it is in force."""
-    installed.configure(spec)
-    generation = installed.get(*TRACING)["metadata"]["generation"]
-    eventually(lambda: installed.conditions(*TRACING).get("Accepted", {}).get("observedGeneration", -1) >= generation)
 
 
 def review_of(name):
@@ -60,13 +43,12 @@ def test_a_wrong_field_is_refused_by_the_api_server(installed, spec: dict, compl
 
 
 def test_a_denial_is_in_the_traces_of_two_receivers_and_in_the_log_of_a_third(
-    installed, enforce, otlp, log_receiver
+    installed, usual_configuration, enforce, otlp, log_receiver
 ) -> None:
     """The record carries the trace, and the status says of each whether it gets through."""
     enforce(NO_PRIVILEGES)
     with otlp_source.Receiver() as second:
-        configured(
-            installed,
+        installed.put_in_force(
             {
                 "traces": {
                     "endpoint": otlp.endpoint,
@@ -74,26 +56,22 @@ def test_a_denial_is_in_the_traces_of_two_receivers_and_in_the_log_of_a_third(
                     "additional": [{"name": "second", "endpoint": second.endpoint, "compression": "gzip"}],
                 },
                 "logs": {"otlp": {"endpoint": log_receiver.endpoint, "protocol": "http/protobuf"}},
-            },
+            }
         )
         assert installed.create(pod("told-thrice", privileged=True)).returncode == 1
-        span = otlp.wait_for(review_of("told-thrice"))
-        again = second.wait_for(review_of("told-thrice"))
+        span = otlp.wait_for(review_of("told-thrice"), 60)
+        again = second.wait_for(review_of("told-thrice"), 60)
         assert (again.trace_id, again.span_id) == (span.trace_id, span.span_id)
         assert again.resource == span.resource
 
-        def denial():
-            return next((each for _, each in log_receiver.records if each.trace_id.hex() == span.trace_id), None)
-
-        record = eventually(denial)
-        assert (record.span_id.hex(), record.flags) == (span.span_id, 1)
+        _, record = log_receiver.wait_for("Denied: CREATE Pod default/told-thrice by no-privileges/no-privileges-rule")
+        assert (record.trace_id.hex(), record.span_id.hex(), record.flags) == (span.trace_id, span.span_id, 1)
         assert log_receiver.resource["service.instance.id"] == span.resource["service.instance.id"]
 
-        def exporters():
-            entries = installed.get(*TRACING)["status"].get("exporters", [])
-            found = {(each["signal"], each.get("name", "")): each for each in entries}
-            wanted = {("traces", ""), ("traces", "second"), ("logs", "")}
-            return wanted == {key for key, each in found.items() if each.get("lastSuccess")}
+        def all_get_through() -> bool:
+            told = installed.get(*TRACING)["status"]
+            exporting = next(each["status"] for each in told["conditions"] if each["type"] == "Exporting")
+            through = {(each["signal"], each.get("name", "")) for each in told["exporters"] if each.get("lastSuccess")}
+            return (exporting, through) == ("True", {("traces", ""), ("traces", "second"), ("logs", "")})
 
-        eventually(exporters, 60)
-        assert installed.conditions(*TRACING)["Exporting"]["status"] == "True"
+        eventually(all_get_through)

@@ -1,16 +1,34 @@
 """Starting, stopping, restarting: no request is lost or let pass, nothing is left where it should not be."""
 
-import json
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 
 from kymograph.localcluster import installation
-from support.installed import NO_PRIVILEGES, ROOT, eventually, pod
+from support.installed import NO_PRIVILEGES, ROOT, TRACING, eventually, pod
+
+
+@pytest.fixture
+def second(installed, usual_configuration):
+    """Runs another replica of some controllers beside the one that there is, until it is stopped."""
+    installed.put_in_force({"metrics": {"prometheus": {"enabled": False}}})  # processes of one host share its ports
+
+    @contextlib.contextmanager
+    def running(controllers: str) -> Iterator[installation.Operator]:
+        log = installed.cluster.directory / f"second-{controllers}.log"
+        operator = installation.Operator(installed.cluster, flags=[f"--controllers={controllers}"], log=log)
+        with operator:
+            yield operator
+
+    yield running
+    eventually(lambda: len(installed.get(*TRACING)["status"].get("replicas", ())) == 1)  # no word is left of the others
 
 
 def test_requests_during_a_stop_are_answered(installed, enforce) -> None:
@@ -59,19 +77,14 @@ def test_a_killed_operator_fails_closed_and_comes_back(installed, enforce) -> No
 def test_probes_say_what_is_missing(installed) -> None:
     """/livez and /readyz answer the kubelet."""
     for path in ("livez", "readyz"):
-        with urllib.request.urlopen(f"http://127.0.0.1:{installed.operator.health_port}/{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{installed.operator.health_port}/{path}", timeout=30) as answer:
             assert (answer.status, answer.read()) == (200, b"ok\n")
 
 
 @pytest.mark.parametrize("controllers", ["cleanup", "cleanup,reports"])
-def test_controllers_can_be_split(installed, enforce, controllers: str) -> None:
+def test_controllers_can_be_split(installed, second, enforce, controllers: str) -> None:
     """Other controllers run beside the admission controller without serving webhooks."""
-    beside = installation.Operator(
-        installed.cluster,
-        flags=[f"--controllers={controllers}"],
-        log=installed.cluster.directory / "beside.log",
-    )
-    with beside:
+    with second(controllers) as beside:
         assert beside.ready()
         enforce(NO_PRIVILEGES)
         assert "Privileged" in installed.create(pod("bad", privileged=True)).stderr
@@ -90,7 +103,9 @@ def test_the_operator_has_the_rights_it_needs_and_no_others(installed, enforce) 
     installed.operator.stop()
     installed.operator.start()
     enforce(NO_PRIVILEGES)
-    assert "forbidden" not in installed.operator.log.read_text()[earlier:].lower()
+    said = installed.operator.log.read_text()[earlier:].lower().splitlines()
+    terminating = "because it is being terminated"  # namespaces of earlier tests: nobody may create anything there
+    assert [line for line in said if "forbidden" in line and terminating not in line] == []
 
 
 @pytest.mark.parametrize(
@@ -104,22 +119,18 @@ def test_the_operator_has_the_rights_it_needs_and_no_others(installed, enforce) 
 def test_wrong_flags_end_the_process_with_a_reason(flags: list[str], complaint: str) -> None:
     """Whoever starts the operator reads what to change, not a traceback."""
     command = [sys.executable, "-m", "kymograph.cli.main", "run", *flags]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode in {1, 2}
     assert complaint in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path) -> None:
     """`kymograph demo --once`: the refusal as its user sees it, the trace from the API server on, the metrics' URL."""
     command = [sys.executable, "-m", "kymograph.cli.main", "demo", "--once"]
-    environ = {"TMPDIR": str(tmp_path)}
-    import os
-
-    told = subprocess.run(
-        command, capture_output=True, text=True, timeout=150, check=False, cwd=ROOT, env={**os.environ, **environ}
-    )
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    told = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, cwd=ROOT, env=environ)
     assert told.returncode == 0, told.stderr
     assert "pod/good created" in told.stdout
     assert "require-team-label" in told.stdout
@@ -131,14 +142,11 @@ def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_stop_by_interrupt_is_clean(installed) -> None:
+def test_a_stop_by_interrupt_is_clean(second) -> None:
     """Ctrl-C ends `kymograph run` like SIGTERM."""
-    beside = installation.Operator(
-        installed.cluster, flags=["--controllers=cleanup"], log=installed.cluster.directory / "interrupted.log"
-    )
-    with beside:
+    with second("cleanup") as beside:
         beside.process.send_signal(signal.SIGINT)
-        assert beside.process.wait(20) == 0
+        assert beside.process.wait(60) == 0
     assert "Traceback" not in beside.log.read_text()
 
 
@@ -152,7 +160,8 @@ def test_policies_are_told_their_rules(installed, enforce) -> None:
         "autogen-no-privileges-rule",
         "autogen-cronjob-no-privileges-rule",
     ]
-    assert json.dumps(status["conditions"][0]["message"]) == '"Ready"'
+    (condition,) = status["conditions"]
+    assert (condition["type"], condition["message"]) == ("Ready", "Ready")
     assert status["validatingadmissionpolicy"]["generated"] is False
 
 

@@ -3,8 +3,6 @@
 import re
 import urllib.request
 
-import pytest
-
 from support.installed import NO_PRIVILEGES, eventually, pod, policy
 
 POD = 'resource_kind="Pod",resource_request_operation="create"'
@@ -13,31 +11,27 @@ POLICY = 'policy_validation_mode="enforce",policy_type="cluster",policy_namespac
 CAUSE = 'rule_execution_cause="admission_request",dry_run="false"'
 
 
-@pytest.mark.timeout(180)
 def test_prometheus_counts_what_was_decided(installed, enforce, prometheus) -> None:
     """Requests, their durations, results of rules and their durations, with the labels dashboards use."""
     enforce(NO_PRIVILEGES)
+    labels = {"resource_kind": "Pod", "resource_request_operation": "create", "request_allowed": "false"}
+    before = sum(series(scrape(installed), "admission_requests_total", **labels))
     server = prometheus([f"127.0.0.1:{installed.metrics_port}"])
     denied = f'sum(admission_requests_total{{{POD},request_allowed="false"}})'
-
-    def count() -> float:
-        answer = server.get("query", query=denied)["result"]
-        return float(answer[0]["value"][1]) if answer else 0.0
-
-    server.query("up == 1")
-    before = count()
     for number in range(3):
-        assert installed.create(pod(f"counted-{number}", privileged=True)).returncode == 1
+        assert "Privileged" in installed.create(pod(f"counted-{number}", privileged=True)).stderr
 
     server.query(f"{denied} == {before + 3}")
     server.query(f"sum(policy_results_total{{{POD},{RULE},{POLICY},{CAUSE}}}) >= 3")
     server.query(f"sum(policy_execution_duration_seconds_count{{{POD},{RULE},{POLICY},{CAUSE}}}) >= 3")
     seconds = f"sum by (le) (admission_review_duration_seconds_bucket{{{POD}}})"
-    assert float(server.query(f"histogram_quantile(0.9, {seconds})")[0]["value"][1]) < 1
-    families = {each["metric"] for each in server.get("targets/metadata", limit="1000")}
-    assert {"admission_requests", "admission_review_duration_seconds", "policy_results"} <= {
-        name.removesuffix("_total") for name in families
-    }
+    assert 0 < float(server.query(f"histogram_quantile(0.9, {seconds})")[0]["value"][1]) <= 10  # a webhook's time limit
+    described = {"admission_requests", "admission_review_duration_seconds", "policy_results"}
+
+    def families() -> set[str]:
+        return {each["metric"].removesuffix("_total") for each in server.get("targets/metadata", limit="1000")}
+
+    eventually(lambda: described <= families())
 
 
 def scrape(installed) -> str:
@@ -55,7 +49,6 @@ def series(text: str, metric: str, **labels: str) -> list[float]:
     ]
 
 
-@pytest.mark.timeout(180)
 def test_violations_that_there_are_now_are_a_gauge(installed, enforce) -> None:
     """It goes down when an object is changed or deleted, and is gone with the policy."""
     match = {"any": [{"resources": {"kinds": ["Pod"], "names": ["gauged-*"]}}]}
@@ -70,13 +63,13 @@ def test_violations_that_there_are_now_are_a_gauge(installed, enforce) -> None:
 
     for name in ("gauged-a", "gauged-b", "gauged-c"):
         assert installed.create(pod(name)).returncode == 0
-    eventually(lambda: standing(rule_result="fail") == [3.0], 60)
+    eventually(lambda: standing(rule_result="fail") == [3.0])
     installed.kubectl("label", "pod", "gauged-a", "team=a")
-    eventually(lambda: (standing(rule_result="fail"), standing(rule_result="pass")) == ([2.0], [1.0]), 60)
+    eventually(lambda: (standing(rule_result="fail"), standing(rule_result="pass")) == ([2.0], [1.0]))
     installed.kubectl("delete", "pod", "gauged-b", "--force", "--grace-period=0")
-    eventually(lambda: standing(rule_result="fail") == [1.0], 60)
+    eventually(lambda: standing(rule_result="fail") == [1.0])
     installed.kubectl("delete", "clusterpolicy", "gauged")
-    eventually(lambda: standing() == [], 60)
+    eventually(lambda: standing() == [])
     installed.kubectl("delete", "pod", "gauged-a", "gauged-c", "--force", "--grace-period=0")
 
 
@@ -100,7 +93,6 @@ LED = (
 WORKED = ("webhook-controller", "status-controller", "global-context", "resource-report-controller")
 
 
-@pytest.mark.timeout(180)
 def test_what_the_operator_is_doing_and_how_it_is_can_be_told_from_one_scrape(installed, enforce) -> None:
     """The state of everything, work and queues of all controllers, calls to others, and telemetry itself."""
     enforce(NO_PRIVILEGES)

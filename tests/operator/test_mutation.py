@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from support.installed import eventually, pod
+from support.installed import pod
 
 MUTATION = ("mutatingwebhookconfiguration", "kymograph-resource-mutation")
 
@@ -118,15 +118,16 @@ def test_a_rule_that_cannot_be_applied_denies_or_warns(installed, enforce, failu
 def test_a_change_is_in_the_trace_of_its_request(installed, enforce, otlp) -> None:
     """A server span that says there is a patch, below it policy and rule; the audit event has the trace's id."""
     enforce(labelling("traced", team="all"))
-    installed.create(pod("traced-mutation"))
+    assert installed.create(pod("traced-mutation"), "--dry-run=server").returncode == 0
     server = otlp.wait_for(
         lambda span: (
             span.name == "admission mutate CREATE Pod"
             and span.attributes.get("admission.request.name") == "traced-mutation"
-        )
+        ),
+        60,
     )
     assert server.attributes["admission.response.patchtype"] == "JSONPatch"
-    rule = otlp.wait_for(lambda span: span.trace_id == server.trace_id and span.name == "RULE traced-rule")
+    rule = otlp.wait_for(lambda span: span.trace_id == server.trace_id and span.name == "RULE traced-rule", 60)
     assert rule.attributes["kymograph.rule.type"] == "mutate"
     assert rule.attributes["kymograph.rule.result"] == "pass"
 
@@ -138,4 +139,4 @@ def test_without_policies_that_mutate_nobody_is_asked_to(installed, enforce) -> 
     assert webhook["reinvocationPolicy"] == "IfNeeded"
     assert [rule["operations"] for rule in webhook["rules"]] == [["CREATE", "UPDATE"]]
     installed.forget_policies()
-    eventually(lambda: installed.kubectl("get", *MUTATION, check=False).returncode != 0)
+    assert installed.kubectl("get", *MUTATION, check=False).returncode != 0

@@ -13,7 +13,6 @@ from support.installed import Installed, eventually, pod, policy
 
 HERE = pathlib.Path(__file__).parent
 DOCUMENTATION = HERE.parents[1] / "docs" / "reports.md"
-PATIENCE = 60
 
 
 def role() -> str:
@@ -50,8 +49,8 @@ def opened():
         made.kubectl("apply", "-f", "-", given=role())
         assert made.create(pod("web")).returncode == 0
         uid = made.get("pod", "web", "-n", "default")["metadata"]["uid"]
-        assert made.create(left_over(uid)).returncode == 0
-        made.operator.start(120)
+        eventually(lambda: made.create(left_over(uid)).returncode == 0)
+        made.operator.start()
         try:
             yield made
         finally:
@@ -64,13 +63,31 @@ def found(installed, *which) -> dict | None:
     return json.loads(shown.stdout) if shown.returncode == 0 else None
 
 
-def test_reports_are_open_reports(opened) -> None:
+def report(installed, policy_name: str) -> dict | None:
+    """The report on the Pod, once it has what this policy says of it."""
+    uid = installed.get("pod", "web", "-n", "default")["metadata"]["uid"]
+    one = found(installed, "reports.openreports.io", uid, "-n", "default")
+    return one if one and policy_name in {row["policy"] for row in one["results"]} else None
+
+
+@pytest.fixture
+def audit(opened):
+    """Have a policy with one rule on Pods and Namespaces judge what there is, for the length of the test."""
+
+    def enforce(name: str) -> None:
+        match = {"any": [{"resources": {"kinds": ["Pod", "Namespace"]}}]}
+        wanted = {"metadata": {"labels": {"team": "?*"}}}
+        opened.enforce(policy(name, {"failureAction": "Audit", "message": "a team", "pattern": wanted}, match=match))
+
+    yield enforce
+    opened.forget_policies()
+
+
+def test_reports_are_open_reports(opened, audit) -> None:
     """One for an object, owned by it, with every field; those on objects outside of namespaces likewise."""
-    match = {"any": [{"resources": {"kinds": ["Pod", "Namespace"]}}]}
-    validate = {"failureAction": "Audit", "message": "a team", "pattern": {"metadata": {"labels": {"team": "?*"}}}}
-    opened.enforce(policy("audited", validate, match=match))
+    audit("audited")
     web = opened.get("pod", "web", "-n", "default")["metadata"]
-    stored = eventually(lambda: found(opened, "reports.openreports.io", web["uid"], "-n", "default"), PATIENCE)
+    stored = eventually(lambda: report(opened, "audited"))
     (row,) = stored["results"]
     assert (row["source"], row["policy"], row["result"], row["scored"]) == ("kyverno", "audited", "fail", True)
     assert row["message"].startswith("validation error: a team.")
@@ -78,13 +95,13 @@ def test_reports_are_open_reports(opened) -> None:
     assert stored["summary"] == {"pass": 0, "fail": 1, "warn": 0, "error": 0, "skip": 0}
     assert stored["metadata"]["ownerReferences"][0]["uid"] == stored["scope"]["uid"] == web["uid"]
     uid = opened.get("namespace", "default")["metadata"]["uid"]
-    assert eventually(lambda: found(opened, "clusterreports.openreports.io", uid), PATIENCE)["summary"]["fail"] == 1
-    eventually(lambda: opened.get("policyreports", "-A")["items"] == [], PATIENCE)
+    eventually(lambda: (one := found(opened, "clusterreports.openreports.io", uid)) and one["summary"]["fail"] == 1)
+    eventually(lambda: opened.get("policyreports", "-A")["items"] == [])
 
 
-def test_open_reports_go_with_their_policies(opened) -> None:
+def test_open_reports_go_with_their_policies(opened, audit) -> None:
     """As the others do."""
-    web = opened.get("pod", "web", "-n", "default")["metadata"]
-    eventually(lambda: found(opened, "reports.openreports.io", web["uid"], "-n", "default"), PATIENCE)
+    audit("passing")
+    eventually(lambda: report(opened, "passing"))
     opened.forget_policies()
-    eventually(lambda: opened.get("reports.openreports.io", "-A")["items"] == [], PATIENCE)
+    eventually(lambda: opened.get("reports.openreports.io", "-A")["items"] == [])

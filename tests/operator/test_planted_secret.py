@@ -10,22 +10,19 @@ import pytest
 from kymograph.objecttrace.sources import otlp as otlp_source
 from support.installed import eventually, policy
 
-TRACING = ("tracingconfiguration", "default")
 PLANTED = {"any": [{"resources": {"kinds": ["Secret", "ConfigMap"], "names": ["planted*"]}}]}
 QUOTE = "{{ request.object.data.password }} is {{ base64_decode(request.object.data.password) }}"
 
 
 @pytest.fixture
-def receiver(installed, otlp):
+def receiver(installed, usual_configuration):
     """A receiver of the test's own for every trace, with records as JSON at the least level; then all is as it was."""
     with otlp_source.Receiver() as made:
         logs = {"level": "debug", "format": "json", "redact": {"paths": ["data.password"]}}
-        installed.configure({"traces": {"endpoint": made.endpoint, "samplingRatePerMillion": 1_000_000}, "logs": logs})
-        generation = installed.get(*TRACING)["metadata"]["generation"]
-        eventually(lambda: installed.conditions(*TRACING)["Accepted"].get("observedGeneration", -1) >= generation)
+        installed.put_in_force(
+            {"traces": {"endpoint": made.endpoint, "samplingRatePerMillion": 1_000_000}, "logs": logs}
+        )
         yield made
-    installed.configure({"traces": {"endpoint": otlp.endpoint, "samplingRatePerMillion": 1_000_000}})
-    eventually(lambda: installed.conditions(*TRACING).get("Accepted", {}).get("status") == "True")
 
 
 def planted(kind, name, value):
@@ -51,7 +48,7 @@ def test_nothing_tells_of_it(installed, enforce, receiver, kind, action) -> None
 
     about, _ = eventually(told)
     assert "[redacted] is [redacted]" in about[0]["note"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{installed.metrics_port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{installed.metrics_port}/metrics", timeout=30) as answer:
         metrics = answer.read().decode()
     reports = [installed.get(kind, "--all-namespaces") for kind in ("policyreports", "clusterpolicyreports")]
     left = {

@@ -23,13 +23,11 @@ DEPLOYMENT = {
 
 @pytest.fixture
 def running(installed):
-    """A Pod and a Deployment that are there before any policy."""
+    """A Pod and a Deployment that are there before any policy, and gone before the next test makes them again."""
     installed.apply(pod("target"))
     installed.apply(DEPLOYMENT)
     yield
-    installed.kubectl(
-        "delete", "deployment/web", "pod/target", "--ignore-not-found", "--wait=false", "--grace-period=0"
-    )
+    installed.kubectl("delete", "deployment/web", "pod/target", "--ignore-not-found", "--force", "--grace-period=0")
 
 
 def matching(kinds, *operations):
@@ -124,9 +122,12 @@ def test_a_dry_run_is_answered_and_leaves_nothing(installed, enforce) -> None:
     enforce({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": metadata, "spec": {"rules": [rule]}})
     answered = installed.create(pod("never"), "--dry-run=server", "-o", "json")
     assert json.loads(answered.stdout)["metadata"]["annotations"]["seen"] == "yes"
-    installed.create(pod("real"))
-    eventually(lambda: "real" in scopes(installed))  # what came after the dry run is reported by now
-    assert "never" not in scopes(installed)
+    installed.apply(pod("real"))
+    try:
+        reported = eventually(lambda: "real" in (found := scopes(installed)) and found)
+    finally:
+        installed.kubectl("delete", "pod", "real", "--force", "--grace-period=0")
+    assert "never" not in reported  # what came after the dry run is reported by now
 
 
 def scopes(installed):

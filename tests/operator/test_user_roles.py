@@ -2,6 +2,8 @@
 
 import pytest
 
+from support.installed import eventually
+
 NAMESPACE = "of-a-team"
 EVERYTHING = ("policies.kyverno.io", "cleanuppolicies.kyverno.io", "policyexceptions.kyverno.io")
 
@@ -28,13 +30,16 @@ def may(team, user, verb, resource, *arguments) -> bool:
 @pytest.mark.parametrize("resource", [*EVERYTHING, "policyreports.wgpolicyk8s.io", "updaterequests.kyverno.io"])
 def test_who_sees_a_namespace_sees_its_policies_and_reports(team, user, resource) -> None:
     """Both roles read them all."""
-    assert may(team, user, "list", resource, "-n", NAMESPACE)
+    eventually(lambda: may(team, user, "list", resource, "-n", NAMESPACE))
 
 
 def test_only_an_administrator_of_the_namespace_writes_its_policies(team) -> None:
     """And no exceptions, no reports, no policies for the cluster."""
-    written = [each for each in EVERYTHING if may(team, "admin", "create", each, "-n", NAMESPACE)]
-    assert written == ["policies.kyverno.io", "cleanuppolicies.kyverno.io"]
+
+    def written() -> list[str]:
+        return [each for each in EVERYTHING if may(team, "admin", "create", each, "-n", NAMESPACE)]
+
+    eventually(lambda: written() == ["policies.kyverno.io", "cleanuppolicies.kyverno.io"])
     assert not any(may(team, "view", "create", each, "-n", NAMESPACE) for each in EVERYTHING)
     assert not may(team, "admin", "update", "policyreports.wgpolicyk8s.io", "-n", NAMESPACE)
     assert not may(team, "admin", "create", "clusterpolicies.kyverno.io")

@@ -14,8 +14,6 @@ from kymograph.localcluster import installation, options
 from support import trees
 from support.installed import Installed, eventually, install, pod
 
-pytestmark = pytest.mark.timeout(180)
-
 TREE = pathlib.Path(__file__).parent / "trees" / "verify-images.tree"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 

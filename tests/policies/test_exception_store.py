@@ -135,6 +135,13 @@ async def test_an_exception_that_cannot_be_read_is_refused_with_the_field(cluste
         exceptions.ExceptionStore(cluster, "*").check(exception(spec={**SPEC, "exceptions": []}))
 
 
+async def test_an_exception_from_controls_of_containers_is_refused_without_images(cluster) -> None:
+    """As by Kyverno's webhook: without images it would be about no container."""
+    controls = [{"controlName": "Capabilities"}]
+    with pytest.raises(errors.PolicyInvalid, match=r"spec\.podSecurity\[0\]\.controlName: exclude\.images must be"):
+        exceptions.ExceptionStore(cluster, "*").check(exception(spec={**SPEC, "podSecurity": controls}))
+
+
 async def test_exceptions_know_that_they_look_at_roles(cluster, follow) -> None:
     """Bindings are watched for them, too."""
     await cluster.put("by-role", spec=BY_ROLE)

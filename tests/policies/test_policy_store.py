@@ -212,7 +212,7 @@ async def test_it_keeps_itself_true(store, monkeypatch) -> None:
     lists = Lists(clusterpolicies=[stored("p", 1)], policies=[])
     lists.failures = [errors.Unreachable("refused"), errors.Expired(410, "Expired", "")]
     keeping = asyncio.create_task(store.keep_true(lists))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await store.complete.wait()
         assert lists.listed == ["clusterpolicies"] * 3 + ["policies"]
         lists.documents["clusterpolicies"] = []

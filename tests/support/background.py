@@ -19,7 +19,7 @@ from support import writtenpolicies
 
 ACCOUNT = "system:serviceaccount:kymograph:kymograph"
 SPACE = "kymograph"
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that anything may take."""
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -172,8 +172,9 @@ class Work:
         return stored.get("status") or {}
 
     async def ended(self, name: str) -> dict[str, Any]:
-        """The status of an UpdateRequest, once it has ended."""
-        await until(lambda: self.status(name).get("state") in updaterequests.FINAL)
+        """The status of an UpdateRequest, once it has ended and the worker has counted and told that."""
+        at_work = self.background._worker.queue._items
+        await until(lambda: self.status(name).get("state") in updaterequests.FINAL and name not in at_work)
         return self.status(name)
 
     def content(self, name: str, namespace: str, plural: str = "configmaps") -> dict[str, str] | None:

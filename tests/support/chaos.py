@@ -69,7 +69,7 @@ class Outcomes:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._listed.wait(30)
+        assert self._listed.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:

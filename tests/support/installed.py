@@ -7,15 +7,20 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kymograph.localcluster import cluster as localcluster
-from kymograph.localcluster import installation
+from kymograph.localcluster import errors, installation
 from kymograph.model import tracingconfiguration
 
 ROOT = pathlib.Path(__file__).parents[2]
+TRACING = ("tracingconfiguration", tracingconfiguration.NAME)
+
+_CONFIGURATIONS = f"/apis/{tracingconfiguration.GROUP}/{tracingconfiguration.VERSION}/{tracingconfiguration.PLURAL}"
+_CONFIGURATION = f"{_CONFIGURATIONS}/{tracingconfiguration.NAME}"
+_OF_POLICIES = {"kymograph-resource-validation", "kymograph-resource-mutation"}
 
 ResultT = TypeVar("ResultT")
 
 
-def eventually(attempt: Callable[[], ResultT], timeout: float = 30.0) -> ResultT:
+def eventually(attempt: Callable[[], ResultT], timeout: float = 60.0) -> ResultT:
     """What `attempt` returns once that is true; fails with its last result after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -52,40 +57,95 @@ class Installed:
         return self.kubectl("create", *arguments, "-f", "-", given=document, check=False)
 
     def enforce(self, document: dict[str, Any]) -> None:
-        """Apply a policy and wait until the API server asks about what it matches."""
-        metadata = document["metadata"]
-        namespace = ["-n", metadata["namespace"]] if "namespace" in metadata else []
-        kind = "clusterpolicy" if document["kind"] == "ClusterPolicy" else "policies.kyverno.io"
-        self.apply(document)
-        self.kubectl("wait", "--for=condition=Ready", kind, metadata["name"], *namespace, "--timeout=15s")
+        """Apply a policy and wait until the API server asks about what it matches, as it says now."""
+        metadata = json.loads(self.kubectl("apply", "-o", "json", "-f", "-", given=document).stdout)["metadata"]
+        within = f"namespaces/{metadata['namespace']}/policies" if "namespace" in metadata else "clusterpolicies"
+        path = f"/apis/kyverno.io/v1/{within}/{metadata['name']}"
+        eventually(lambda: self._observed(path, "Ready", "True") >= metadata["generation"])
+
+    def _observed(self, path: str, condition: str, *statuses: str) -> int:
+        """The generation of an object that a condition of it with one of these statuses is about; else -1."""
+        try:
+            stored = self.cluster.api.request("GET", path)
+        except errors.RequestRefused as refused:
+            if refused.status != 429:  # an API server that has just started has no time
+                raise
+            return -1
+        told = stored.get("status", {}).get("conditions", [])
+        found = next((each for each in told if each["type"] == condition and each["status"] in statuses), {})
+        return int(found.get("observedGeneration", -1))
+
+    def make_namespace(self, name: str, **labels: str) -> None:
+        """Make a namespace and wait until Pods can be created in it: until then each is refused, whatever it is."""
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        self.wait_for_accounts(name)
+
+    def wait_for_accounts(self, namespace: str) -> None:
+        """Wait until a namespace has the ServiceAccount that Pods run as."""
+        eventually(lambda: self.kubectl("get", "serviceaccount", "default", "-n", namespace, check=False).stdout)
 
     def forget_policies(self) -> None:
         """Delete all policies and wait until no webhook is left for them."""
         self.kubectl("delete", "clusterpolicies", "--all")
         self.kubectl("delete", "policies.kyverno.io", "--all", "--all-namespaces")
-        eventually(lambda: "kymograph-resource-validation" not in self.webhook_configurations())
+        kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations"
+        eventually(lambda: not _OF_POLICIES & _names(self.kubectl("get", kinds, "-o", "name").stdout))
 
     def webhook_configurations(self) -> set[str]:
         """The names of the validating webhook configurations in the cluster."""
-        listed = self.kubectl("get", "validatingwebhookconfigurations", "-o", "name").stdout
-        return {line.partition("/")[2] for line in listed.splitlines()}
+        return _names(self.kubectl("get", "validatingwebhookconfigurations", "-o", "name").stdout)
 
-    def configure(self, spec: dict[str, Any]) -> None:
-        """Replace the spec of the TracingConfiguration; metrics stay on their port unless the spec says otherwise."""
+    def configure(self, spec: dict[str, Any]) -> int:
+        """Replace the spec of the TracingConfiguration; metrics stay on their port unless the spec says otherwise.
+
+        Returns:
+            The generation that it has with this spec.
+        """
         metrics = {"prometheus": {"enabled": True, "port": self.metrics_port}}
         document = {**tracingconfiguration.default(), "spec": {"metrics": metrics, **spec}}
-        if self.kubectl("create", "-f", "-", given=document, check=False).returncode != 0:
-            # The operator may write the status between kubectl's reading and writing.
-            eventually(lambda: self.kubectl("replace", "-f", "-", given=document, check=False).returncode == 0)
+        return int(eventually(lambda: self._write(document))["metadata"]["generation"])
+
+    def put_in_force(self, spec: dict[str, Any]) -> None:
+        """Replace that spec, and wait until it is in force or the operator has said why it cannot be."""
+        generation = self.configure(spec)
+        eventually(lambda: self._observed(_CONFIGURATION, "Accepted", "True", "False") >= generation)
+
+    def _write(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        """Create or replace the TracingConfiguration; None where that is to be tried again.
+
+        Its definition may be so new that nobody serves it yet, the operator may write between reading and writing, and
+        an API server that has just started has no time.
+        """
+        api, strictly = self.cluster.api, "?fieldValidation=Strict"
+        try:
+            try:
+                version = api.request("GET", _CONFIGURATION)["metadata"]["resourceVersion"]
+            except errors.RequestRefused as refused:
+                if refused.status != 404:
+                    raise
+                return api.request("POST", f"{_CONFIGURATIONS}{strictly}", document)
+            metadata = {**document["metadata"], "resourceVersion": version}
+            return api.request("PUT", f"{_CONFIGURATION}{strictly}", {**document, "metadata": metadata})
+        except errors.RequestRefused as refused:
+            if refused.status not in {404, 409, 429}:
+                raise
+            return None
 
     def conditions(self, *what: str) -> dict[str, dict[str, Any]]:
         """The status conditions of an object, by type."""
         return {each["type"]: each for each in self.get(*what).get("status", {}).get("conditions", [])}
 
 
+def _names(listed: str) -> set[str]:
+    """The names in what `kubectl get -o name` says."""
+    return {line.partition("/")[2] for line in listed.splitlines()}
+
+
 def install(cluster: localcluster.LocalCluster) -> None:
-    """What the README tells a user to do."""
+    """What the README tells a user to do; returns when the new kinds are served."""
     installation.run_kubectl(cluster, "apply", "-k", str(ROOT / "manifests"))
+    established = ("--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=180s")
+    installation.run_kubectl(cluster, "wait", *established)
 
 
 def policy(name: str, validate: dict[str, Any], *, kind: str = "ClusterPolicy", namespace: str = "", **spec: Any):

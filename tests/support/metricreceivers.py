@@ -47,7 +47,7 @@ class Receiver(otlpservice.Receiver):
             if labels.items() <= _labels(point.attributes).items()
         ]
 
-    def wait_for(self, name: str, until=bool, timeout: float = 20.0, **labels: str) -> list:
+    def wait_for(self, name: str, until=bool, timeout: float = 60.0, **labels: str) -> list:
         """Wait until the points of a metric satisfy: by default, until there are any."""
 
         def look() -> list:

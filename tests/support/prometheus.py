@@ -5,7 +5,6 @@ import pathlib
 import re
 import tempfile
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -45,14 +44,14 @@ class Prometheus:
         self._supervisor = supervision.Supervisor(directory)
         try:
             self._supervisor.start(servers.Server("prometheus", (executable, *flags)))
-            self.url = "http://" + self._wait("it listens", self._address, timeout=30)
-            self._wait("it is ready", self._ready, timeout=30)
+            self.url = "http://" + self._wait("it listens", self._address, timeout=60)
+            self._wait("it is ready", self._ready, timeout=60)
         except BaseException:
             self.close()
             raise
 
     def query(
-        self, promql: str, *, until: Callable[[list[dict[str, Any]]], bool] = bool, timeout: float = 20
+        self, promql: str, *, until: Callable[[list[dict[str, Any]]], bool] = bool, timeout: float = 60
     ) -> list[dict[str, Any]]:
         """Asks until the answer satisfies: by default, until there is one.
 
@@ -80,7 +79,7 @@ class Prometheus:
     def get(self, path: str, **parameters: str) -> Any:
         """The `data` of an answer of the HTTP API: `get("targets")`, `get("query_exemplars", query=..., ...)`."""
         query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=5) as answer:  # noqa: S310 - our own http URL
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as answer:  # noqa: S310 - our own http URL
             return json.load(answer)["data"]
 
     def close(self) -> None:
@@ -103,5 +102,5 @@ class Prometheus:
         try:
             with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5):  # noqa: S310 - our own http URL
                 return True
-        except urllib.error.URLError:
+        except OSError:
             return False

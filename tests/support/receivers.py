@@ -88,13 +88,13 @@ class _Receiver:
     def resources(self):
         return [
             {attribute.key: attribute.value.string_value for attribute in of_resource.resource.attributes}
-            for request in self.requests
+            for request in list(self.requests)
             for of_resource in request.resource_spans
         ]
 
     def refusal(self) -> Refusal | None:
         """What the next request is refused with, counting it."""
-        self.gate.wait(30)
+        self.gate.wait(60)
         if self.refuse is not None and self.refuse_first is not None:
             if self.refuse_first == 0:
                 return None
@@ -296,6 +296,7 @@ class RawServer:
                 return
 
     def stop(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # else the thread would wait for one more connection
         self._listener.close()
 
 

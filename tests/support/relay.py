@@ -6,6 +6,8 @@ import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any, Self
 
+from support import ports
+
 
 class Relay:
     """Relays to a port of this machine. Use as an asynchronous context manager; `port` is where it listens.
@@ -21,14 +23,17 @@ class Relay:
         self._server: asyncio.Server | None = None
         self._pairs: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._held = contextlib.ExitStack()
         self.port = 0
 
     async def __aenter__(self) -> Self:
+        self.port = self._held.enter_context(ports.held())
         await self.restore()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.cut()
+        with self._held:
+            await self.cut()
 
     async def cut(self) -> None:
         """Reset every connection and refuse new ones."""
@@ -41,8 +46,7 @@ class Relay:
 
     async def restore(self) -> None:
         """Relay again, on the same port."""
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port, reuse_address=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
@@ -74,9 +78,9 @@ class Line:
         """See `Relay.restore`."""
         self.run(self._relay.restore())
 
-    def run(self, doing: Coroutine[Any, Any, None]) -> None:
+    def run(self, doing: Coroutine[Any, Any, object]) -> None:
         """Have it done on the thread."""
-        asyncio.run_coroutine_threadsafe(doing, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(doing, self._loop).result(30)
 
 
 @contextlib.contextmanager
@@ -85,11 +89,14 @@ def line(target: int, delay: float = 0.0) -> Iterator[Line]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="relay")
     thread.start()
-    made = Line(Relay(target, delay), loop)
+    relay = Relay(target, delay)
+    made = Line(relay, loop)
     try:
-        made.restore()
-        yield made
-        made.cut()
+        made.run(relay.__aenter__())
+        try:
+            yield made
+        finally:
+            made.run(relay.__aexit__())
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

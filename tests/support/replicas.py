@@ -44,7 +44,7 @@ class Pair(Installed):
                 replica.launch()
                 stack.callback(replica.stop)
             for replica in self.replicas:
-                replica.wait_ready(60)
+                replica.wait_ready()
             yield self
 
     def lease(self) -> dict:

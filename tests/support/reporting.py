@@ -236,7 +236,7 @@ class Controller:
             self.work.put(each)
         running = asyncio.create_task(self.writer.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not until(self):  # noqa: ASYNC110  # looks at anything
                     await asyncio.sleep(0.001)
         finally:

@@ -39,7 +39,7 @@ def post(installed: Installed, path: str, body: bytes, **headers: str) -> tuple[
         headers={"Content-Type": "application/json", **headers},
     )
     try:
-        with urllib.request.urlopen(request, context=api_server(installed), timeout=10) as answer:  # noqa: S310 - ours
+        with urllib.request.urlopen(request, context=api_server(installed), timeout=30) as answer:  # noqa: S310 - ours
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as refusal:
         return refusal.code, json.load(refusal)

@@ -135,11 +135,15 @@ class World:
         made = instruments.declare(cells.Cells(InstrumentationScope("test"), lambda: 0))
         metrics = ScanMetrics(made, self.store)
         known = reported.ReportedPolicies(self.store, cluster, None)
-        self.progress = progress.Progress(cluster, "kymograph", lambda: dt.datetime.now(dt.UTC), lambda: 0.0)
+        self.progress = progress.Progress(
+            cluster, "kymograph", lambda: dt.datetime.now(dt.UTC), lambda: 0.0, tracer or NoOpTracer()
+        )
         self.labels = {}
         self.left_out = set()
         judge = judging.Judge(NoFacts(self.labels), lambda: 0, lambda: self.excepted)
-        self.statuses = policystatus.PolicyScans(cluster, self.store, lambda: dt.datetime(2026, 3, 1, tzinfo=dt.UTC))
+        self.statuses = policystatus.PolicyScans(
+            cluster, self.store, lambda: dt.datetime(2026, 3, 1, tzinfo=dt.UTC), tracer or NoOpTracer()
+        )
         traces = tracing.Traces(tracer or NoOpTracer(), _describe, lambda: 0, lambda: 5)
         self.scanner = scanner.Scanner(
             scanner.Means(
@@ -177,7 +181,7 @@ class World:
     async def at_work(self):
         task = asyncio.create_task(self.scanner.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 yield
         finally:
             task.cancel()

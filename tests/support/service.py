@@ -37,14 +37,14 @@ class Service:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="service")
         thread.start()
-        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._accept, "127.0.0.1", 0), loop).result(5)
+        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._accept, "127.0.0.1", 0), loop).result(30)
         self.port = server.sockets[0].getsockname()[1]
         probing = asyncio.run_coroutine_threadsafe(self._probe(), loop)
         try:
             yield self
         finally:
             probing.cancel()
-            asyncio.run_coroutine_threadsafe(self._close(server), loop).result(10)
+            asyncio.run_coroutine_threadsafe(self._close(server), loop).result(30)
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()

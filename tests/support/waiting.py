@@ -1,13 +1,13 @@
 """Waiting for what is about to become true, instead of sleeping for as long as it might take."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def until(what: str, look: Callable[[], T], timeout: float = 30.0, poll: float = 0.02) -> T:
+def until(what: str, look: Callable[[], T], timeout: float = 60.0, poll: float = 0.02) -> T:
     """Looks until it sees something true, and returns that.
 
     Args:
@@ -42,3 +42,23 @@ def until_nothing_is_left(look: Callable[[], str], timeout: float) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"still after {timeout:g} s: {left}")
         time.sleep(0.05)
+
+
+def as_long_as_it_gets_less(look: Callable[[], Sequence[str]], patience: float = 90.0) -> None:
+    """Looks until nothing is left, however long that takes on a slow machine, but only as long as it gets less.
+
+    Args:
+        look: Says what is not as it should be yet.
+        patience: Seconds in which it has to get less.
+
+    Raises:
+        AssertionError: What was left last.
+    """
+    least, deadline = len(left := look()), time.monotonic() + patience
+    while left:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"for {patience:g} s no less was left than {len(left)}: {', '.join(left[:5])}")
+        time.sleep(0.2)
+        left = look()
+        if len(left) < least:
+            least, deadline = len(left), time.monotonic() + patience

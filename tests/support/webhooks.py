@@ -33,7 +33,7 @@ class Client:
         plain = socket.socket()
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        plain.settimeout(20)
+        plain.settimeout(60)
         try:
             plain.connect(("127.0.0.1", port))
             self.socket = (context or trusting()).wrap_socket(plain, server_hostname="localhost")
@@ -104,7 +104,7 @@ class Served:
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Runs a coroutine on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     def open_connections(self) -> list[Any]:
         """The server's ends of its connections."""
@@ -162,7 +162,7 @@ def trusting(client: certificates.KeyPair | None = None, path: Any = None) -> ss
     return context
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Waits for something that happens on the server's thread."""
     end = time.monotonic() + seconds
     while not condition():

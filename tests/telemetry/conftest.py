@@ -6,7 +6,8 @@ import threading
 import pytest
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from kymograph.telemetry import errors, propagation, recorder, sampling, settings
+from kymograph.telemetry import delivery, errors, propagation, recorder, sampling, settings
+from support import ports
 from support import receivers as otlp
 
 
@@ -40,7 +41,7 @@ class FakeExporter:
 
     def export(self, spans):
         self.exporting.set()
-        self.gate.wait(30)
+        self.gate.wait(60)
         if self.fail:
             raise errors.ExportFailed("refused", self.rejected)
         self.batches.append(len(spans))
@@ -86,6 +87,19 @@ def raw_server():
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def port():
+    """A port on loopback that is the test's also while nobody listens there: then it refuses connections."""
+    with ports.held() as held:
+        yield held
+
+
+@pytest.fixture
+def one_try(monkeypatch):
+    """The pause before a second try is longer than anything may take: what fails is given up at once."""
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 3_600.0)
 
 
 PARENT = propagation.RemoteParent(0xABC << 64 | 1, 0xDEF, sampled=True)

@@ -10,7 +10,7 @@ from kymograph.telemetry import errors, export, providers, settings, sharing
 from support import receivers as otlp
 from support import waiting
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 PARENT = f"00-{7:032x}-{9:016x}-01"
 
 

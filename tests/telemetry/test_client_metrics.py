@@ -50,6 +50,14 @@ def test_a_call_to_the_api_server_is_timed_by_its_answer_and_counted_as_kyverno_
     assert metric.data.data_points[0].sum == 0.25
 
 
+def test_a_call_that_is_about_no_resource_is_discovery_as_with_kyverno(registry, spans):
+    with spans.start(
+        "KUBE get /apis", {**POD, semconv.KUBE_CLIENT_KIND: "", semconv.KUBE_CLIENT_NAMESPACE: ""}
+    ) as call:
+        call.set_status(200)
+    assert points(registry, "client_queries") == {("get", "kubeclient", "Discovery", ""): 1}
+
+
 def test_calls_that_are_sent_away_are_counted_apart(registry, spans):
     for _ in range(2):
         with spans.start("KUBE get pods", POD) as call:

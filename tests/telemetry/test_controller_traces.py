@@ -8,7 +8,7 @@ from opentelemetry import trace
 from kymograph.telemetry import providers, semconv, settings
 
 SAMPLED = f"00-{7:032x}-{9:016x}-01"
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture

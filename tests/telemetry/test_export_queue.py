@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from kymograph.telemetry import export, memory
 from kymograph.telemetry.export import Reason
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def span(number=1, *, sampled=True):
@@ -230,6 +230,7 @@ def test_a_batch_that_fails_because_its_exporter_is_being_replaced_goes_to_the_n
     assert queue.flush(PATIENCE)
     assert numbers(new) == [1]
     assert sum(queue.status().dropped.values()) == 0
+    assert queue.status().last_error is None, "the new one has not failed"
 
 
 def test_swapped_for_none_the_old_exporter_still_ships_what_waits(new_queue, fake_exporter):

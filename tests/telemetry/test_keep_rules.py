@@ -9,7 +9,7 @@ from kymograph.telemetry import errors, keeping, providers, semconv, settings
 
 UNSAMPLED = f"00-{7:032x}-{9:016x}-00"
 SAMPLED = f"00-{7:032x}-{9:016x}-01"
-PATIENCE = 10.0
+PATIENCE = 30.0
 ALL = {
     "denied": True,
     "errors": True,

@@ -21,7 +21,7 @@ from kymograph.telemetry import (
 )
 from support import logreceivers, otlpservice, waiting
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 PARENT = f"00-{7:032x}-{9:016x}-01"
 UNSAMPLED = f"00-{7:032x}-{9:016x}-00"
 
@@ -200,6 +200,7 @@ async def test_without_a_destination_nothing_is_taken(telemetry, started, logger
     await arrived(receiver, "within")
     await configure(telemetry, None)
     logger.info("after")
+    assert await asyncio.to_thread(telemetry.log_queue.flush, PATIENCE)
     assert receiver.bodies == ["within"]
     status = telemetry.log_queue.status()
     assert (status.sent, status.pending, sum(status.dropped.values())) == (1, 0, 0)
@@ -225,7 +226,7 @@ async def test_undelivered_records_go_to_the_next_destination(telemetry, started
     for number in range(20):
         logger.info("record %d", number)
     await configure(telemetry, receiver)
-    await arrived(receiver, "record 19")
+    assert await asyncio.to_thread(telemetry.log_queue.flush, PATIENCE)
     assert sorted(set(receiver.bodies)) == sorted(f"record {number}" for number in range(20))
     assert sum(telemetry.log_queue.status().dropped.values()) == 0
 

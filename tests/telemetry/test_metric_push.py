@@ -12,7 +12,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from kymograph.telemetry import cells, errors, metricsettings, push
 from kymograph.telemetry.metricsettings import Temporality
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 NEVER = 3_600.0
 OFTEN = 0.01
 SCOPE = InstrumentationScope("test")

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from kymograph.telemetry import defaults, delivery, destination, otlpfile, providers, settings
 from support import waiting
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 PARENT = f"00-{7:032x}-{9:016x}-01"
 SPEC = {
     "traces": {
@@ -44,9 +44,11 @@ def review(telemetry):
 
 
 async def line_of(path):
-    return await asyncio.to_thread(
-        waiting.until, f"a line in {path}", lambda: path.exists() and path.read_text().splitlines()
-    )
+    def whole():
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [line for line in lines if line.endswith("\n")]
+
+    return await asyncio.to_thread(waiting.until, f"a line in {path}", whole)
 
 
 async def test_each_signal_is_written_to_its_file_and_sent_to_nobody(telemetry, tmp_path):

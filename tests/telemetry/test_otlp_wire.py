@@ -8,11 +8,11 @@ import time
 import pytest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from kymograph.telemetry import destination, errors, otlp, propagation, providers, settings
+from kymograph.telemetry import delivery, destination, errors, otlp, propagation, providers, settings
 from kymograph.telemetry.export import Reason
 from support import receivers as fakes
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 PARENT = propagation.RemoteParent(0xA << 64, 0xB, sampled=True, tracestate="vendor=1")
 PARENT_HEADER = propagation.render(PARENT.trace_id, PARENT.span_id, sampled=True)
 
@@ -22,7 +22,7 @@ async def telemetry():
     made = providers.Telemetry(
         lambda _, subject: (f"RULE {subject}", {"kyverno.rule.name": subject}),
         facts={"service.instance.id": "i"},
-        environ={},
+        environ={"OTEL_BSP_SCHEDULE_DELAY": "50"},
     )
     yield made
     await made.shutdown(1.0)
@@ -48,14 +48,6 @@ def review(telemetry, name="r"):
 
 async def flushed(telemetry):
     return await asyncio.to_thread(telemetry.queue.flush, PATIENCE)
-
-
-@pytest.fixture
-def closed_port():
-    """A loopback port that refuses connections, for as long as the test holds it."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
 
 
 async def test_recorded_and_sdk_spans_arrive_with_one_resource(telemetry, receivers, protocol):
@@ -89,13 +81,13 @@ async def test_recorded_and_sdk_spans_arrive_with_one_resource(telemetry, receiv
 
 
 async def test_a_dead_endpoint_costs_callers_nothing_and_what_waits_goes_to_a_live_one(
-    telemetry, receivers, closed_port, protocol
+    telemetry, receivers, port, protocol
 ):
-    await telemetry.apply(applied(f"127.0.0.1:{closed_port}", protocol))
+    await telemetry.apply(applied(f"127.0.0.1:{port}", protocol))
     began = time.monotonic()
     for _ in range(200):
         assert review(telemetry)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0, "one connection's time-out is 10 s"
     receiver = receivers(protocol)
     await telemetry.apply(applied(receiver.endpoint, protocol))
     assert await flushed(telemetry)
@@ -143,11 +135,18 @@ async def test_swapping_between_live_endpoints_under_load_loses_nothing(telemetr
                 taken.append(str(len(taken)))
             await asyncio.sleep(0.001)
 
+    async def reached(receiver, before):
+        while len(receiver.requests) == before:  # noqa: ASYNC110 - it receives in threads of its own
+            await asyncio.sleep(0.001)
+
+    telemetry.queue._grace = PATIENCE  # a receiver that is slow has time: what it got is not sent to the next as well
     loading = asyncio.create_task(load())
-    for endpoint in (second.endpoint, first.endpoint, second.endpoint):
-        await asyncio.sleep(0.2)
-        await telemetry.apply(applied(endpoint, protocol))
-    await asyncio.sleep(0.2)
+    async with asyncio.timeout(PATIENCE):
+        await reached(first, 0)
+        for receiver in (second, first, second):
+            before = len(receiver.requests)
+            await telemetry.apply(applied(receiver.endpoint, protocol))
+            await reached(receiver, before)
     done.set()
     await loading
     assert await flushed(telemetry)
@@ -158,10 +157,11 @@ async def test_swapping_between_live_endpoints_under_load_loses_nothing(telemetr
     assert sum(telemetry.queue.status().dropped.values()) == 0
 
 
-def test_shutdown_interrupts_the_pause_between_two_attempts(protocol, raw_server):
+def test_shutdown_interrupts_the_pause_between_two_attempts(protocol, raw_server, monkeypatch):
     """Else a dead collector would hold up the end of the process for as long as the exporter retries."""
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 4 * PATIENCE)
     resetting = raw_server(fakes.reset)
-    to = destination.Destination(resetting.endpoint, protocol, plaintext=True)
+    to = destination.Destination(resetting.endpoint, protocol, plaintext=True, timeout=8 * PATIENCE)
     exporter = otlp.SpanExporter(to, fakes.ORIGIN)
     failed = threading.Event()
 
@@ -174,17 +174,15 @@ def test_shutdown_interrupts_the_pause_between_two_attempts(protocol, raw_server
     thread.start()
     while not resetting.connections:
         assert not failed.wait(0.01)
-    began = time.monotonic()
     exporter.shutdown()
     assert failed.wait(PATIENCE)
-    assert time.monotonic() - began < 0.5
     thread.join()
 
 
 def test_an_ipv6_endpoint_can_be_connected_to(protocol):
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         endpoint = f"[::1]:{listener.getsockname()[1]}"
-        to = destination.Destination(endpoint, protocol, plaintext=True, timeout=5)
+        to = destination.Destination(endpoint, protocol, plaintext=True, timeout=PATIENCE)
         exporter = otlp.SpanExporter(to, fakes.ORIGIN)
 
         def export():
@@ -198,6 +196,7 @@ def test_an_ipv6_endpoint_can_be_connected_to(protocol):
         thread.join()
 
 
+@pytest.mark.usefixtures("one_try")
 def test_http_exports_share_a_connection_and_survive_its_end(receivers):
     """A receiver may close a connection that is idle whenever it likes: that is no failure, and no pause."""
     receiver = receivers(fakes.HTTP)
@@ -208,9 +207,7 @@ def test_http_exports_share_a_connection_and_survive_its_end(receivers):
     exporter.export([])
     assert receiver.connections == 1
     receiver._server.close_connections()
-    began = time.monotonic()
     exporter.export([])
-    assert time.monotonic() - began < 0.4
     assert receiver.connections == 2
     assert receiver.paths == ["/tenant/v1/traces"] * 3
     exporter.shutdown()

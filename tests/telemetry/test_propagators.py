@@ -11,7 +11,7 @@ ANOTHER = "a" * 32
 TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
 SAMPLED = propagation.RemoteParent(int(TRACE, 16), int(SPAN, 16), sampled=True)
 UNSAMPLED = SAMPLED._replace(sampled=False)
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 Form = propagators.Propagator
 

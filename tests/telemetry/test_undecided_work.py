@@ -7,7 +7,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from kymograph.telemetry import memory, providers, semconv, settings, undecided
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture

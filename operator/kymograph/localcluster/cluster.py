@@ -72,7 +72,7 @@ class LocalCluster:
         self,
         options: settings.Options | None = None,
         found: servers.Binaries | None = None,
-        timeout: float = 60.0,
+        timeout: float = 180.0,
     ) -> None:
         self._options = options or settings.Options()
         self._found = found

@@ -8,7 +8,6 @@ import contextlib
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from kymograph.localcluster import errors
+from kymograph.localcluster import errors, ports
 from kymograph.localcluster.cluster import LocalCluster
 
 NAMESPACE = "kymograph"
@@ -60,11 +59,8 @@ def run_kubectl(
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on; nobody else is given it while this process lives."""
+    return ports.keep()
 
 
 class Operator:
@@ -129,7 +125,7 @@ class Operator:
     ) -> None:
         self.stop()
 
-    def start(self, timeout: float = 60.0) -> None:
+    def start(self, timeout: float = 180.0) -> None:
         """Start it and wait until it is ready.
 
         Raises:
@@ -150,7 +146,7 @@ class Operator:
                 self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self._environ}
             )
 
-    def wait_ready(self, timeout: float = 60.0) -> None:
+    def wait_ready(self, timeout: float = 180.0) -> None:
         """Wait until /readyz says so.
 
         Raises:
@@ -172,7 +168,7 @@ class Operator:
             return bool(answer.status == 200)
         return False
 
-    def stop(self, timeout: float = 40.0) -> int:
+    def stop(self, timeout: float = 90.0) -> int:
         """Ask it to stop (SIGTERM) and wait until it has; returns its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A free port that stays ours until the server that was told it listens there."""
+"""Free ports that stay ours until the server that was told of one listens there."""
 
 import socket
 
@@ -26,3 +26,18 @@ class Reservation:
     def release(self) -> None:
         """Lets go of the port; harmless when done twice."""
         self._socket.close()
+
+
+def keep() -> int:
+    """A TCP port of 127.0.0.1 for a server that sets SO_REUSEADDR; kept for it for as long as this process lives.
+
+    The socket is bound but does not listen, with that option set: the kernel gives the port to nobody else by itself,
+    neither to a server nor as the near end of a connection, and sends no connection to us. Whoever names the port and
+    sets the option too, as asyncio, Go and gRPC do, can listen there, after a restart too, and then nobody else can.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port: int = kept.getsockname()[1]
+        kept.detach()  # the process's end closes it
+        return port

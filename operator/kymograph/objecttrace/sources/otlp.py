@@ -122,7 +122,7 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
             self._traces.clear()
             self._bytes = 0
 
-    def wait_for(self, predicate: Callable[[spans.Span], bool], timeout: float = 10.0) -> spans.Span:
+    def wait_for(self, predicate: Callable[[spans.Span], bool], timeout: float = 30.0) -> spans.Span:
         """Waits for a span, unless it is there already.
 
         Args:
@@ -150,7 +150,7 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         return found
 
     def wait_for_trace(
-        self, trace_id: str, complete: Callable[[tuple[spans.Span, ...]], bool], timeout: float = 10.0
+        self, trace_id: str, complete: Callable[[tuple[spans.Span, ...]], bool], timeout: float = 30.0
     ) -> tuple[spans.Span, ...]:
         """Waits until what is kept of one trace satisfies a condition.
 
@@ -224,6 +224,8 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         deadline = time.monotonic() + timeout
         with self._changed:
             while not arrived():
-                if not self._changed.wait(deadline - time.monotonic()):
+                left = deadline - time.monotonic()
+                if left <= 0:
                     kept = len(self._kept)
                     raise TimeoutError(f"not received within {timeout:g} s; {kept} other spans are kept")
+                self._changed.wait(left)
