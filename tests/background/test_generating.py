@@ -7,6 +7,7 @@ import pytest
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.controllers import updaterequests
+from kymograph.engine.generate import labels
 from support import background, trees
 from support.background import config_map, namespace, until
 from support.writtenpolicies import generating
@@ -162,6 +163,25 @@ async def test_what_a_trigger_wants_no_more_is_pruned(work) -> None:
         await work.ended(await work.ask(new, operation="UPDATE", old=old))
     assert work.content("x", "shop") is None
     assert work.content("y", "shop") is not None
+
+
+@pytest.mark.parametrize("denied", [set(), {("patch", "configmaps")}])
+async def test_a_rule_that_names_another_target_lets_go_of_the_old_one(work, denied) -> None:
+    """As the warning says that Kyverno gives; the triggers of the old target get the new one."""
+    work.cluster.forbidden |= denied
+    work.enforce(SYNCHRONIZED)
+    trigger = await work.cluster.put("namespaces", namespace("shop"))
+    async with work.leading():
+        await work.ended(await work.ask(trigger))
+        work.enforce(generating(synchronize=True, name="other"), generation=2)
+        await until(lambda: work.content("other", "shop"))
+        left = work.cluster.stored["configmaps", "shop", "c"]["metadata"]["labels"]
+        made = work.cluster.stored["configmaps", "shop", "other"]["metadata"]["labels"]
+        work.forget()
+        await until(lambda: work.content("other", "shop") is None)
+    assert work.content("c", "shop") == {"a": "b"}
+    assert not left.keys() & set(labels.RULE)
+    assert set(labels.RULE) <= made.keys()
 
 
 CLONE = {"match": generating()["match"], "generate": {

@@ -102,7 +102,7 @@ class Objects:
         before = self._existing(place)
         metadata = patch.get("metadata") or {}
         self._check(before, metadata.get("resourceVersion"), metadata.get("uid"))
-        return await self._store(place, _merged(before, patch), before)
+        return await self._store(place, _merged(before, patch, removes=True), before)
 
     async def patch(
         self,
@@ -235,11 +235,14 @@ def _untold(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "metadata": metadata}
 
 
-def _merged(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(before: Mapping[str, Any], patch: Mapping[str, Any], *, removes: bool = False) -> dict[str, Any]:
+    """Both together; in a merge patch a null removes a field (RFC 7386)."""
     merged = dict(before)
     for key, value in patch.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merged(merged[key], value)
+            merged[key] = _merged(merged[key], value, removes=removes)
+        elif value is None and removes:
+            merged.pop(key, None)
         else:
             merged[key] = value
     return merged

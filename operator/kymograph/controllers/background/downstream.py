@@ -213,6 +213,35 @@ class Downstream:
         marked = {**metadata, "labels": {**(metadata.get("labels") or {}), **mark}}
         return await self._client.update(resource, {**document, "metadata": marked}, namespace=namespace)
 
+    async def release(self, resource: resources.Resource, metadata: Mapping[str, Any]) -> None:
+        """Take off the labels by which a generated object belongs to a rule, as Kyverno does; one gone is as good.
+
+        Raises:
+            KubernetesError: It may not be changed, or the API server did not answer.
+        """
+        try:
+            released = await self._release(resource, metadata)
+        except kubernetes_errors.NotFound:
+            return
+        self._remember(released["metadata"]["uid"], released["metadata"]["resourceVersion"])
+
+    async def _release(self, resource: resources.Resource, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        namespace, name = metadata.get("namespace") or "", metadata["name"]
+        place = (resource.group, resource.plural)
+        if place not in self._unpatchable:
+            patch = {"metadata": {"uid": metadata["uid"], "labels": dict.fromkeys(labels.RULE)}}
+            try:
+                return await self._client.merge(resource, name, patch, namespace=namespace)
+            except kubernetes_errors.Forbidden as error:
+                if "cannot patch resource" not in error.message:
+                    raise
+                self._unpatchable.add(place)
+        document = await self._client.get(resource, name, namespace=namespace)
+        told = document["metadata"].get("labels") or {}
+        kept = {key: value for key, value in told.items() if key not in labels.RULE}
+        bare = {**document, "metadata": {**document["metadata"], "labels": kept}}
+        return await self._client.update(resource, bare, namespace=namespace)
+
     async def of(
         self,
         resource: resources.Resource,

@@ -2,7 +2,8 @@
 
 A policy may want existing objects to count as triggers (`generateExisting`, `mutateExistingOnPolicyUpdate`); what a
 rule that synchronizes has generated follows its text, and goes with it unless `orphanDownstreamOnPolicyDelete` says
-otherwise. Every replica remembers what went while it was running, so that whoever leads next knows it too.
+otherwise. Every replica remembers what went while it was running, so that whoever leads next knows it too. Where a rule
+names another target or source than before, what it has generated is left as it is, and belongs to it no more.
 
 A new leader looks for what nobody may have seen: triggers without result, and generated objects that are out of date
 (see `leftovers`).
@@ -28,6 +29,7 @@ from kymograph.controllers.background import (
     kinds,
     leftovers,
     losing,
+    moving,
     notes,
     triggers,
     worker,
@@ -76,6 +78,7 @@ class PolicyChanges:
         self._store = store
         self._known: dict[policies.Key, policies.Held] = {}
         self.gone: list[Gone] = []
+        self.moved: list[moving.Moved] = []
         self.changed: dict[policies.Key, policies.Held] = {}
         self.news = asyncio.Event()
         store.listen(self._listen)
@@ -88,6 +91,9 @@ class PolicyChanges:
         if before is not None and before.compiled is not None:
             self.gone += _lost(before.compiled, before, after)
             del self.gone[:-MOST_GONE]
+            if held is not None and after is not None and held.uid == before.uid:
+                self.moved += moving.between(before.compiled, held, after)
+                del self.moved[:-MOST_GONE]
         if held is None:
             self._known.pop(key, None)
             self.changed.pop(key, None)
@@ -152,6 +158,7 @@ class PolicyWork:
         self._compilation = compilation
         self._refused: dict[policies.Key, tuple[policies.Held, bool]] = {}
         self._due = 0.0
+        self._owed: dict[updaterequests.Reference, None] = {}  # triggers of what is let go of, not noted yet
 
     async def run(self) -> None:
         """Work until cancelled, beginning with every policy there is."""
@@ -159,10 +166,12 @@ class PolicyWork:
         self._noted_before = await self._pending()
         pending = {held.key: (held, True) for held in self._store.held}
         self._changes.changed.clear()
+        self._changes.moved.clear()  # another leader has seen to it; what is there now may be of the new target
         looked = False
         while True:
             try:
                 await self._undo()
+                await self._release()
                 while pending:
                     key, (held, resync) = next(iter(pending.items()))
                     try:
@@ -227,6 +236,31 @@ class PolicyWork:
                     gone.kinds,
                 )
             self._changes.gone.remove(gone)
+
+    async def _release(self) -> None:
+        """Let go of what rules generated that name another target now, and have that made for the same triggers.
+
+        First the one, then the other: what is still labelled would be deleted, as something not wanted any more.
+        """
+        for moved in list(self._changes.moved):
+            try:
+                with self._span(moved.key):
+                    for api_version, kind in moved.kinds:
+                        resource = await self._resource(api_version, kind)
+                        if resource is not None:
+                            await self._release_all(moved, resource)
+                    for trigger in list(self._owed):
+                        await self._noted.note(moved.about, updaterequests.GENERATE, moved.policy, moved.rule, trigger)
+                        del self._owed[trigger]
+            except (errors.Forbidden, kubernetes_errors.Forbidden) as error:
+                logger.warning("What rule %s of %s generated stays its own: %s", moved.rule, moved.policy, error)
+                self._owed.clear()
+            self._changes.moved.remove(moved)
+
+    async def _release_all(self, moved: moving.Moved, resource: resources.Resource) -> None:
+        for document in await self._written.of(resource, moved.policy, moved.rule):
+            self._owed[downstream.trigger_of(document["metadata"])] = None
+            await self._written.release(resource, document["metadata"])
 
     async def _follow(self, held: policies.Held, policy: compiled.CompiledPolicy, *, resync: bool) -> None:
         about = ("policy", held.uid, str(held.generation), self._session if resync else "")

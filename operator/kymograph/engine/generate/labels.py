@@ -15,6 +15,9 @@ _PREFIX = "generate.kyverno.io/"
 POLICY_NAME = f"{_PREFIX}policy-name"
 POLICY_NAMESPACE = f"{_PREFIX}policy-namespace"
 RULE_NAME = f"{_PREFIX}rule-name"
+RULE = (POLICY_NAME, POLICY_NAMESPACE, RULE_NAME)
+"""Whoever has none of them belongs to no rule (any more)."""
+
 TRIGGER_GROUP = f"{_PREFIX}trigger-group"
 TRIGGER_VERSION = f"{_PREFIX}trigger-version"
 TRIGGER_KIND = f"{_PREFIX}trigger-kind"
