@@ -40,6 +40,9 @@ MOST_CAUSES = 16
 SETTLE = 0.02
 """Seconds that a burst of changes is given to end before one write answers it."""
 
+CALM = 0.5
+"""Seconds after a write in which a change may belong to a burst; a later one is answered at once."""
+
 _KINDS = {
     resource.kind: resource
     for resource in (resources.VALIDATING_WEBHOOK_CONFIGURATIONS, resources.MUTATING_WEBHOOK_CONFIGURATIONS)
@@ -171,6 +174,7 @@ class Registration:
         self._dirty.set()
         clock = asyncio.get_running_loop().time
         wait, resync_at, failures = RESYNC_EVERY, clock() + RESYNC_EVERY, 0
+        calm_at = clock() + CALM
         while True:
             try:
                 async with asyncio.timeout(wait):
@@ -180,7 +184,8 @@ class Registration:
             if clock() >= resync_at:
                 self._written.clear()
                 resync_at = clock() + RESYNC_EVERY
-            await asyncio.sleep(SETTLE)
+            if clock() < calm_at:
+                await asyncio.sleep(SETTLE)
             self._dirty.clear()
             if self._address is None:
                 continue
@@ -195,6 +200,7 @@ class Registration:
                 wait = RETRY_AFTER
                 failures += 1
                 self._counted.requeued(failures)
+            calm_at = clock() + CALM
 
     async def _reconcile(self, address: webhooks.Address) -> set[str]:
         held = self._store.policies
