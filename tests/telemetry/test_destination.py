@@ -42,12 +42,31 @@ def test_secrets_are_named_and_put_in_the_place_of_their_names():
     assert resolved(TRACES) == destination.Destination(
         endpoint="collector:4317",
         protocol=destination.Protocol.HTTP,
+        gzip=True,
         server_name="collector.example",
         headers=(("x-scope-orgid", "a"), ("authorization", "Bearer s3cr3t")),
         ca=AUTHORITY.pair.certificate,
         certificate=CLIENT.certificate,
         key=CLIENT.key,
     )
+
+
+@pytest.mark.parametrize(
+    ("traces", "environ", "compressed"),
+    [
+        ({"endpoint": "collector:4317"}, {}, True),
+        ({"endpoint": "10.0.0.1:4318", "protocol": "http/protobuf", "insecure": True}, {}, True),
+        ({"endpoint": "localhost:4317"}, {}, False),
+        ({"endpoint": "[::1]:4317"}, {}, False),
+        ({}, {}, False),
+        ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:4317"}, True),
+        ({"endpoint": "collector:4317", "compression": "none"}, {}, False),
+        ({"endpoint": "collector:4317"}, {"OTEL_EXPORTER_OTLP_COMPRESSION": "none"}, False),
+        ({"endpoint": "localhost:4317", "compression": "gzip"}, {}, True),
+    ],
+)
+def test_what_leaves_the_machine_is_compressed_unless_somebody_says_otherwise(traces, environ, compressed):
+    assert read(traces, environ).traces.gzip is compressed
 
 
 def test_no_representation_holds_a_secret():

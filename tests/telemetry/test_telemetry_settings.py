@@ -35,6 +35,7 @@ def test_every_field_is_read():
         settings.TraceSettings(
             "collector.observability:4317",
             insecure=True,
+            gzip=True,
             sampling_rate_per_million=100,
             parent=settings.ParentPolicy.LINK,
             parent_traces_per_second=7,

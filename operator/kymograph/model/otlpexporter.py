@@ -45,7 +45,7 @@ def fields(endpoint: str) -> dict[str, crd.Schema]:
         "compression": {
             "type": "string",
             "enum": list(COMPRESSIONS),
-            "description": "How exports are compressed: none (the default) or gzip.",
+            "description": "How exports are compressed: none or gzip; by default gzip, to a loopback endpoint none.",
         },
         "timeout": crd.text(
             "How long one export may take with all its tries, from 100ms to 10m. Default: 10s.",
