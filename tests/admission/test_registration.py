@@ -9,7 +9,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext
 
-from fakes import traced
+from fakes import configurations, traced
 from fakes.stored import stored
 from kymograph.clients.kubernetes import discovery, errors
 from kymograph.controllers import policies
@@ -25,71 +25,12 @@ REACHABILITY = webhooknames.KYMOGRAPH.reachability
 TTL = webhooknames.KYMOGRAPH.ttl
 
 
-class Configurations:
-    """The webhook configurations of a cluster.
-
-    Attributes:
-        calls: What was done, oldest first.
-        failures: What the next calls raise instead.
-    """
-
-    def __init__(self):
-        self.documents = {}
-        self.calls = []
-        self.failures = []
-        self.version = 0
-
-    async def apply(self, resource, document):
-        await asyncio.sleep(0)
-        if self.failures:
-            raise self.failures.pop(0)
-        name = document["metadata"]["name"]
-        self.calls.append(("apply", name))
-        self.version += 1
-        self.documents[name] = {
-            **document,
-            "metadata": {**document["metadata"], "resourceVersion": str(self.version)},
-        }
-        return self.documents[name]
-
-    async def delete(self, resource, name):
-        await asyncio.sleep(0)
-        self.calls.append(("delete", name))
-        if self.documents.pop(name, None) is None:
-            raise errors.NotFound(404, "NotFound", name)
-
-    def resources(self):
-        """What the API server is to ask about."""
-        webhooks_of = self.documents[RESOURCE]["webhooks"]
-        return sorted(name for webhook in webhooks_of for rule in webhook["rules"] for name in rule["resources"])
-
-
-class Catalogues:
-    """What the API server serves; `during` is called while it answers."""
-
-    def __init__(self, *served):
-        self.served = served
-        self.current = discovery.Catalogue()
-        self.during = None
-        self.asked = 0
-
-    async def refresh(self):
-        self.asked += 1
-        answer = discovery.Catalogue(self.served)
-        await asyncio.sleep(0)
-        if self.during is not None:
-            during, self.during = self.during, None
-            during()
-        self.current = answer
-        return answer
-
-
 class Registered:
     """A registration that runs, and what is around it."""
 
     def __init__(self, telemetry):
-        self.cluster = Configurations()
-        self.catalogues = Catalogues(PODS)
+        self.cluster = configurations.Configurations()
+        self.catalogues = configurations.Catalogues(PODS)
         self.store = policies.PolicyStore()
         self.registration = registration.Registration(self.cluster, self.store, self.catalogues, telemetry)
         self._task = None
@@ -374,7 +315,7 @@ async def test_an_authority_is_trusted_once_every_configuration_holds_it(here) -
         await trusting
 
 
-class Demanding(Configurations):
+class Demanding(configurations.Configurations):
     """An API server that refuses conditions that are no CEL."""
 
     async def apply(self, resource, document, *, dry_run=False):
