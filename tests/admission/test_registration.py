@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 import pathlib
 
 import kopf
@@ -230,6 +231,17 @@ async def test_everything_is_compared_again_now_and_then(here, monkeypatch) -> N
     await here.covered()
     here.cluster.documents.clear()
     await here.until(lambda: set(here.cluster.documents) == {POLICY, REACHABILITY, RESOURCE})
+
+
+async def test_a_comparison_that_changes_nothing_is_not_told_of(here, monkeypatch, caplog) -> None:
+    """At the level that operators run with."""
+    monkeypatch.setattr(registration, "RESYNC_EVERY", 0.005)
+    monkeypatch.setattr(registration, "UNRESOLVED_EVERY", 0.005)
+    caplog.set_level(logging.INFO, registration.logger.name)
+    here.start(stored("p", 1))
+    await here.until(lambda: here.cluster.calls.count(("apply", RESOURCE)) > 2)
+    told = [record.getMessage() for record in caplog.records if record.getMessage().endswith("written")]
+    assert sorted(told) == sorted(f"Webhook configuration {each} written" for each in (POLICY, REACHABILITY, RESOURCE))
 
 
 async def test_each_write_is_a_span(here, kept) -> None:

@@ -26,11 +26,10 @@ class Configurations:
             raise self.failures.pop(0)
         name = document["metadata"]["name"]
         self.calls.append(("apply", name))
-        self.version += 1
-        self.documents[name] = {
-            **document,
-            "metadata": {**document["metadata"], "resourceVersion": str(self.version)},
-        }
+        before = self.documents.get(name)
+        if before is None or before != _versioned(document, before["metadata"]["resourceVersion"]):
+            self.version += 1
+            self.documents[name] = _versioned(document, str(self.version))
         return self.documents[name]
 
     async def delete(self, resource, name):
@@ -43,6 +42,10 @@ class Configurations:
         """What the API server is to ask about."""
         webhooks_of = self.documents[webhooknames.KYMOGRAPH.validation]["webhooks"]
         return sorted(name for webhook in webhooks_of for rule in webhook["rules"] for name in rule["resources"])
+
+
+def _versioned(document, version):
+    return {**document, "metadata": {**document["metadata"], "resourceVersion": version}}
 
 
 class Catalogues:
