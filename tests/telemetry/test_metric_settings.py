@@ -46,6 +46,7 @@ def test_every_field_is_read():
         prometheus_port=9100,
         otlp=metricsettings.PushSettings(
             endpoint="collector.observability:4318",
+            gzip=True,
             protocol=destination.Protocol.HTTP,
             insecure=True,
             headers=(destination.Header("x-scope", "a"),),
