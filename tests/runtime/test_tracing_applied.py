@@ -6,9 +6,6 @@ import datetime as dt
 import aiohttp
 import kopf
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.localcluster import pki
@@ -330,11 +327,8 @@ async def test_a_replica_shows_now_and_then_that_it_is_there(here, monkeypatch, 
     await here.until(lambda: len(here.cluster.applied) >= 3)
 
 
-async def test_each_write_is_a_trace(here, unused_tcp_port) -> None:
+async def test_each_write_is_a_trace(here, exported, tracer, unused_tcp_port) -> None:
     """Whether of the whole status or of an entry."""
-    exported, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
-    tracer = provider.get_tracer("test")
     here.reports = tracingreport.TracingReport(here.cluster, here.tracing, "one", lambda: NOW, tracer)
     await here.tracing.changed(document(unused_tcp_port))
     here.report()

@@ -2,23 +2,9 @@
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from kymograph.telemetry import current, recorder, roots, sampling, semconv, settings
-
-
-@pytest.fixture
-def exported():
-    return InMemorySpanExporter()
-
-
-@pytest.fixture
-def tracer(exported):
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
-    return provider.get_tracer("test")
 
 
 def test_it_is_a_root_whatever_goes_on_and_the_current_span_within(tracer, exported):

@@ -18,6 +18,9 @@ _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 _LONGEST_PREFIX = 253
 
+LONGEST_VALUE = 63
+"""Characters of a label's value."""
+
 
 def is_value(text: str) -> bool:
     """Whether a text may be the value of a label."""

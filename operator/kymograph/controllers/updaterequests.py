@@ -249,10 +249,10 @@ def _labels(type_: str, policy: str, trigger: Reference) -> dict[str, str]:
     """Kyverno's labels, by which UpdateRequests are found; what can be the value of none is left out."""
     _, _, name = policy.rpartition("/")
     if type_ == GENERATE:
-        return {"generate.kyverno.io/policy-name": name[:_LONGEST_LABEL]}
+        return {"generate.kyverno.io/policy-name": name[: labels.LONGEST_VALUE]}
     told = {
-        "policy-name": name[:_LONGEST_LABEL],
-        "trigger-name": trigger.name[:_LONGEST_LABEL],
+        "policy-name": name[: labels.LONGEST_VALUE],
+        "trigger-name": trigger.name[: labels.LONGEST_VALUE],
         "trigger-namespace": trigger.namespace,
         "trigger-kind": trigger.kind,
         "trigger-apiversion": trigger.api_version.replace("/", "-"),
@@ -290,6 +290,3 @@ def _content(document: Mapping[str, Any]) -> dict[str, Any]:
 
 _LONGEST_MESSAGE = 32_768
 """Characters of a message that the CRD takes."""
-
-_LONGEST_LABEL = 63
-"""Characters of a label's value."""

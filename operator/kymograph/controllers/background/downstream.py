@@ -6,10 +6,12 @@ resourceVersion of what was seen, so that a leader that lost its Lease without k
 """
 
 import collections
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol
 
+from kymograph.apimachinery import labels as label_rules
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers import updaterequests
@@ -27,14 +29,14 @@ WITH_RULE = "kymograph.dev/goes-with-rule"
 _TRIGGER_NAME_LABEL = "generate.kyverno.io/trigger-name"
 """By which versions of Kyverno before 1.12 named the trigger; they wrote no uid."""
 
+_UNPATCHED = "cannot patch resource"
+"""Part of the answer to a patch that the operator's roles do not grant."""
+
 _UNDECLARED = "failed to create typed patch object"
 """Part of the answer to an application with a field that the kind does not have; a creation just loses the field."""
 
 _ENDING = "because it is being terminated"
 """Part of the answer to a creation in a namespace that is being deleted."""
-
-_LONGEST_LABEL = 63
-"""Characters of a label's value."""
 
 MOST_REMEMBERED = 10_000
 """Own writes that are remembered, so that what a watch tells of them is no news."""
@@ -166,7 +168,7 @@ class Downstream:
             try:
                 return await self._client.apply(resource, manifest, namespace=namespace)
             except kubernetes_errors.StatusError as error:
-                if "cannot patch resource" in error.message:
+                if _UNPATCHED in error.message:
                     self._unpatchable.add(place)
                     logger.info("The operator's roles do not grant patch on %s: replacing instead", resource.plural)
                 elif _UNDECLARED not in error.message:
@@ -191,27 +193,33 @@ class Downstream:
             metadata = document["metadata"]
             if labels.CLONE_SOURCE in (metadata.get("labels") or {}):
                 return
-            marked = await self._mark(resource, document, namespace)
+            await self._relabel(resource, metadata, {labels.CLONE_SOURCE: ""})
         except kubernetes_errors.NotFound as error:
             raise errors.Failing(f"source resource {source} not found") from error
         except kubernetes_errors.Forbidden as error:
             logger.info("%s cannot be labelled as a source, its changes go unseen: %s", source, error)
-            return
-        self._remember(marked["metadata"]["uid"], marked["metadata"]["resourceVersion"])
 
-    async def _mark(self, resource: resources.Resource, document: Mapping[str, Any], namespace: str) -> dict[str, Any]:
-        metadata, mark = document["metadata"], {labels.CLONE_SOURCE: ""}
-        place = (resource.group, resource.plural)
+    async def _relabel(
+        self, resource: resources.Resource, metadata: Mapping[str, Any], change: Mapping[str, str | None]
+    ) -> None:
+        """Set labels of an object, or take off those that are None."""
+        namespace, name, place = metadata.get("namespace") or "", metadata["name"], (resource.group, resource.plural)
+        stored = None
         if place not in self._unpatchable:
-            patch = {"metadata": {"uid": metadata["uid"], "labels": mark}}
+            patch = {"metadata": {"uid": metadata["uid"], "labels": change}}
             try:
-                return await self._client.merge(resource, metadata["name"], patch, namespace=namespace)
+                stored = await self._client.merge(resource, name, patch, namespace=namespace)
             except kubernetes_errors.Forbidden as error:
-                if "cannot patch resource" not in error.message:
+                if _UNPATCHED not in error.message:
                     raise
                 self._unpatchable.add(place)
-        marked = {**metadata, "labels": {**(metadata.get("labels") or {}), **mark}}
-        return await self._client.update(resource, {**document, "metadata": marked}, namespace=namespace)
+        if stored is None:
+            document = await self._client.get(resource, name, namespace=namespace)
+            told = {**(document["metadata"].get("labels") or {}), **change}
+            told = {key: value for key, value in told.items() if value is not None}
+            document = {**document, "metadata": {**document["metadata"], "labels": told}}
+            stored = await self._client.update(resource, document, namespace=namespace)
+        self._remember(stored["metadata"]["uid"], stored["metadata"]["resourceVersion"])
 
     async def release(self, resource: resources.Resource, metadata: Mapping[str, Any]) -> None:
         """Take off the labels by which a generated object belongs to a rule, as Kyverno does; one gone is as good.
@@ -219,28 +227,8 @@ class Downstream:
         Raises:
             KubernetesError: It may not be changed, or the API server did not answer.
         """
-        try:
-            released = await self._release(resource, metadata)
-        except kubernetes_errors.NotFound:
-            return
-        self._remember(released["metadata"]["uid"], released["metadata"]["resourceVersion"])
-
-    async def _release(self, resource: resources.Resource, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        namespace, name = metadata.get("namespace") or "", metadata["name"]
-        place = (resource.group, resource.plural)
-        if place not in self._unpatchable:
-            patch = {"metadata": {"uid": metadata["uid"], "labels": dict.fromkeys(labels.RULE)}}
-            try:
-                return await self._client.merge(resource, name, patch, namespace=namespace)
-            except kubernetes_errors.Forbidden as error:
-                if "cannot patch resource" not in error.message:
-                    raise
-                self._unpatchable.add(place)
-        document = await self._client.get(resource, name, namespace=namespace)
-        told = document["metadata"].get("labels") or {}
-        kept = {key: value for key, value in told.items() if key not in labels.RULE}
-        bare = {**document, "metadata": {**document["metadata"], "labels": kept}}
-        return await self._client.update(resource, bare, namespace=namespace)
+        with contextlib.suppress(kubernetes_errors.NotFound):
+            await self._relabel(resource, metadata, dict.fromkeys(labels.RULE))
 
     async def of(
         self,
@@ -262,7 +250,7 @@ class Downstream:
         if trigger is None:
             return await self.labelled(resource, _query(sought))
         found = await self.labelled(resource, _query({**sought, labels.TRIGGER_UID: trigger.uid}))
-        if found or not trigger.name or len(trigger.name) > _LONGEST_LABEL:
+        if found or not trigger.name or len(trigger.name) > label_rules.LONGEST_VALUE:
             return found
         named = {labels.TRIGGER_NAMESPACE: trigger.namespace, labels.TRIGGER_KIND: trigger.kind}
         found = await self.labelled(resource, _query({**sought, **named, _TRIGGER_NAME_LABEL: trigger.name}))
