@@ -101,7 +101,7 @@ def test_a_dead_operator_locks_nobody_out(alone, remove, capsys) -> None:
     assert (status, said) == (0, "")
     assert out.index("deleted ValidatingWebhookConfiguration") < out.index("deleted Lease") < out.index("delete -k")
     with capsys.disabled():
-        print(f"\nuninstalled after {time.monotonic() - began:.1f} s, the Lease of a killed leader among it")  # noqa: T201
+        print(f"\nuninstalled after {time.monotonic() - began:.1f} s, the Lease of a killed leader among it")  # noqa: T201 - a figure
     eventually(lambda: alone.create(pod("good"), "--dry-run=server").returncode == 0)
     assert (left(alone), alone.webhook_configurations() & OURS) == (set(), set())
     status, out, _ = remove()
