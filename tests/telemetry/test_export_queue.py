@@ -320,6 +320,35 @@ def test_swapping_under_load_loses_nothing_and_doubles_nothing(new_queue, fake_e
     assert queue.status().sent == len(delivered)
 
 
+def test_closed_right_after_a_swap_a_batch_in_an_exporter_that_hangs_goes_to_the_new_one(new_queue, fake_exporter):
+    """A process that ends within seconds of a change of endpoints loses nothing that the new one takes."""
+    queue, old, new = new_queue(linger=0.0, grace=1.0), fake_exporter(hang=True), fake_exporter()
+    queue.swap(old)
+    queue.on_end(span(1))
+    assert old.exporting.wait(PATIENCE)
+    queue.swap(new)
+    queue.on_end(span(2))
+    queue.close(8.0)
+    status = queue.status()
+    assert numbers(new) == [1, 2]
+    assert (status.sent, status.pending, sum(status.dropped.values())) == (2, 0, 0)
+    assert old.stopped.is_set()
+    assert new.stopped.is_set()
+    old.gate.set()
+
+
+def test_closed_right_after_a_swap_an_exporter_that_is_only_slow_ends_its_batch(new_queue, fake_exporter):
+    queue, old, new = new_queue(linger=0.0, grace=PATIENCE), fake_exporter(hang=True), fake_exporter()
+    queue.swap(old)
+    queue.on_end(span(1))
+    assert old.exporting.wait(PATIENCE)
+    queue.swap(new)
+    threading.Timer(0.1, old.gate.set).start()
+    queue.close(PATIENCE)
+    assert (numbers(old), numbers(new)) == ([1], [])
+    assert (queue.status().sent, queue.status().pending) == (1, 0)
+
+
 def test_encoded_spans_in_an_exporter_that_hangs_go_to_the_new_one_as_they_are(new_queue, fake_exporter, new_recorder):
     """Written once: with the same ids, so that a receiver that did get them the first time can tell."""
     written = iter([[b"first", b"second"]])

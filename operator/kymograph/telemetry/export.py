@@ -99,7 +99,7 @@ class _Shipment(threading.Thread, Generic[ItemT]):
         super().__init__(name="kymograph-export", daemon=True)
         self.queue = queue
         self.exporter = exporter
-        self.retired = False
+        self.retired = self.ended = False
         self.held: list[ItemT] = []
         self.weight = 0  # bytes, of all that was taken and is not settled or given back as a whole
 
@@ -116,6 +116,7 @@ class _Shipment(threading.Thread, Generic[ItemT]):
                 except Exception as failure:  # noqa: BLE001 - any exporter's any failure is one and the same to us
                     lost, error = len(batch), repr(failure)
                 self.queue._settle(self, len(batch), lost, error)  # noqa: SLF001 - see above
+        self.queue._end(self)  # noqa: SLF001 - see above
 
 
 def is_shipping() -> bool:
@@ -170,6 +171,8 @@ class Queue(Generic[ItemT]):
         self._flushes = 0
         self._undeliverable = Reason.NO_EXPORTER
         self._shipment: _Shipment[ItemT] | None = None
+        self._retiring: list[tuple[_Shipment[ItemT], threading.Thread]] = []
+        self._closing = False
         self._sent = 0
         self._dropped = dict.fromkeys(Reason, 0)
         self._last_success: int | None = None
@@ -204,7 +207,10 @@ class Queue(Generic[ItemT]):
         if successor is not None:
             successor.start()
         if old is not None:
-            threading.Thread(target=self._retire, args=(old,), name="kymograph-retire", daemon=True).start()
+            retiring = threading.Thread(target=self._retire, args=(old,), name="kymograph-retire", daemon=True)
+            with self._changed:
+                self._retiring = [each for each in self._retiring if each[1].is_alive()] + [(old, retiring)]
+                retiring.start()
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything accepted so far is delivered or dropped; False if it took longer than `timeout`."""
@@ -219,13 +225,15 @@ class Queue(Generic[ItemT]):
     def close(self, timeout: float) -> None:
         """Take nothing more, deliver what can be within `timeout` seconds, drop the rest and let the exporter go.
 
-        Returns after `timeout` and `grace` seconds at the latest, whatever the exporter does.
+        What a replaced exporter still holds it delivers within a quarter of that, or the one behind the queue does.
+        Returns after `timeout` and `grace` seconds at the latest, whatever the exporters do.
         """
+        began = self._clock()
+        self._hurry(timeout / 2)
         with self._changed:
             old, self._shipment = self._shipment, None
-            self.enabled = False
             self._undeliverable = Reason.SHUTDOWN
-        self.flush(timeout)
+        self.flush(timeout - (self._clock() - began))
         if old is not None:
             self._stop(old)
 
@@ -353,6 +361,12 @@ class Queue(Generic[ItemT]):
             self._waiting.clear()
             self._size = 0
 
+    def _end(self, shipment: _Shipment[ItemT]) -> None:
+        """A shipment has nothing more to do."""
+        with self._changed:
+            shipment.ended = True
+            self._changed.notify_all()
+
     def _let_go(self, shipment: _Shipment[ItemT]) -> None:
         """A shipment holds nothing of what it took."""
         self._room.give(shipment.weight)
@@ -368,8 +382,22 @@ class Queue(Generic[ItemT]):
         return held[: self.batch]
 
     def _retire(self, old: _Shipment[ItemT]) -> None:
-        old.join(self._grace)
+        with self._changed:
+            self._changed.wait_for(lambda: old.ended or self._closing, self._grace)
         self._stop(old)
+
+    def _hurry(self, patience: float) -> None:
+        """Take nothing more, and have replaced exporters end or give back what they hold."""
+        until = self._clock() + patience
+        with self._changed:
+            self.enabled = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: all(old.ended for old, _ in self._retiring), min(patience / 2, self._grace))
+            self._closing = True
+            self._changed.notify_all()
+            retiring = [thread for _, thread in self._retiring]
+        for thread in retiring:
+            thread.join(max(0.0, until - self._clock()))
 
     def _stop(self, old: _Shipment[ItemT]) -> None:
         """Shut an exporter down and take back what it holds; one that hangs is left behind in its own thread."""
