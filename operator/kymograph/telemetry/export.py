@@ -209,7 +209,7 @@ class Queue(Generic[ItemT]):
         if old is not None:
             retiring = threading.Thread(target=self._retire, args=(old,), name="kymograph-retire", daemon=True)
             with self._changed:
-                self._retiring = [each for each in self._retiring if each[1].is_alive()] + [(old, retiring)]
+                self._retiring.append((old, retiring))
                 retiring.start()
 
     def flush(self, timeout: float) -> bool:
@@ -385,6 +385,8 @@ class Queue(Generic[ItemT]):
         with self._changed:
             self._changed.wait_for(lambda: old.ended or self._closing, self._grace)
         self._stop(old)
+        with self._changed:
+            self._retiring = [each for each in self._retiring if each[0] is not old]
 
     def _hurry(self, patience: float) -> None:
         """Take nothing more, and have replaced exporters end or give back what they hold."""
