@@ -1,6 +1,7 @@
 """What handlers are given, and how their answers travel: whole bodies, deadlines, order, backpressure."""
 
 import asyncio
+import gc
 import json
 import socket
 import ssl
@@ -12,7 +13,7 @@ import pytest
 import uvloop
 
 from kymograph.controllers.admission import server
-from kymograph.controllers.admission.server import target
+from kymograph.controllers.admission.server import connection, target
 from kymograph.telemetry import propagators
 from support import pods, webhooks
 
@@ -394,3 +395,37 @@ def _unverified() -> ssl.SSLContext:
     context = webhooks.trusting()
     context.check_hostname = False
     return context
+
+
+@pytest.mark.parametrize("end", ["client", "server", "refused", "cut", "in flight"])
+def test_a_connection_that_ended_leaves_nothing_to_the_garbage_collector(served, end):
+    """That counts objects, of which there are few: a buffer of TLS has 256 KiB and is none of them."""
+    common = served.server._shared
+    served.routes["/never"] = lambda _: asyncio.Event().wait()
+
+    def converse(client: webhooks.Client) -> None:
+        client.post("/later", b"x" * 100_000)
+        if end == "server":
+            client.post("/later", Connection="close")
+            assert client.is_closed()
+        elif end == "refused":
+            client.send(b"no HTTP\r\n\r\n")
+            assert client.answer().status == 400
+        elif end == "cut":
+            served.loop.call_soon_threadsafe(served.open_connections()[0].abort)
+            assert client.is_closed()
+        elif end == "in flight":
+            client.send(webhooks.post("/never"))
+
+    def held() -> int:
+        return sum(type(each) is connection.Connection and each._shared is common for each in gc.get_objects())
+
+    gc.disable()
+    try:
+        for _ in range(3):
+            with served.client() as client:
+                converse(client)
+            webhooks.until(lambda: not served.open_connections())
+        webhooks.until(lambda: not held())
+    finally:
+        gc.enable()

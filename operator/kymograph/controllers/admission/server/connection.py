@@ -88,6 +88,7 @@ class Connection(turns.Turns):
             self._timer.cancel()
             self._give_up()
         self._parser = None  # the parser holds bound methods of this: a cycle
+        del self._transport  # and so does what is behind it: TLS, with 256 KiB for what it reads
         self._shared.connections.discard(self)
         if not self._shared.connections:
             self._shared.empty.set()
