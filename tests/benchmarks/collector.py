@@ -21,7 +21,8 @@ from typing import Any, Self
 
 import grpc
 
-from kymograph.localcluster import pki, ports
+from kymograph.keypairs import issuing
+from kymograph.localcluster import ports
 from support import receivers
 
 SLOWNESS = 0.4
@@ -152,7 +153,7 @@ class _Protocol:
     async def present(self, certificate: str, key: str) -> None:
         """Be another receiver, with this certificate; an empty one is plaintext."""
         self._count()
-        pair = pki.Pair(certificate.encode(), key.encode()) if certificate else None
+        pair = issuing.KeyPair(certificate.encode(), key.encode()) if certificate else None
         await asyncio.to_thread(self.receiver.stop)
         self.receiver = await asyncio.to_thread(receivers.start, self.protocol, tls=pair)
         self._break_off()

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from aiohttp import web
 
+from kymograph.clients.kubernetes import answers, connection, errors, resources, sessions
 from kymograph.clients.kubernetes import client as clients
-from kymograph.clients.kubernetes import connection, errors, resources
 from kymograph.telemetry import propagation
 from support import ports
 
@@ -53,9 +53,9 @@ async def test_the_token_goes_to_no_other_server(misbehaving) -> None:
     """Also where somebody else (Kopf) uses the session and follows a redirect."""
     misbehaving.says()
     connected = connection.Connection("http://api.example:6443", None, lambda: "secret", "default")
-    async with clients.session(connected) as session, session.get(misbehaving.url):
+    async with sessions.begin(connected) as session, session.get(misbehaving.url):
         pass
-    async with clients.session(misbehaving.connection()) as session, session.get(misbehaving.url + "/x"):
+    async with sessions.begin(misbehaving.connection()) as session, session.get(misbehaving.url + "/x"):
         pass
     elsewhere, there = misbehaving.requests
     assert "Authorization" not in elsewhere.headers
@@ -167,7 +167,7 @@ async def test_a_list_that_cannot_go_on_is_expired(connect, misbehaving, tokens,
 
 async def test_a_line_without_end_is_given_up(connect, misbehaving, monkeypatch) -> None:
     """Memory has a bound, whoever sends."""
-    monkeypatch.setattr(clients, "_WATCH_LINE_LIMIT", 1000)
+    monkeypatch.setattr(answers, "LINE_LIMIT", 1000)
     misbehaving.sends(*[b"x" * 600] * 2)
     with pytest.raises(errors.AnswerInvalid, match="larger than 1000"):
         await watch(connect(misbehaving.connection()))

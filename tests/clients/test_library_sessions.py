@@ -3,7 +3,7 @@
 import pytest
 from opentelemetry.trace import SpanKind
 
-from kymograph.clients.kubernetes import client as clients
+from kymograph.clients.kubernetes import sessions
 from kymograph.telemetry import propagation
 
 PODS = "/api/v1/namespaces/shop/pods"
@@ -13,7 +13,7 @@ PODS = "/api/v1/namespaces/shop/pods"
 async def opened(misbehaving, spans):
     """A session, and the URL of the API server, which has a path of its own."""
     connected = misbehaving.connection("/prefix")
-    async with clients.session(connected, spans) as session:
+    async with sessions.begin(connected, spans) as session:
         yield session, connected.server
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from kymograph.keypairs import issuing
 from kymograph.localcluster import pki
 
 
@@ -76,8 +77,8 @@ async def served(tls: ssl.SSLContext | None = None) -> AsyncIterator[Service]:
         await runner.cleanup()
 
 
-def server_context(pair: pki.Pair, directory: pathlib.Path) -> ssl.SSLContext:
+def server_context(pair: issuing.KeyPair, directory: pathlib.Path) -> ssl.SSLContext:
     """What a server with a certificate speaks TLS with."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*pair.write(directory, "server"))
+    context.load_cert_chain(*pki.write(pair, directory, "server"))
     return context

@@ -43,7 +43,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, authority, directory):
         super().__init__(("127.0.0.1", 0), Handler)
-        certificate, key = authority.server("webhook", ["127.0.0.1"]).write(directory, "webhook")
+        certificate, key = pki.write(authority.server("webhook", ["127.0.0.1"]), directory, "webhook")
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate, key)
         self.context.verify_mode = ssl.CERT_REQUIRED

@@ -11,6 +11,7 @@ from opentelemetry import trace
 from fakes import traced
 from kymograph.runtime import certificates
 from kymograph.runtime.certificates import keeper as keeping
+from kymograph.telemetry import work
 from support import trees
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -20,7 +21,7 @@ NAMES = certificates.Names(dns=("localhost",))
 class World:
     """A Secret, webhook configurations that a leader writes after a while, and a server, at one moment in time."""
 
-    def __init__(self, tracer: trace.Tracer | None = None) -> None:
+    def __init__(self, tracer: trace.Tracer | None = None, counted: work.Work | None = None) -> None:
         self.now = NOW
         self.stored: certificates.Stored | None = None
         self.announced = b""
@@ -37,6 +38,7 @@ class World:
             self.trusted,
             (OSError,),
             tracer or trace.NoOpTracer(),
+            counted,
         )
 
     async def read(self):
@@ -196,3 +198,30 @@ async def test_the_tree_of_looks():
         with pytest.raises(OSError, match="refused"):
             await world.keeper.look()
         trees.compare(pathlib.Path(__file__).with_name("certificate.tree"), kept.finished())
+
+
+async def test_looks_are_counted_and_failures_as_tried_again(monkeypatch):
+    """Under Kyverno's name for who keeps certificates."""
+    monkeypatch.setattr(keeping, "RETRY_AFTER", 0.0)
+    async with traced.kept() as kept:
+        world = World(counted=kept.telemetry.work("certmanager-controller"))
+        read, failures = world.read, [OSError("refused"), OSError("refused")]
+
+        async def failing():
+            if failures:
+                raise failures.pop()
+            return await read()
+
+        world.read = failing
+        running = asyncio.create_task(world.keeper.run())
+        world.keeper.touched()
+        async with asyncio.timeout(30):
+            while world.served is None:  # noqa: ASYNC110 - the keeper has no event for it
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        scraped = kept.scrape()
+    told = 'controller_reconcile_duration_seconds_count{controller_name="certmanager-controller",outcome="%s"}'
+    assert (scraped[told % "OSError"], scraped[told % "success"]) == (2, 1)
+    again = 'controller_requeue_total{controller_name="certmanager-controller",num_requeues="%d"}'
+    assert (scraped[again % 1], scraped[again % 2]) == (1, 1)

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from kymograph.localcluster import pki
+from kymograph.keypairs import issuing
 from kymograph.telemetry import encoding
 
 GRPC, HTTP = "grpc", "http/protobuf"
@@ -118,7 +118,7 @@ class GRPCReceiver(_Receiver, trace_service_pb2_grpc.TraceServiceServicer):
         client_ca: PEM of the authorities whose client certificates are demanded.
     """
 
-    def __init__(self, port: int = 0, tls: pki.Pair | None = None, client_ca: bytes | None = None) -> None:
+    def __init__(self, port: int = 0, tls: issuing.KeyPair | None = None, client_ca: bytes | None = None) -> None:
         super().__init__()
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
@@ -159,7 +159,7 @@ class HTTPReceiver(_Receiver):
 
     protocol = HTTP
 
-    def __init__(self, port: int = 0, tls: pki.Pair | None = None, client_ca: bytes | None = None) -> None:
+    def __init__(self, port: int = 0, tls: issuing.KeyPair | None = None, client_ca: bytes | None = None) -> None:
         super().__init__()
         self.paths: list[str] = []
         self.connections = 0

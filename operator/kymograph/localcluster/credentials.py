@@ -50,12 +50,12 @@ def create(directory: pathlib.Path, url: str, audit_webhook: options.AuditWebhoo
         audit_webhook: Where the API server sends audit events, which takes a kubeconfig too.
     """
     authority = pki.Authority("localcluster")
-    authority.pair.write(directory, "ca")
-    authority.server("kube-apiserver", _ADDRESSES).write(directory, "kube-apiserver")
+    pki.write(authority.pair, directory, "ca")
+    pki.write(authority.server("kube-apiserver", _ADDRESSES), directory, "kube-apiserver")
     pki.write_private(directory / "service-account.key", pki.signing_key())
     for name, (user, groups) in USERS.items():
         pair = authority.client(user, groups)
-        pair.write(directory, name)
+        pki.write(pair, directory, name)
         kubeconfig.write(
             directory / f"{name}.kubeconfig",
             kubeconfig.for_certificate(url, authority.pair.certificate, user, pair),

@@ -10,10 +10,11 @@ from typing import Any
 
 import orjson
 
+from kymograph.keypairs.issuing import KeyPair
 from kymograph.localcluster import pki
 
 
-def for_certificate(url: str, ca_pem: bytes, user: str, pair: pki.Pair) -> dict[str, Any]:
+def for_certificate(url: str, ca_pem: bytes, user: str, pair: KeyPair) -> dict[str, Any]:
     """A kubeconfig for a client certificate."""
     return _kubeconfig(
         url,
@@ -28,7 +29,7 @@ def for_token(url: str, ca_pem: bytes, user: str, token: str) -> dict[str, Any]:
     return _kubeconfig(url, ca_pem, user, {"token": token})
 
 
-def for_webhooks(pair: pki.Pair) -> dict[str, Any]:
+def for_webhooks(pair: KeyPair) -> dict[str, Any]:
     """The kubeconfig by which the API server presents a client certificate to every admission webhook.
 
     The API server looks users up by the webhook's host name; the user named `*` stands for all of them.

@@ -61,6 +61,7 @@ class WebhookCertificate:
             registered.trusts,
             (kubernetes_errors.KubernetesError, errors.SettingsInvalid),
             telemetry.tracer,
+            telemetry.work("certmanager-controller"),
         )
         self._secret = store.watch(self._keeper.touched)
 

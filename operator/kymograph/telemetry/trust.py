@@ -4,13 +4,10 @@ OpenSSL judges PEM from Secrets before anything is connected, for gRPC too, whic
 that a handshake failed, and of a key that does not belong to it, nothing at all.
 """
 
-import contextlib
-import os
 import pathlib
 import ssl
-import tempfile
-from collections.abc import Iterator
 
+from kymograph.keypairs import presenting
 from kymograph.telemetry import errors
 
 
@@ -29,7 +26,7 @@ def context(ca: bytes | None, certificate: bytes | None, key: bytes | None) -> s
     made = ssl.create_default_context(cadata=None if ca is None else ca.decode("ascii"))
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None and key is not None:
-        _show(made, certificate, key)
+        presenting.present(made, certificate, key)
     return made
 
 
@@ -52,7 +49,7 @@ def check(ca: bytes | None, certificate: bytes | None, key: bytes | None, path: 
             bare.load_verify_locations(cadata=ca.decode("ascii"))
         what = "the client certificate or its key"
         if certificate is not None and key is not None:
-            _show(bare, certificate, key)
+            presenting.present(bare, certificate, key)
     except (OSError, ValueError) as error:  # SSLError is an OSError
         reason = (isinstance(error, ssl.SSLError) and error.reason) or "not PEM"
         raise errors.SettingsInvalid(path, f"{what} cannot be used: {reason}") from None
@@ -62,26 +59,3 @@ def system_roots() -> bytes | None:
     """PEM of the system's authorities (`SSL_CERT_FILE` is heeded); None where there is no such file."""
     file: str | None = ssl.get_default_verify_paths().cafile  # None where it does not exist, whatever the stubs say
     return None if file is None else pathlib.Path(file).read_bytes()
-
-
-def _show(made: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    with _as_file(certificate + b"\n" + key) as path:
-        made.load_cert_chain(path, password=b"")  # without it, OpenSSL asks the terminal
-
-
-@contextlib.contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """A path for OpenSSL, which takes keys only from files: in memory where the kernel can, else in a private file."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("certificate")
-        try:
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(content)
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.NamedTemporaryFile() as named:
-        named.write(content)
-        named.flush()
-        yield named.name

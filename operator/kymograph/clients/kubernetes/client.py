@@ -1,15 +1,14 @@
 """The client of the API server: one aiohttp session, orjson both ways, a client span around every call.
 
 Objects are plain dicts. The client retries nothing by itself: who calls knows whether a second try is harmless. It
-follows no redirects, and its token goes to no other server. The span of a watch ends when its events begin; that there
-is no such object (404) is an answer, not an error of the call.
+follows no redirects. The span of a watch ends when its events begin; that there is no such object (404) is an answer,
+not an error of the call.
 """
 
-import contextlib
 import datetime as dt
 import email.utils
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,8 +16,8 @@ import aiohttp
 import orjson
 import yarl
 
+from kymograph.clients.kubernetes import answers, errors, paths, resources, sessions, tracing
 from kymograph.clients.kubernetes import connection as connections
-from kymograph.clients.kubernetes import errors, paths, resources, tracing
 from kymograph.telemetry.current import ClientSpan, ClientSpans
 
 FIELD_MANAGER = "kymograph"
@@ -38,7 +37,6 @@ _DRY_RUN = {"dryRun": "All"}
 _JSON_PATCH = "application/json-patch+json"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_WATCH_LINE_LIMIT = 64 * 1024 * 1024
 
 
 class KubernetesClient:
@@ -52,7 +50,7 @@ class KubernetesClient:
     def __init__(self, connection: connections.Connection, spans: ClientSpans) -> None:
         self._spans = spans
         self._base = yarl.URL(connection.server)
-        self._session = session(connection)
+        self._session = sessions.begin(connection)
         self._answered: tuple[str, float] | None = None
 
     @property
@@ -286,13 +284,13 @@ class KubernetesClient:
             headers = {"Accept": _JSON, **span.headers}
             if body:
                 headers["Content-Type"] = _JSON
-            with _translated():
+            with answers.translated():
                 async with self._session.request(
                     method, url, data=body or None, headers=headers, timeout=CALL_TIMEOUT, allow_redirects=False
                 ) as response:
-                    content = await _bounded(response, limit)
+                    content = await answers.bounded(response, limit)
             span.set_status(response.status, expected=response.status == _NOT_FOUND)
-            document = _decoded(content)
+            document = answers.decoded(content)
             if response.status >= 300:
                 raise errors.from_status(response.status, document)
             if document is None and content.strip() != b"null":
@@ -325,10 +323,10 @@ class KubernetesClient:
         if field_selector:
             query["fieldSelector"] = field_selector
         response = await self._open(resource, namespace, query, _METADATA if metadata_only else _JSON)
-        with _translated():
+        with answers.translated():
             async with response:
-                async for line in _lines(response):
-                    event = _decoded(line)
+                async for line in answers.lines(response):
+                    event = answers.decoded(line)
                     if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
                         raise errors.AnswerInvalid("what was read from a watch is no event")
                     if event.get("type") == "ERROR":
@@ -342,7 +340,7 @@ class KubernetesClient:
         """Begin a watch; the caller closes the answer, whose events are still to be read."""
         path = resource.path(namespace=namespace)
         url = self._url(path, query)
-        with self._span("GET", url, path, "watch", resource) as span, _translated():
+        with self._span("GET", url, path, "watch", resource) as span, answers.translated():
             response = await self._session.get(
                 url,
                 headers={"Accept": accept, **span.headers},
@@ -353,7 +351,7 @@ class KubernetesClient:
             if response.status == 200:
                 return response
             async with response:
-                raise errors.from_status(response.status, _decoded(await response.read()))
+                raise errors.from_status(response.status, answers.decoded(await response.read()))
 
     async def _call(
         self,
@@ -373,7 +371,7 @@ class KubernetesClient:
             headers = {"Accept": accept, **span.headers}
             if data is not None:
                 headers["Content-Type"] = content_type
-            with _translated():
+            with answers.translated():
                 async with self._session.request(
                     method,
                     url,
@@ -386,7 +384,7 @@ class KubernetesClient:
                     status = response.status
                     self._answered = response.headers.get("Date", ""), time.monotonic()
             span.set_status(status, expected=status == _NOT_FOUND)
-            document = _decoded(content)
+            document = answers.decoded(content)
             if status >= 300:
                 raise errors.from_status(status, document)
             if not isinstance(document, dict):
@@ -402,74 +400,3 @@ class KubernetesClient:
     ) -> AbstractContextManager[ClientSpan]:
         attributes = tracing.attributes(method, url, paths.of(path), resource.kind if resource else "", verb)
         return self._spans.start(f"KUBE {verb} {resource.plural if resource else path}", attributes)
-
-
-def session(connection: connections.Connection, spans: ClientSpans | None = None) -> aiohttp.ClientSession:
-    """A session that speaks to the API server as the connection's identity, with the token of the moment.
-
-    The token is sent to no other server, wherever a redirect may lead.
-
-    Args:
-        connection: Where and as whom.
-        spans: Opens a span for each request, for a library that knows nothing of spans; None for nobody.
-    """
-    middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (_authorizing(connection),)
-    if spans is not None:
-        middlewares = (tracing.traced(spans, yarl.URL(connection.server)), *middlewares)
-    connector = aiohttp.TCPConnector(limit=0, ssl=connection.tls if connection.tls is not None else False)
-    made = aiohttp.ClientSession(connector=connector, read_bufsize=2**18, middlewares=middlewares)
-    made.headers["User-Agent"] = "kymograph"
-    return made
-
-
-def _authorizing(connection: connections.Connection) -> aiohttp.ClientMiddlewareType:
-    server = yarl.URL(connection.server).origin()
-
-    async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        token = connection.token() if request.url.origin() == server else None
-        if token:
-            request.headers["Authorization"] = f"Bearer {token}"
-        return await handler(request)
-
-    return authorize
-
-
-def _decoded(content: bytes) -> Any:
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return None
-
-
-async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    parts, size = [], 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > limit:
-            raise errors.AnswerTooLarge(f"response length must be less than max allowed response length of {limit}")
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The lines of a watch, of any length up to a limit (aiohttp's own reader refuses lines past its buffer)."""
-    begun: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        first, *others = chunk.split(b"\n")
-        begun.append(first)
-        size += len(first)
-        if size > _WATCH_LINE_LIMIT:
-            raise errors.AnswerInvalid(f"an event of a watch is larger than {_WATCH_LINE_LIMIT} bytes")
-        for following in others:
-            if size:
-                yield b"".join(begun)
-            begun, size = [following], len(following)
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise errors.Unreachable(f"{type(error).__name__}: {error}") from error

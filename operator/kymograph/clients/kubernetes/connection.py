@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import pathlib
 import ssl
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import yaml
 
 from kymograph.clients.kubernetes import errors
+from kymograph.keypairs import presenting
 
 logger = logging.getLogger(__name__)
 
@@ -143,10 +143,7 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any], base: pathlib.Path) -> s
     if bool(certificate) != bool(key):
         raise ValueError("client-certificate and client-key of the user must be given together")
     if certificate and key:
-        with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-            file.write(certificate + b"\n" + key)
-            file.flush()
-            context.load_cert_chain(file.name, password=b"")  # without it, OpenSSL asks the terminal
+        presenting.present(context, certificate, key)
     return context
 
 

@@ -51,10 +51,16 @@ class StatusError(KubernetesError):
     """
 
     def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(f"{code} {reason}: {message}" if reason else f"{code}: {message}")
+        status = f"{code} {reason}" if reason else str(code)
+        super().__init__(f"{status}: {message}" if message else status)
         self.code = code
         self.reason = reason
         self.message = message
+
+    @property
+    def bare(self) -> "StatusError":
+        """The same without the message: what refuses a call may quote in it the object that the call is about."""
+        return type(self)(self.code, self.reason, "")
 
 
 class NotFound(StatusError):

@@ -5,20 +5,8 @@ import binascii
 import dataclasses
 from collections.abc import Mapping
 
+from kymograph.keypairs.issuing import KeyPair
 from kymograph.runtime.certificates import errors
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class KeyPair:
-    """A certificate and its private key, both PEM.
-
-    Attributes:
-        certificate: The certificate.
-        key: The private key (PKCS #8, not encrypted).
-    """
-
-    certificate: bytes
-    key: bytes = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

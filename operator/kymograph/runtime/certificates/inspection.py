@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from kymograph.keypairs import issuing
 from kymograph.runtime.certificates import authority, errors, pem
 from kymograph.runtime.certificates.bundle import Bundle, Names
 
@@ -138,7 +139,7 @@ def _serving(
 
 def _retired(serving: x509.Certificate, authorities: list[x509.Certificate], now: dt.datetime) -> Verdict | None:
     """Whether authorities are trusted that have long issued nothing in use. The first, the next to sign, may wait."""
-    issued = serving.not_valid_before_utc + authority.CLOCK_SKEW
+    issued = serving.not_valid_before_utc + issuing.CLOCK_SKEW
     retired = [one for one in authorities[1:] if not is_issued_by(serving, one)]
     if retired and issued + OVERLAP <= now:
         return Verdict(Reason.AUTHORITY_RETIRED, f"{len(retired)} old authorities are still trusted")

@@ -18,7 +18,7 @@ from opentelemetry import trace
 from kymograph.runtime.certificates import errors, inspection, pem, rotation
 from kymograph.runtime.certificates.bundle import Bundle, Names
 from kymograph.runtime.certificates.manager import Manager
-from kymograph.telemetry import roots, semconv
+from kymograph.telemetry import roots, semconv, work
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Keeper:
         trusted: Returns once an authority (PEM) is in all webhook configurations.
         transient: Errors after which another try is worth while.
         tracer: Makes a span of each look.
+        counted: Counts looks; None for nobody.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Keeper:
         trusted: Callable[[bytes], Awaitable[None]],
         transient: tuple[type[Exception], ...],
         tracer: trace.Tracer = _NOBODY,
+        counted: work.Work | None = None,
     ) -> None:
         self._manager = manager
         self._names = names
@@ -80,6 +82,7 @@ class Keeper:
         self._trusted = trusted
         self._transient: tuple[type[Exception], ...] = (errors.CertificateError, *transient)
         self._tracer = tracer
+        self._counted = counted
         self._served: Bundle | None = None
         self._served_at = 0.0
         self._announced = b""
@@ -91,7 +94,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Look after the certificate until cancelled; nothing that the API server does ends it."""
-        wait = LOOK_EVERY
+        wait, failures = LOOK_EVERY, 0
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
@@ -102,6 +105,9 @@ class Keeper:
             except self._transient as error:
                 logger.warning("The certificate cannot be looked after, the one in use stays: %s", error)
                 wait = RETRY_AFTER
+            failures = 0 if wait == LOOK_EVERY else failures + 1
+            if failures and self._counted is not None:
+                self._counted.requeued(failures)
             await asyncio.sleep(SETTLE)
 
     async def look(self) -> bool:
@@ -111,7 +117,8 @@ class Keeper:
             CertificateError: Others keep writing the Secret, or what it holds cannot be served.
             Exception: One of the transient ones.
         """
-        with roots.root(self._tracer, "CERTIFICATE look") as span:
+        counting = contextlib.nullcontext() if self._counted is None else self._counted.reconciling()
+        with counting, roots.root(self._tracer, "CERTIFICATE look") as span:
             outcome = await self._looked()
             span.set_attribute(semconv.CERTIFICATE_OUTCOME, outcome)
         return outcome != _WAITING

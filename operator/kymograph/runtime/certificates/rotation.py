@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from cryptography import x509
 
+from kymograph.keypairs.issuing import KeyPair
 from kymograph.runtime.certificates import authority, errors, inspection, pem
-from kymograph.runtime.certificates.bundle import Bundle, KeyPair, Names
+from kymograph.runtime.certificates.bundle import Bundle, Names
 
 
 def renew(bundle: Bundle | None, names: Names, now: dt.datetime, trusted: bytes = b"") -> Bundle:

@@ -8,13 +8,10 @@ context that the event loop holds is a front whose only act is to begin each han
 keep the context they began with.
 """
 
-import contextlib
-import os
 import ssl
-import tempfile
-from collections.abc import Iterator
 
 from kymograph.controllers.admission.server import errors
+from kymograph.keypairs import presenting
 
 
 class TLS:
@@ -47,8 +44,7 @@ class TLS:
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
         context.num_tickets = 0  # API servers keep connections, not sessions: tickets are work and state for nobody
         try:
-            with _as_file(cert_pem + b"\n" + key_pem) as path:
-                context.load_cert_chain(path, password=b"")  # without it, OpenSSL asks the terminal
+            presenting.present(context, cert_pem, key_pem)
             if client_ca_pem is not None:
                 context.load_verify_locations(cadata=client_ca_pem.decode("ascii"))
                 context.verify_mode = ssl.CERT_REQUIRED
@@ -73,21 +69,3 @@ class _Front(ssl.SSLContext):
         if self.current is None:
             raise ssl.SSLError("no certificate is loaded")
         return self.current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
-
-
-@contextlib.contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """A path for OpenSSL, which takes keys only from files: in memory where the kernel can, else in a private file."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("certificate")
-        try:
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(content)
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.NamedTemporaryFile() as named:
-        named.write(content)
-        named.flush()
-        yield named.name
