@@ -6,9 +6,9 @@ contradict each other; that of `--warn-exit-code` if there were only warnings; 2
 
 import argparse
 import gc
-import os
 import sys
 
+from kymograph.cli import endings
 from kymograph.cli.applying import options as flags
 from kymograph.cli.applying import run as running
 from kymograph.cli.offline import errors
@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flags.declare(parser)
 
 
+@endings.may_be_cut_short
 def run(options: argparse.Namespace) -> int:
     """Apply the policies; returns the exit status."""
     gc.freeze()
@@ -32,8 +33,3 @@ def run(options: argparse.Namespace) -> int:
     except (errors.OfflineError, flags.Contradiction) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
-        return 1
-    except KeyboardInterrupt:
-        return 130

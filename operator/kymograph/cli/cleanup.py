@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kymograph.apimachinery import duration
-from kymograph.cli import sources
+from kymograph.cli import endings, sources
 from kymograph.cli.cleaning import cluster, found
 from kymograph.cli.offline import answers, errors, files
 from kymograph.controllers.cleanup import spared
@@ -67,6 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@endings.may_be_cut_short
 def run(options: argparse.Namespace) -> int:
     """Preview; returns the exit status."""
     try:
@@ -75,10 +76,6 @@ def run(options: argparse.Namespace) -> int:
         return asyncio.run(_of_cluster(options, None if _is_name(options.policy) else _read(options.policy)))
     except errors.OfflineError as error:
         sys.stderr.write(f"Error: {error}\n")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
-    except KeyboardInterrupt:
-        return 130
     return 1
 
 

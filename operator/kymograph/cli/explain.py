@@ -4,13 +4,12 @@ Exit status: 0, 1 if a policy is refused or a file cannot be read, 2 if the comm
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kymograph.apimachinery import yamlwriting
-from kymograph.cli import sources
+from kymograph.cli import endings, sources
 from kymograph.cli.explaining import served, words
 from kymograph.cli.offline import errors, files, policies
 from kymograph.controllers.admission import webhooks
@@ -36,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@endings.may_be_cut_short
 def run(options: argparse.Namespace) -> int:
     """Explain the policies; returns the exit status."""
     status = 0
@@ -46,11 +46,6 @@ def run(options: argparse.Namespace) -> int:
     except errors.OfflineError as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
-        return 1
-    except KeyboardInterrupt:
-        return 130
     return status
 
 

@@ -5,7 +5,6 @@ itself is wrong.
 """
 
 import argparse
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import orjson
 
 from kymograph.apimachinery import yamls
+from kymograph.cli import endings
 from kymograph.cli.offline import errors, expressions
 from kymograph.engine import budget as budgets
 from kymograph.engine import errors as engine_errors
@@ -44,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     function.set_defaults(jp_run=_functions)
 
 
+@endings.may_be_cut_short
 def run(options: argparse.Namespace) -> int:
     """Do what was asked; returns the exit status."""
     chosen: Callable[[argparse.Namespace], int] = options.jp_run
@@ -53,10 +54,6 @@ def run(options: argparse.Namespace) -> int:
         sys.stderr.write(f"Error: {error}\n")
     except jmespath.ExpressionInvalid as invalid:
         sys.stderr.write(f"Error: {invalid}\n{_pointed(invalid)}\n")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
-    except KeyboardInterrupt:
-        return 130
     return 1
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from opentelemetry.trace import NoOpTracer
 
+from kymograph.cli import endings
 from kymograph.cli.reporting import state
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, errors
@@ -39,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@endings.may_be_cut_short
 def run(options: argparse.Namespace) -> int:
     """Show it; returns the exit status."""
     try:
@@ -49,15 +51,9 @@ def run(options: argparse.Namespace) -> int:
             sys.stdout.write(f"{json.dumps(dataclasses.asdict(found), indent=2)}\n")
         else:
             sys.stdout.writelines(f"{line}\n" for line in _lines(found))
-        sys.stdout.flush()
     except errors.KubernetesError as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
-        return 1
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 

@@ -3,16 +3,13 @@
 import argparse
 import asyncio
 import gc
-import math
 import os
 import pathlib
 import sys
-import urllib.parse
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from kymograph.apimachinery import duration
-from kymograph.cli import kyvernoflags, telemetryflags
+from kymograph.cli import flagvalues, kyvernoflags, telemetryflags
 from kymograph.model import policyreport, tracinglogs
 from kymograph.runtime import errors, kopfimport, settings
 
@@ -26,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     defaults = settings.Settings()
     parser.add_argument(
         "--controllers",
-        type=_controllers,
+        type=flagvalues.controllers,
         default=defaults.controllers,
         metavar="LIST",
         help=f"which controllers run here, comma-separated (default: {','.join(settings.CONTROLLERS)})",
@@ -43,13 +40,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--service-port",
         "--servicePort",
-        type=_port,
+        type=flagvalues.port,
         default=defaults.service_port,
         help="the port of that Service (default: %(default)s)",
     )
     parser.add_argument(
         "--webhook-url",
-        type=_https_url,
+        type=flagvalues.https_url,
         metavar="URL",
         help="how the API server reaches the webhooks of an operator outside the cluster",
     )
@@ -63,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--webhook-port",
         "--webhookServerPort",
-        type=_port,
+        type=flagvalues.port,
         default=defaults.webhook_port,
         help="the port of the webhooks (default: %(default)s)",
     )
@@ -75,13 +72,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--health-port",
-        type=_port,
+        type=flagvalues.port,
         default=defaults.health_port,
         help="the port of /livez and /readyz (default: %(default)s)",
     )
     parser.add_argument(
         "--shutdown-delay",
-        type=_seconds,
+        type=flagvalues.seconds,
         default=defaults.shutdown_delay,
         metavar="SECONDS",
         help="how long to serve on after readiness fails, for the Service to notice (default: %(default)s)",
@@ -107,15 +104,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Settings) -> None:
     """Declare the flags about what policies may do."""
-    parser.add_argument(
+    _switch(
+        parser,
         "--enable-policy-exception",
         "--enablePolicyException",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=defaults.enable_policy_exception,
-        metavar="true|false",
-        help="whether PolicyExceptions count (default: true)",
+        defaults.enable_policy_exception,
+        "whether PolicyExceptions count",
     )
     parser.add_argument(
         "--exception-namespace",
@@ -125,7 +119,7 @@ def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Sett
     )
     parser.add_argument(
         "--service-call-trusted",
-        type=_trusted,
+        type=flagvalues.trusted,
         default=defaults.service_call_trusted,
         metavar="LIST",
         help="hosts, addresses and networks that policies may call whatever they are, comma-separated (default: none)",
@@ -139,7 +133,7 @@ def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Sett
     )
     parser.add_argument(
         "--service-call-token-namespaces",
-        type=_names,
+        type=flagvalues.names,
         default=defaults.service_call_token_namespaces,
         metavar="LIST",
         help="namespaces of these policies, ClusterPolicy for those of the cluster, * for all (default: none)",
@@ -147,7 +141,7 @@ def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Sett
     parser.add_argument(
         "--max-api-call-response-length",
         "--maxAPICallResponseLength",
-        type=_size,
+        type=flagvalues.size,
         default=defaults.max_api_call_response_length,
         metavar="BYTES",
         help="the most that an answer to a policy's call may have (default: %(default)s)",
@@ -155,32 +149,25 @@ def _configure_policies(parser: argparse.ArgumentParser, defaults: settings.Sett
     parser.add_argument(
         "--image-pull-secrets",
         "--imagePullSecrets",
-        type=_names,
+        type=flagvalues.names,
         default=defaults.image_pull_secrets,
         metavar="LIST",
         help="Secrets of the operator's namespace that are shown to their registries for every policy,"
         " comma-separated (default: none)",
     )
-    parser.add_argument(
+    _switch(
+        parser,
         "--allow-insecure-registry",
         "--allowInsecureRegistry",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=defaults.allow_insecure_registry,
-        metavar="true|false",
-        help="whether registries may be called without TLS, whatever a policy says (default: false)",
+        defaults.allow_insecure_registry,
+        "whether registries may be called without TLS, whatever a policy says",
     )
-    parser.add_argument(
+    _switch(
+        parser,
         "--protect-managed-resources",
         "--protectManagedResources",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=defaults.protect_managed_resources,
-        metavar="true|false",
-        help="whether what is labelled as managed by Kyverno is changed and deleted by the operator alone"
-        " (default: false)",
+        defaults.protect_managed_resources,
+        "whether what is labelled as managed by Kyverno is changed and deleted by the operator alone",
     )
 
 
@@ -201,96 +188,77 @@ def _configure_webhooks(parser: argparse.ArgumentParser, defaults: settings.Sett
     parser.add_argument(
         "--webhook-timeout",
         "--webhookTimeout",
-        type=_timeout,
+        type=flagvalues.timeout,
         default=defaults.webhook_timeout,
         metavar="SECONDS",
         help="how long API servers wait for an answer where no policy asks for more, 1 to 30 (default: %(default)s)",
     )
-    parser.add_argument(
+    _switch(
+        parser,
         "--force-failure-policy-ignore",
         "--forceFailurePolicyIgnore",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=defaults.force_failure_policy_ignore,
-        metavar="true|false",
-        help="whether every policy counts as one with failurePolicy: Ignore (default: false)",
+        defaults.force_failure_policy_ignore,
+        "whether every policy counts as one with failurePolicy: Ignore",
     )
-    parser.add_argument(
+    _switch(
+        parser,
         "--exclude-bootstrap-resources",
         "--excludeBootstrapResources",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=defaults.exclude_bootstrap_resources,
-        metavar="true|false",
-        help="whether webhooks that fail closed leave out Nodes and CertificateSigningRequests (default: false)",
+        defaults.exclude_bootstrap_resources,
+        "whether webhooks that fail closed leave out Nodes and CertificateSigningRequests",
     )
 
 
 def _configure_reports(parser: argparse.ArgumentParser, defaults: settings.Settings) -> None:
     """Declare the flags about reports and Events; Kyverno's names do as well."""
-    parser.add_argument(
+    _switch(
+        parser,
         "--background-scan",
         "--backgroundScan",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=defaults.background_scan,
-        metavar="true|false",
-        help="whether existing objects are scanned (default: true)",
+        defaults.background_scan,
+        "whether existing objects are scanned",
     )
     parser.add_argument(
         "--background-scan-interval",
         "--backgroundScanInterval",
-        type=_interval,
+        type=flagvalues.interval,
         default=defaults.background_scan_interval,
         metavar="DURATION",
         help="how often all existing objects are scanned, beside what has changed: 30m, 1h (default: 1h)",
     )
-    parser.add_argument(
+    _switch(
+        parser,
         "--skip-resource-filters",
         "--skipResourceFilters",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=defaults.skip_resource_filters,
-        metavar="true|false",
-        help="whether scans look at objects that resourceFilters keep from webhooks (default: true)",
+        defaults.skip_resource_filters,
+        "whether scans look at objects that resourceFilters keep from webhooks",
     )
-    parser.add_argument(
+    _switch(
+        parser,
         "--admission-reports",
         "--admissionReports",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=defaults.admission_reports,
-        metavar="true|false",
-        help="whether what reviews found gets into reports (default: true)",
+        defaults.admission_reports,
+        "whether what reviews found gets into reports",
     )
     parser.add_argument(
         "--allowed-results",
         "--allowedResults",
-        type=_results,
+        type=flagvalues.results,
         default=defaults.allowed_results,
         metavar="LIST",
         help=f"the results that get into reports, comma-separated (default: {','.join(policyreport.RESULTS)})",
     )
-    parser.add_argument(
+    _switch(
+        parser,
         "--openreports-enabled",
         "--openreportsEnabled",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=defaults.openreports,
-        metavar="true|false",
-        help="whether reports are those of openreports.io/v1alpha1, whose definitions have to be installed"
-        " (default: false)",
+        defaults.openreports,
+        "whether reports are those of openreports.io/v1alpha1, whose definitions have to be installed",
     )
     parser.add_argument(
         "--omit-events",
         "--omitEvents",
-        type=_reasons,
+        type=flagvalues.reasons,
         default=defaults.omit_events,
         metavar="LIST",
         help="the reasons of Events that are not made, comma-separated, empty for none"
@@ -299,10 +267,24 @@ def _configure_reports(parser: argparse.ArgumentParser, defaults: settings.Setti
     parser.add_argument(
         "--max-queued-events",
         "--maxQueuedEvents",
-        type=_size,
+        type=flagvalues.size,
         default=defaults.max_queued_events,
         metavar="NUMBER",
         help="how many Events may wait to be written; more are dropped (default: %(default)s)",
+    )
+
+
+def _switch(parser: argparse.ArgumentParser, ours: str, kyvernos: str, default: bool, meaning: str) -> None:  # noqa: FBT001 - a value of a setting
+    """Declare a flag that is true or false, and true where it stands alone."""
+    parser.add_argument(
+        ours,
+        kyvernos,
+        type=flagvalues.boolean,
+        nargs="?",
+        const=True,
+        default=default,
+        metavar="true|false",
+        help=f"{meaning} (default: {str(default).lower()})",
     )
 
 
@@ -369,98 +351,3 @@ def _loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
         return asyncio.run
     runner: Callable[[Coroutine[Any, Any, None]], None] = uvloop.run
     return runner
-
-
-def _controllers(text: str) -> frozenset[str]:
-    chosen = frozenset(part.strip() for part in text.split(",") if part.strip())
-    unknown = chosen - set(settings.CONTROLLERS)
-    if unknown or not chosen:
-        names = ", ".join(sorted(unknown)) or "nothing"
-        raise argparse.ArgumentTypeError(f"{names}: choose from {','.join(settings.CONTROLLERS)}")
-    return chosen
-
-
-def _port(text: str) -> int:
-    port = int(text) if text.isdecimal() else 0
-    if not 0 < port < 65536:
-        raise argparse.ArgumentTypeError(f"{text}: a port is a number from 1 to 65535")
-    return port
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, not negative")
-    return seconds
-
-
-def _timeout(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 30:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds from 1 to 30")
-    return int(text)
-
-
-def _boolean(text: str) -> bool:
-    """What Go reads as true or false; a flag alone is true."""
-    if text.lower() not in ("true", "t", "1", "false", "f", "0"):
-        raise argparse.ArgumentTypeError(f"{text}: must be true or false")
-    return text.lower() in ("true", "t", "1")
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(part.strip() for part in text.split(",") if part.strip())
-
-
-def _interval(text: str) -> float:
-    try:
-        nanoseconds = duration.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
-    if nanoseconds < duration.MINUTE:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least a minute, 1m")
-    return nanoseconds / duration.SECOND
-
-
-def _reasons(text: str) -> frozenset[str]:
-    chosen = _names(text)
-    known = ("PolicyViolation", "PolicyApplied", "PolicyError", "PolicySkipped")
-    unknown = chosen - set(known)
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {','.join(known)}")
-    return chosen
-
-
-def _results(text: str) -> frozenset[str]:
-    chosen = _names(text)
-    unknown = chosen.difference(policyreport.RESULTS)
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {','.join(policyreport.RESULTS)}")
-    return chosen
-
-
-def _trusted(text: str) -> tuple[str, ...]:
-    from kymograph.clients.http import guard  # noqa: PLC0415  # imports aiohttp, which `--help` need not wait for
-
-    entries = tuple(sorted(_names(text)))
-    try:
-        guard.Trusted(entries)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return entries
-
-
-def _size(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number, at least 1")
-    return int(text)
-
-
-def _https_url(text: str) -> str:
-    """A base URL as API servers take it for a webhook (`clientConfig.url`)."""
-    parts = urllib.parse.urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise argparse.ArgumentTypeError(f"{text}: must be https://HOST[:PORT][/PATH]")
-    return text.rstrip("/")
