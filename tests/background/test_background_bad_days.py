@@ -11,6 +11,8 @@ from support import background
 from support.background import config_map, namespace, until
 from support.writtenpolicies import generating
 
+REMOVED = 'controller_reconcile_duration_seconds_count{controller_name="update-request-removal",outcome="success"}'
+
 GOING = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["theirs/never"]}
 
 
@@ -175,6 +177,7 @@ async def test_what_has_ended_is_kept_for_a_while_whoever_leads(work) -> None:
     work.now += dt.timedelta(seconds=worker.KEPT)
     async with work.leading():
         await until(lambda: ("updaterequests", background.SPACE, name) not in work.cluster.stored)
+        await until(lambda: REMOVED in work.kept.scrape())
 
 
 async def test_what_has_the_name_of_one_that_ended_is_another(work) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers import updaterequests
-from kymograph.controllers.background import policychanges, worker
+from kymograph.controllers.background import policywork, worker
 from support import background
 from support.background import config_map, namespace, until
 from support.writtenpolicies import generating
@@ -91,7 +91,7 @@ async def test_a_busy_api_server_costs_no_tries(work, type_, monkeypatch) -> Non
 
 async def test_what_a_busy_api_server_did_not_list_is_listed_again(work, monkeypatch) -> None:
     """A new leader looks once for what went while nobody ran: the look has to be a whole one."""
-    monkeypatch.setattr(policychanges, "RETRY_AFTER", 0.05)
+    monkeypatch.setattr(policywork, "RETRY_AFTER", 0.05)
     work.enforce(generating(synchronize=True))
     trigger = await work.cluster.put("namespaces", namespace("shop"))
     async with work.leading():
@@ -115,7 +115,7 @@ async def test_what_a_busy_api_server_did_not_list_is_listed_again(work, monkeyp
 
 async def test_what_may_not_be_done_for_a_policy_is_tried_again(work, monkeypatch) -> None:
     """It is granted later; or the API server had just started, and did not know its roles yet."""
-    monkeypatch.setattr(policychanges, "REFUSED_AFTER", 0.1)
+    monkeypatch.setattr(policywork, "REFUSED_AFTER", 0.1)
     work.cluster.forbidden.add(("list", "namespaces"))
     await work.cluster.put("namespaces", namespace("shop"))
     work.enforce(generating(generateExisting=True))

@@ -41,6 +41,7 @@ async def test_what_a_policy_sets_off_is_linked_to_it(work) -> None:
         await until(lambda: trees.below(work.kept.finished(), "BACKGROUND generate"))
     (change,) = trees.below(work.kept.finished(), "BACKGROUND policy change")
     trees.compare(pathlib.Path(__file__).with_name("policy-change.tree"), [change])
+    assert work.kept.scrape()['controller_reconcile_total{controller_name="policy-controller"}'] >= 1
     (root,) = [span for span in work.kept.finished() if span.name == "BACKGROUND generate"]
     assert [link.context.span_id for link in root.links] == [change.context.span_id]
 
@@ -213,6 +214,23 @@ async def test_the_status_does_not_tell_of_a_target_what_a_secret_holds(work) ->
     await until(lambda: trees.below(work.kept.finished(), "BACKGROUND mutate"))
     secret_free(work, document["data"]["password"], message)
     assert "is too short" in message
+
+
+async def test_the_status_does_not_tell_of_what_is_deleted_what_a_secret_holds(work) -> None:
+    """Only its metadata was looked at: of the refusal no more than its form is told."""
+    body = {**SETTING, "synchronize": True, "data": {"data": {"password": ""}}}
+    work.enforce({"generate": body, "match": generating()["match"], "name": "r"})
+    trigger = await work.cluster.put("namespaces", namespace("shop"))
+    async with work.leading():
+        await work.ended(await work.ask(trigger))
+        work.cluster.refused["secrets"] = "hunter5-hunter5 may not go"
+        await work.cluster.remove("namespaces", "", "shop")
+        name = await work.ask(trigger, operation="DELETE", old=trigger)
+        message = await until(lambda: work.status(name).get("retryCount") and work.status(name)["message"])
+        await until(lambda: len(trees.below(work.kept.finished(), "BACKGROUND generate")) > 1)
+    assert "400 BadRequest" in message
+    told = [message, repr(work.events), repr(work.reported), *(span.to_json() for span in work.kept.finished())]
+    assert [text for text in told if "hunter5" in text] == []
 
 
 async def test_the_status_does_not_tell_of_what_is_generated_what_a_secret_holds(work) -> None:

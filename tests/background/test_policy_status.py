@@ -185,6 +185,8 @@ async def test_a_patch_is_for_one_incarnation_and_its_write_a_trace(here, kept) 
     (span,) = kept.finished()
     assert (span.name, span.parent) == ("BACKGROUND policy status", None)
     assert dict(span.attributes) == {
+        "kyverno.policy.group": "kyverno.io",
+        "kyverno.policy.version": "v1",
         "kyverno.policy.kind": "Policy",
         "kyverno.policy.name": "p",
         "kyverno.policy.namespace": "ns",

@@ -15,6 +15,7 @@ from kymograph.controllers import policies, redaction, steptraces
 from kymograph.controllers.background import (
     applying,
     downstream,
+    existingtriggers,
     facts,
     generating,
     kinds,
@@ -24,6 +25,7 @@ from kymograph.controllers.background import (
     mutating,
     notes,
     policychanges,
+    policywork,
     queue,
     telling,
     triggers,
@@ -160,24 +162,26 @@ class Background:
             self._now,
             self._telemetry.work("update-request-controller"),
             self._most,
+            self._telemetry.work("update-request-removal"),
         )
         noted = notes.Notes(client, self._namespace, working.room)
         left = leftovers.Leftovers(self._deletable, catalogues, store, written, noted, session, tracer)
-        following = policychanges.PolicyWork(
+        existing = existingtriggers.ExistingTriggers(
+            client, catalogues, lambda: store.filters, self._answers, self._clock, self._excepted
+        )
+        following = policywork.PolicyWork(
             self._changes,
             store,
-            client,
             catalogues,
             written,
             noted,
             left,
+            existing,
             working.pending,
-            self._answers,
-            self._clock,
-            self._excepted,
             session,
             tracer,
             self._compilation,
+            self._telemetry.work("policy-controller"),
         )
         watching = watches.Watches(client, catalogues, store, written, noted, tracer)
         self._worker, self._watches = working, watching

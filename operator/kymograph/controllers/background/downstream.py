@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol
 
 from kymograph.apimachinery import labels as label_rules
+from kymograph.apimachinery import objectkey
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers import updaterequests
 from kymograph.controllers.background import errors
 from kymograph.engine.generate import labels, wanted
+from kymograph.telemetry import subject
 
 logger = logging.getLogger(__name__)
 
@@ -294,7 +296,9 @@ class Downstream:
         except kubernetes_errors.NotFound:
             pass
         except kubernetes_errors.Forbidden as error:
-            raise errors.Forbidden(str(error)) from error
+            raise errors.Forbidden(subject.current().said(error)) from None
+        except kubernetes_errors.StatusError as error:
+            raise (error.bare if subject.current().unseen else error) from None
         return reference(resource, metadata)
 
     def _remember(self, uid: str, version: str) -> None:
@@ -329,7 +333,7 @@ def owner_of(document: Mapping[str, Any]) -> tuple[str, str] | None:
     name, namespace = told.get(labels.POLICY_NAME), told.get(labels.POLICY_NAMESPACE)
     if not name or told.get(labels.MANAGED_BY) != labels.KYVERNO:
         return None
-    return f"{namespace}/{name}" if namespace else name, told.get(labels.RULE_NAME) or ""
+    return objectkey.of(namespace or "", name), told.get(labels.RULE_NAME) or ""
 
 
 def goes_with_rule(metadata: Mapping[str, Any]) -> bool:

@@ -232,7 +232,8 @@ class Generating:
     async def _delete(self, resource: resources.Resource, document: Mapping[str, Any], done: effects.Effects) -> None:
         if not document["metadata"].get("deletionTimestamp"):
             done.writing(downstream.reference(resource, document["metadata"]))
-            done.objects.append(await self._written.delete(resource, document))
+            with redaction.unseen(resource.group, resource.kind, self._hidden()):
+                done.objects.append(await self._written.delete(resource, document))
 
 
 def written(policy: policies.CompiledPolicy, rule: policies.CompiledRule) -> Mapping[str, Any]:

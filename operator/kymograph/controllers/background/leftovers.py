@@ -202,9 +202,8 @@ class _Rules:
     def __init__(self, held: Iterable[policies.Held]) -> None:
         self._rules: dict[str, frozenset[str] | None] = {}
         for each in held:
-            name = f"{each.key.namespace}/{each.key.name}" if each.key.namespace else each.key.name
             rules = None if each.compiled is None else frozenset(rule.name for rule in each.compiled.generate.every)
-            self._rules[name] = rules
+            self._rules[each.key.text] = rules
 
     def has(self, policy: str, rule: str) -> bool:
         rules = self._rules.get(policy, frozenset())

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from opentelemetry.trace import SpanContext
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers import policies
-from kymograph.telemetry import roots, semconv
+from kymograph.controllers import policies, policyspans
+from kymograph.telemetry import roots
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -143,15 +143,12 @@ class PolicyStatusWriter:
         status = render(held, self._now())
         if _told(before, status):
             return
-        attributes = {
-            semconv.POLICY_KIND: held.key.kind,
-            semconv.POLICY_NAME: held.key.name,
-            semconv.POLICY_NAMESPACE: held.key.namespace,
-        }
+        resource = policies.RESOURCES[held.key.kind]
+        attributes = policyspans.attributes(resource, held.key.namespace, held.key.name)
         tracer = self._telemetry.tracer_for("background")
         with roots.root(tracer, "BACKGROUND policy status", attributes, (self._compilation(held.key),)):
             await self._client.merge(
-                policies.RESOURCES[held.key.kind],
+                resource,
                 held.key.name,
                 {"metadata": {"uid": held.uid}, "status": status},
                 namespace=held.key.namespace,

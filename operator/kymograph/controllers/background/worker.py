@@ -143,6 +143,7 @@ class Worker:
         now: The time, by the API server's clock.
         work: Where work is counted.
         most: Gives how many UpdateRequests there may be at once.
+        removing: Where the removal of requests that have ended is counted.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class Worker:
         now: Callable[[], dt.datetime],
         work: works.Work,
         most: Callable[[], int],
+        removing: works.Work,
     ) -> None:
         self._client = client
         self._namespace = namespace
@@ -165,6 +167,7 @@ class Worker:
         self._now = now
         self._counted = work
         self._most = most
+        self._removing = removing
         self.queue = queue.Queue(work.waited)
         work.queue(lambda: self.queue.depth, led=True)
         self._polls: dict[str, int] = {}
@@ -246,7 +249,7 @@ class Worker:
         if removal is None:
             return
         try:
-            with current.untraced():
+            with current.untraced(), self._removing.reconciling():
                 await self._client.delete(resources.UPDATE_REQUESTS, name, namespace=self._namespace, uid=removal.uid)
         except (kubernetes_errors.NotFound, kubernetes_errors.Conflict):
             pass  # it is gone, or another one by now
