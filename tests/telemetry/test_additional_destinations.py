@@ -8,7 +8,7 @@ from opentelemetry.trace import SpanKind
 
 from kymograph.telemetry import errors, export, providers, settings, sharing
 from support import receivers as otlp
-from support import waiting
+from support import scraped, waiting
 
 PATIENCE = 30.0
 PARENT = f"00-{7:032x}-{9:016x}-01"
@@ -86,7 +86,7 @@ async def test_one_that_is_gone_holds_up_nobody_and_is_the_only_one_to_lose(tele
     assert await asyncio.to_thread(telemetry.queue.flush, PATIENCE)
     mine = telemetry.queue.status()
     assert (mine.sent, sum(mine.dropped.values()), mine.last_error) == (2, 0, None)
-    text = telemetry.prometheus.render("")[0].decode()
+    text = scraped.text(telemetry)
     assert '\ntelemetry_spans_exported_total{destination=""} 2.0\n' in text
     assert '\ntelemetry_spans_exported_total{destination="gone"} 0.0\n' in text
     assert '\ntelemetry_spans_dropped_total{destination="gone",reason="export_failed"} 2.0\n' in text

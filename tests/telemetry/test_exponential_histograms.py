@@ -97,7 +97,7 @@ def test_a_scrape_keeps_its_buckets_and_a_push_has_the_others(counted):
     counted.record(0.05, 0.5, 7.0)
     assert counted.scraped().data.data_points[0].bucket_counts == [1, 1, 1]
     assert isinstance(counted.pushed().data, sdk.ExponentialHistogram)
-    assert "duration_seconds_bucket" in exposition.write([counted.scraped()], openmetrics=False)
+    assert "duration_seconds_bucket" in "".join(exposition.write(counted.cells.stream(), openmetrics=False))
 
 
 def test_without_being_asked_for_they_are_not_kept():

@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 from kymograph.telemetry import errors, keeping, providers, semconv, settings
+from support import scraped
 
 UNSAMPLED = f"00-{7:032x}-{9:016x}-00"
 SAMPLED = f"00-{7:032x}-{9:016x}-01"
@@ -153,7 +154,7 @@ async def test_past_the_cap_callers_are_not_followed_and_are_counted(telemetry):
     await telemetry.apply(traces(None, parentTracesPerSecond=3))
     followed = [review(telemetry, SAMPLED)[1].endswith("-01") for _ in range(10)]
     assert followed == [True] * 3 + [False] * 7
-    assert "telemetry_traces_capped_total 7.0" in telemetry.prometheus.render("")[0].decode()
+    assert "telemetry_traces_capped_total 7.0" in scraped.text(telemetry)
     server = (await exported(telemetry))["admission"]
     assert server.attributes == {}
 

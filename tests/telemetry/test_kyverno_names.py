@@ -11,6 +11,7 @@ from prometheus_client import parser
 
 from kymograph.telemetry import policyresults, providers, settings
 from kymograph.telemetry.instruments import labels
+from support import scraped
 
 BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 25, 30, float("inf")]
 
@@ -66,6 +67,11 @@ KYVERNO = {
         "counter",
         REVIEW,
         "can be used to track the number of admission requests encountered by Kyverno in the cluster",
+    ),
+    "kyverno_deprecated_api_requests_total": (
+        "counter",
+        {"group", "version", "kind", "field"},
+        "can be used to track requests using deprecated kyverno policy APIs and fields",
     ),
     "kyverno_admission_review_duration_seconds": (
         "histogram",
@@ -225,6 +231,7 @@ async def scrape():
     counted.admission_requests.bind(review).add()
     counted.admission_review_duration.bind(review).record(0.3)
     counted.admission_refused.bind(("too_large",)).add()
+    counted.deprecated_api_requests.bind(labels.Deprecated("kyverno.io", "v1", "ClusterPolicy", "")).add()
     counted.ttl_deleted_objects.bind(cleaned).add()
     counted.ttl_errors.bind(cleaned).add()
     deleted = labels.CleanedByPolicy("ClusterCleanupPolicy", "", "p", "Pod", "a", "Foreground")
@@ -247,7 +254,7 @@ async def scrape():
 
     async def render(prefix, **more):
         await telemetry.apply(settings.from_spec({"metrics": {"prefix": prefix, **more}}))
-        return telemetry.prometheus.render("")[0].decode()
+        return scraped.text(telemetry)
 
     yield render
     await telemetry.shutdown(1)

@@ -12,6 +12,7 @@ import pytest
 from opentelemetry import metrics, trace
 
 from kymograph.telemetry import destination, errors, propagation, providers, settings
+from support import scraped
 
 ALL = settings.TraceSettings("collector:4317", sampling_rate_per_million=1_000_000)
 PARENT = f"00-{7:032x}-{9:016x}-01"
@@ -131,7 +132,7 @@ async def test_a_changed_resource_is_on_spans_and_metrics_from_then_on(telemetry
     ((_, exporter),) = factory.made
     assert {span.resource.attributes["k8s.cluster.name"] for span in exporter.spans} == {"b"}
     assert len({id(span.resource) for span in exporter.spans}) == 1
-    text = telemetry.prometheus.render("")[0].decode()
+    text = scraped.text(telemetry)
     assert 'k8s_cluster_name="b"' in text
     assert 'service_version="1"' in text
 
@@ -200,3 +201,11 @@ def test_grpc_is_loaded_only_with_an_exporter_that_speaks_it(and_then):
     """
     finished = subprocess.run([sys.executable, "-c", program], check=False, env={**os.environ, "PYTHONPATH": SOURCES})
     assert finished.returncode == 0
+
+
+def test_a_variable_that_the_sdk_would_read_by_itself_ends_nothing(monkeypatch):
+    """One that cannot be used is a condition of the resource, and no reason not to start."""
+    monkeypatch.setenv("OTEL_METRICS_EXEMPLAR_FILTER", "sometimes")
+    made = providers.Telemetry(lambda _, subject: (str(subject), {}), facts={}, environ={})
+    assert "target_info" in scraped.text(made)
+    made.meter_provider.shutdown()

@@ -19,7 +19,7 @@ from kymograph.telemetry import (
     settings,
     subject,
 )
-from support import logreceivers, otlpservice, waiting
+from support import logreceivers, otlpservice, scraped, waiting
 
 PATIENCE = 30.0
 PARENT = f"00-{7:032x}-{9:016x}-01"
@@ -251,7 +251,7 @@ async def test_metrics_tell_what_became_of_records(telemetry, started, logger) -
     logger.info("one")
     await arrived(receiver, "one")
     assert await asyncio.to_thread(telemetry.log_queue.flush, PATIENCE)
-    text = telemetry.prometheus.render("")[0].decode()
+    text = scraped.text(telemetry)
     assert "\ntelemetry_log_records_exported_total 1.0\n" in text
     assert '\ntelemetry_log_records_dropped_total{reason="queue_full"} 0.0\n' in text
     assert "\ntelemetry_log_records_pending 0.0\n" in text

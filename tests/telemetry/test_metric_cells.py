@@ -5,7 +5,6 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -13,7 +12,6 @@ from kymograph.telemetry import cells, errors, instruments, metricsettings
 from kymograph.telemetry.instruments import labels
 
 SCOPE = InstrumentationScope("test", "1")
-EMPTY = sdk.MetricsData([sdk.ResourceMetrics(None, [], "")])
 ABOUT = cells.Description("requests_total", "how many", "{request}", ("kind", "allowed"))
 LATENCY = cells.Description("duration_seconds", "how long", "s", ("kind",))
 
@@ -26,9 +24,8 @@ def registry():
 
 def read(registry):
     """Collect; the metrics by name."""
-    (ours,) = registry.added_to(EMPTY).resource_metrics[0].scope_metrics
-    assert ours.scope is SCOPE
-    return {metric.name: metric for metric in ours.metrics}
+    assert registry.scope is SCOPE
+    return {metric.name: metric for metric in registry.read()}
 
 
 def test_a_counter_is_a_cumulative_monotonic_sum_by_labels(registry):
@@ -77,7 +74,7 @@ def test_a_name_is_declared_once(registry):
 
 def test_an_instrument_without_series_is_not_shown(registry):
     registry.counter(ABOUT)
-    assert registry.added_to(EMPTY) is EMPTY
+    assert registry.read() == [*registry.parts(1)] == []
 
 
 def test_a_reading_does_not_change_with_the_cell(registry):
@@ -88,15 +85,18 @@ def test_a_reading_does_not_change_with_the_cell(registry):
     assert (before.count, sum(before.bucket_counts)) == (1, 1)
 
 
-def test_what_the_sdks_own_instruments_gave_stays(registry):
-    registry.counter(ABOUT).bind(("Pod", "true")).add()
-    reader = sdk.InMemoryMetricReader()
-    provider = MeterProvider([reader], shutdown_on_exit=False)
-    provider.get_meter("theirs").create_counter("rare").add(1)
-    merged = registry.added_to(reader.get_metrics_data())
-    names = [metric.name for scope in merged.resource_metrics[0].scope_metrics for metric in scope.metrics]
-    assert names == ["rare", "requests"]
-    provider.shutdown()
+def test_parts_are_as_large_as_is_said_and_read_when_they_are_taken(registry):
+    """Nobody holds all of them; each point says when it was read."""
+    counter = registry.counter(ABOUT)
+    for number in range(5):
+        counter.bind((str(number), "true")).add()
+    parts = registry.parts(2)
+    first = next(parts).data.data_points
+    counter.bind(("4", "true")).add()
+    points = [first, *(part.data.data_points for part in parts)]
+    assert [[point.value for point in part] for part in points] == [[1, 1], [1, 1], [2]]
+    times = [point.time_unix_nano for part in points for point in part]
+    assert times == sorted(set(times))
 
 
 def test_readings_while_cells_are_written_are_whole_and_never_go_back(registry):

@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from kymograph.telemetry import cells, errors, metricsettings, push
+from kymograph.telemetry import cells, errors, metricencoding, metricsettings, push
 from kymograph.telemetry.metricsettings import Temporality
 
 PATIENCE = 30.0
@@ -73,8 +73,8 @@ class Pushed:
     def collect(self):
         point = sdk.NumberDataPoint({"reason": "a"}, 1, next(self._ticks), self.sdks)
         total = sdk.Sum([point], sdk.AggregationTemporality.CUMULATIVE, is_monotonic=True)
-        scope = sdk.ScopeMetrics(SCOPE, [sdk.Metric("theirs", "", "", total)], "")
-        return self.cells.added_to(sdk.MetricsData([sdk.ResourceMetrics(Resource({}), [scope], "")]))
+        metrics = itertools.chain([sdk.Metric("theirs", "", "", total)], self.cells.parts(push.BATCH))
+        return push.Collected(Resource({}), (metricencoding.Scoped(SCOPE, each) for each in metrics))
 
     def configure(self, **fields):
         self.cells.configure(metricsettings.from_spec(fields))
@@ -236,6 +236,19 @@ def test_many_series_go_in_requests_of_bounded_size(pushed):
     assert max(sizes) <= push.BATCH
     assert sum(sizes) == 3_000
     assert receiver.sums() == {(str(number), ""): 1 for number in range(1_500)}
+
+
+def test_what_is_told_later_is_read_later(pushed):
+    """Nobody holds all of it while a receiver takes its time."""
+    receiver, last = FakeReceiver(hang=True), str(2 * push.BATCH - 2)
+    for number in range(2 * push.BATCH - 1):
+        pushed.requests.bind((str(number), "")).add()
+    pushed.push.swap(receiver, NEVER, Temporality.CUMULATIVE)
+    assert receiver.asked.wait(PATIENCE)
+    pushed.requests.bind((last, "")).add()
+    receiver.gate.set()
+    assert pushed.push.wait(lambda status: status.sent == 2 * push.BATCH, PATIENCE)
+    assert [point.value for point in receiver.told()[last, ""]] == [2]
 
 
 def test_series_that_are_put_together_bring_what_was_told_of_them(pushed):

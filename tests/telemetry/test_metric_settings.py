@@ -101,8 +101,8 @@ def test_opentelemetrys_variables_are_the_defaults_of_a_push():
     assert metricsettings.from_spec({"otlp": {"interval": "7s"}}, environ).otlp.interval == 7
 
 
-@pytest.mark.parametrize("value", ["", "soon", "0", "999999999"])
-def test_a_variable_that_cannot_be_an_interval_still_gives_one(value):
+@pytest.mark.parametrize("value", ["", "0", "999999999"])
+def test_a_variable_that_is_out_of_bounds_is_an_interval_at_them(value):
     interval = metricsettings.from_spec({"otlp": {}}, {"OTEL_METRIC_EXPORT_INTERVAL": value}).otlp.interval
     assert 1 <= interval <= 3_600
 

@@ -56,7 +56,7 @@ def test_a_counter_of_somebody_elses_is_cumulative_from_its_declaration(registry
     (point,) = metric.data.data_points
     assert (metric.name, metric.data.is_monotonic, point.value, point.start_time_unix_nano) == ("lost", True, 7, 100)
     assert metric.data.aggregation_temporality is sdk.AggregationTemporality.CUMULATIVE
-    assert exposition.write([metric], openmetrics=False).endswith('lost_total{why="full"} 7\n')
+    assert "".join(exposition.write(registry.stream(), openmetrics=False)).endswith('lost_total{why="full"} 7\n')
 
 
 def test_the_overflow_series_is_itself_counted(registry):

@@ -142,6 +142,36 @@ def test_the_sdk_can_be_disabled_whatever_the_resource_says():
     assert len(settings.from_spec(spec, {"OTEL_SDK_DISABLED": "false"}).exporters) == 3
 
 
+@pytest.mark.parametrize("signal", SIGNALS)
+@pytest.mark.parametrize(("value", "output"), [("otlp", ""), ("console", "-"), ("none", None), ("none, otlp", "")])
+def test_each_signal_has_an_exporter(signal, value, output):
+    """Sent, written to standard output, or not at all; the other signals are as ever."""
+    made = dict(zip(SIGNALS, exporters({f"OTEL_{signal}_EXPORTER": value}), strict=True))
+    assert (made[signal] and made[signal].output) == output
+    assert [made[other].output for other in SIGNALS if other != signal] == ["", ""]
+
+
+def test_an_exporter_of_the_environment_is_not_for_an_endpoint_that_the_resource_names():
+    """Variables are defaults."""
+    environ = {f"OTEL_{signal}_EXPORTER": "none" for signal in SIGNALS}
+    assert [each.endpoint for each in exporters(environ, endpoint="field:1")] == ["field:1"] * 3
+
+
+def test_metrics_that_are_scraped_are_not_pushed():
+    """`/metrics` is there whatever the variable says."""
+    (_, pushed, _), environ = exporters({"OTEL_METRICS_EXPORTER": "prometheus"}), {"OTEL_METRICS_EXPORTER": "none"}
+    assert pushed is None
+    assert exporters({"OTEL_METRICS_EXPORTER": "otlp,prometheus"})[1] is not None
+    assert settings.from_spec({}, environ).metrics.prometheus_enabled
+
+
+def exporters(environ, **fields):
+    """Those of the three signals."""
+    spec = {"traces": fields, "metrics": {"otlp": fields}, "logs": {"otlp": fields}}
+    read = settings.from_spec(spec, environ)
+    return read.traces, read.metrics.otlp, read.logs.otlp
+
+
 @pytest.mark.parametrize(
     ("environ", "spec", "rate"),
     [
@@ -182,7 +212,9 @@ def test_the_interval_of_pushes_has_a_variable(environ, spec, interval):
 
 
 def test_temporality_has_a_variable():
-    """The field wins."""
+    """The field wins; with `lowmemory` what we count is told as with `delta`."""
+    lowmemory = exporter("METRICS", {}, {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "lowmemory"})
+    assert lowmemory.temporality is metricsettings.Temporality.DELTA
     environ = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"}
     assert exporter("METRICS", {}, environ).temporality is metricsettings.Temporality.DELTA
     cumulative = exporter("METRICS", {"temporality": "cumulative"}, environ)
@@ -210,21 +242,27 @@ def test_who_we_are_has_variables(environ, configured, expected):
     ("variable", "value"),
     [
         ("OTEL_SDK_DISABLED", "yes"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_LOGS_EXPORTER", "otlp,console"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "1000000"),
         ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
         ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "-1"),
         ("OTEL_PROPAGATORS", "ottrace"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "sometimes"),
         ("OTEL_EXPORTER_OTLP_INSECURE", "1"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1m"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "monotonic"),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "native"),
         ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(variable, value):
     """In the condition of the resource, which is where anybody looks."""
     with pytest.raises(errors.SettingsInvalid) as refused:
-        settings.from_spec({"traces": {}, "logs": {"otlp": {}}}, {variable: value})
-    assert refused.value.path == ("logs.otlp.protocol" if variable.endswith("PROTOCOL") else variable)
+        settings.from_spec({"traces": {}, "metrics": {"otlp": {}}, "logs": {"otlp": {}}}, {variable: value})
+    assert refused.value.path == variable
 
 
 @pytest.mark.parametrize(("text", "why"), [("1h", "between 100ms and 10m"), ("soon", "timeout"), ("10ms", "between")])

@@ -73,7 +73,7 @@ async def test_each_signal_is_written_to_its_file_and_sent_to_nobody(telemetry, 
 
 async def test_standard_output_is_a_place_to_write_to(telemetry, capfdbinary):
     """For a look in passing."""
-    await telemetry.apply(written_to(otlpfile.STANDARD_OUTPUT))
+    await telemetry.apply(written_to(destination.STANDARD_OUTPUT))
     review(telemetry)
     assert await asyncio.to_thread(telemetry.queue.flush, PATIENCE)
     lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]

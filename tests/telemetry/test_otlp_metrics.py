@@ -4,7 +4,7 @@ import pytest
 
 from kymograph.telemetry import cells, errors, providers, settings
 from kymograph.telemetry.instruments import labels
-from support import metricreceivers, otlpservice
+from support import metricreceivers, otlpservice, scraped
 
 REVIEW = labels.Review("Pod", "default", "create", "true", "ValidatingWebhookConfiguration")
 PATIENCE = 30.0
@@ -51,7 +51,7 @@ async def test_a_push_and_a_scrape_say_the_same(telemetry, started, protocol):
     assert (duration.count, duration.sum, len(duration.explicit_bounds)) == (1, 0.3, 15)
     assert receiver.resources[0]["service.instance.id"] == "i"
     assert receiver.wait_for("telemetry_spans_exported")
-    text = telemetry.prometheus.render("")[0].decode()
+    text = scraped.text(telemetry)
     assert 'request_webhook="ValidatingWebhookConfiguration"} 3\n' in text
     if protocol == otlpservice.HTTP:
         assert set(receiver.paths) == {"/v1/metrics"}
@@ -66,7 +66,7 @@ async def test_names_in_otlp_are_kyvernos_instruments_under_the_prefix(telemetry
     names = {metric.name for metric in receiver.metrics}
     assert {"kyverno_admission_requests", "admission_refused"} <= names
     assert not {name for name in names if name.endswith("_total")}
-    assert "\nkyverno_admission_requests_total{" in telemetry.prometheus.render("")[0].decode()
+    assert "\nkyverno_admission_requests_total{" in scraped.text(telemetry)
 
 
 async def test_a_swap_between_live_receivers_loses_no_difference(telemetry, started):

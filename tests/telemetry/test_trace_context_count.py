@@ -3,6 +3,7 @@
 import pytest
 
 from kymograph.telemetry import errors, logsettings, providers, settings
+from support import scraped
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
 
@@ -14,8 +15,7 @@ async def test_contexts_are_counted_whatever_is_made_of_them(fake_exporter, spec
     await telemetry.apply(settings.from_spec(spec))
     for header in (f"{CALLER}-01", f"{CALLER}-01", f"{CALLER}-00", "", "rubbish", None):
         telemetry.begin(header, None, 0)
-    body, _ = telemetry.prometheus.render("text/plain")
-    lines = {line for line in body.decode().splitlines() if line.startswith("admission_trace_context_total{")}
+    lines = {line for line in scraped.text(telemetry).splitlines() if line.startswith("admission_trace_context_total{")}
     await telemetry.shutdown(1)
     found = sorted(line.partition("context=")[2] for line in lines)
     assert found == ['"none"} 3.0', '"sampled"} 2.0', '"unsampled"} 1.0']

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from kymograph.controllers.admission import server
 from kymograph.controllers.admission.server import errors as server_errors
-from kymograph.runtime import errors, health, metricaccess
+from kymograph.runtime import errors, health, metricaccess, scrapes
 from kymograph.telemetry import destination
 from kymograph.telemetry import errors as telemetry_errors
 from kymograph.telemetry.metricsettings import MetricSettings
@@ -71,7 +71,7 @@ class MetricServer:
     def __init__(
         self, telemetry: Telemetry, host: str | None = None, access: metricaccess.Access | None = None
     ) -> None:
-        self._telemetry = telemetry
+        self._scrapes = scrapes.Scrapes(telemetry.prometheus)
         self._host = host
         self._access = access
         self._tls = server.TLS()
@@ -131,15 +131,13 @@ class MetricServer:
         logger.info("Metrics are served on port %d, %s", port, "over TLS" if secured else "in plaintext")
         return runner
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
         if self._guard.authorized:
             status = await self._judged(request.headers.get("Authorization", ""))
             if status is not http.HTTPStatus.OK:
                 challenge = {"WWW-Authenticate": "Bearer"} if status is http.HTTPStatus.UNAUTHORIZED else {}
                 return web.Response(status=status, text=f"{status.phrase}\n", headers=challenge)
-        accept = request.headers.get("Accept", "")
-        body, content_type = await asyncio.to_thread(self._telemetry.prometheus.render, accept)
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        return await self._scrapes.answer(request)
 
     async def _judged(self, authorization: str) -> http.HTTPStatus:
         if self._access is None:

@@ -12,7 +12,6 @@ observation ahead of its sum, never torn or going back. How cells make up a metr
 """
 
 import bisect
-import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Self, TypeVar
@@ -20,7 +19,17 @@ from typing import NamedTuple, Self, TypeVar
 from opentelemetry.sdk.metrics import Exemplar, export
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from kymograph.telemetry import errors, exponential, families, memory, metricsettings, series, temporality, views
+from kymograph.telemetry import (
+    errors,
+    exponential,
+    exponentialpoints,
+    families,
+    memory,
+    metricsettings,
+    series,
+    temporality,
+    views,
+)
 from kymograph.telemetry.families import Values
 from kymograph.telemetry.views import Description as Description  # noqa: PLC0414 - what instruments are declared with
 
@@ -121,19 +130,19 @@ class Counter(series.Instrument[CounterCell]):
     def _make(self, values: Values) -> CounterCell:
         return CounterCell(values, self._start)
 
-    def _data(self, now: int) -> export.Sum:
-        points = [
-            temporality.CellNumber(
+    def _data(self, points: list[temporality.CellNumber]) -> export.Sum:
+        return export.Sum(points, export.AggregationTemporality.CUMULATIVE, is_monotonic=True)
+
+    def _points(self, clock: Callable[[], int]) -> Iterator[temporality.CellNumber]:
+        for attributes, cell in self._series:
+            yield temporality.CellNumber(
                 attributes=attributes,
                 start_time_unix_nano=cell.start,
-                time_unix_nano=now,
+                time_unix_nano=clock(),
                 value=cell.value,
                 exemplars=[cell.mark.exemplar()] if cell.mark is not None else [],
                 source=cell,
             )
-            for attributes, cell in self._series
-        ]
-        return export.Sum(points, export.AggregationTemporality.CUMULATIVE, is_monotonic=True)
 
 
 class Histogram(series.Instrument[HistogramCell]):
@@ -176,17 +185,21 @@ class Histogram(series.Instrument[HistogramCell]):
             cell.exponential = exponential.Exponential(max(self._start, self._exponential_since))
         return cell
 
-    def _exponential_data(self, now: int) -> export.ExponentialHistogram:
-        points = [
-            cell.exponential.point(attributes, now, cell.exemplars)
-            for attributes, cell in self._series
-            if cell.exponential is not None
-        ]
+    def _exponential_data(self, points: list[exponentialpoints.CellExponential]) -> export.ExponentialHistogram:
         return export.ExponentialHistogram(points, export.AggregationTemporality.CUMULATIVE)
 
-    def _data(self, now: int) -> export.Histogram:
-        points = [self._point(attributes, cell, now) for attributes, cell in self._series]
+    def _exponential_points(self, clock: Callable[[], int]) -> Iterator[exponentialpoints.CellExponential]:
+        return (
+            cell.exponential.point(attributes, clock(), cell.exemplars)
+            for attributes, cell in self._series
+            if cell.exponential is not None
+        )
+
+    def _data(self, points: list[temporality.CellHistogram]) -> export.Histogram:
         return export.Histogram(points, export.AggregationTemporality.CUMULATIVE)
+
+    def _points(self, clock: Callable[[], int]) -> Iterator[temporality.CellHistogram]:
+        return (self._point(attributes, cell, clock()) for attributes, cell in self._series)
 
     def _point(self, attributes: Mapping[str, str | bool], cell: HistogramCell, now: int) -> temporality.CellHistogram:
         total, counts = cell.sum, cell.counts.copy()
@@ -215,16 +228,21 @@ class Cells:
         scope: The instrumentation scope they belong to.
         wall_clock: Nanoseconds since the epoch.
         room: What all series together may hold of memory.
+
+    Attributes:
+        scope: The instrumentation scope they belong to.
+        exemplars: Whether whoever counts is to say which traces it counted.
     """
 
     def __init__(
         self, scope: InstrumentationScope, wall_clock: Callable[[], int], room: memory.Share | None = None
     ) -> None:
         self._room = room or memory.Share(memory.SERIES)
-        self._scope = scope
+        self.scope = scope
         self._wall_clock = wall_clock
         self._families: dict[str, families.Family] = {}
         self._holders: list[Callable[[], None]] = []
+        self.exemplars = True
 
     def counter(self, about: Description) -> Counter:
         """Declare a counter.
@@ -293,6 +311,7 @@ class Cells:
             SettingsInvalid: See `check`; then nothing changed.
         """
         resolved, now = self.check(wanted), self._wall_clock()
+        self.exemplars = wanted.exemplars
         changed = [family.show(resolved[name], now) for name, family in self._families.items()]
         if any(changed):
             self._rebind()
@@ -317,16 +336,20 @@ class Cells:
         read = (family.collect(now, exponential=exponential) for family in list(self._families.values()))
         return [metric for metric in read if metric is not None]
 
-    def added_to(self, collected: export.MetricsData) -> export.MetricsData:
-        """Add a reading of all cells, as it is pushed, to what the SDK's own instruments gave a reader."""
-        metrics = self.read(exponential=True)
-        if not metrics:
-            return collected
-        first, *others = collected.resource_metrics
-        ours = export.ScopeMetrics(self._scope, metrics, self._scope.schema_url or "")
-        return export.MetricsData(
-            [dataclasses.replace(first, scope_metrics=[*first.scope_metrics, ours]), *others],
-        )
+    def stream(self) -> Iterator[families.Reading]:
+        """Read all cells point by point, each when it is reached; correct from any thread, while cells are written.
+
+        A series that goes meanwhile may be in it still, as it was at last; one that comes may be in it or not.
+        """
+        for family in list(self._families.values()):
+            reading = family.stream(self._wall_clock)
+            if reading is not None:
+                yield reading
+
+    def parts(self, size: int) -> Iterator[export.Metric]:
+        """Read all cells as they are pushed, so many data points of a metric at a time; see `stream`."""
+        for family in list(self._families.values()):
+            yield from family.parts(self._wall_clock, size, exponential=True)
 
     def _declare(self, family: FamilyT) -> FamilyT:
         name = family.about.name

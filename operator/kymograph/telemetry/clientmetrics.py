@@ -51,7 +51,9 @@ class ClientMetrics:
             for key in (semconv.KUBE_CLIENT_GROUP, semconv.KUBE_CLIENT_KIND, semconv.KUBE_CLIENT_NAMESPACE)
         )
         kind = kind or DISCOVERY
-        made.kubernetes_requests.bind(labels.KubernetesCall(str(operation), group, kind, status)).record(seconds)
+        call = labels.KubernetesCall(str(operation), group, kind, status)
+        made.kubernetes_requests.bind(call).add()
+        made.kubernetes_requests_duration.bind(call).record(seconds)
         made.client_queries.bind(labels.Query(str(operation), _client(group), kind, namespace)).add()
         if status == str(TOO_MANY_REQUESTS):
             made.kubernetes_throttled.bind((str(operation), kind)).add()

@@ -2,7 +2,8 @@
 
 The client library's encoder takes some 30 us a line, and a histogram of 15 buckets is 18 lines: a scrape of 2,000 such
 series would hold the interpreter for a second, in the way of every review. Here a series' labels are written once and
-its lines are put together from constant parts, a hundredth of that.
+its lines are put together from constant parts, a hundredth of that. What is written is given away in pieces: with the
+limits as they may be set, a scrape is larger than all that telemetry may hold.
 
 Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and
 https://prometheus.io/docs/specs/om/open_metrics_spec/. Names must already be valid in both; what a counter is called in
@@ -21,41 +22,56 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 _HELP_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 
 
-def write(metrics: Iterable[export.Metric], *, openmetrics: bool) -> str:
-    """Write cumulative counters, histograms and gauges.
+PIECE = 1 << 15
+"""Characters from which on a piece is given away: half a millisecond's work."""
+
+
+def write(readings: Iterable[families.Reading], *, openmetrics: bool) -> Iterator[str]:
+    """Write counters, histograms and gauges, in pieces of whole series of which each is read when it is written.
+
+    A piece has `PIECE` characters and what more its last series has. The lines of a histogram come from one reading.
 
     Args:
-        metrics: Metrics with distinct names. Other kinds of data are left out.
+        readings: Metrics with distinct names; of those without series nothing is written.
         openmetrics: For OpenMetrics, without its closing `# EOF`; else for the text format 0.0.4.
     """
-    lines: list[str] = []
-    for metric in metrics:
-        data = metric.data
-        if isinstance(data, export.Histogram):
-            lines += _head(metric.name, metric.description, "histogram", openmetrics=openmetrics)
-            for point in data.data_points:
-                lines += _histogram(metric.name, point, openmetrics=openmetrics)
-        elif isinstance(data, export.Sum) and data.is_monotonic:
-            family = metric.name.removesuffix("_total")
-            name = f"{family}_total"
-            lines += _head(family if openmetrics else name, metric.description, "counter", openmetrics=openmetrics)
-            lines += _numbers(name, data.data_points, openmetrics=openmetrics)
-        elif isinstance(data, export.Gauge):
-            lines += _head(metric.name, metric.description, "gauge", openmetrics=openmetrics)
-            lines += _numbers(metric.name, data.data_points, openmetrics=openmetrics)
-    return "".join(lines)
+    texts: list[str] = []
+    size = 0
+    for reading in readings:
+        for text in _texts(reading, openmetrics=openmetrics):
+            texts.append(text)
+            size += len(text)
+            if size >= PIECE:
+                yield "".join(texts)
+                texts, size = [], 0
+    if texts:
+        yield "".join(texts)
 
 
-def _head(name: str, description: str | None, kind: str, *, openmetrics: bool) -> Iterator[str]:
-    text = (description or "").translate(_ESCAPES if openmetrics else _HELP_ESCAPES)
-    yield f"# HELP {name} {text}\n"
-    yield f"# TYPE {name} {kind}\n"
+def _texts(reading: families.Reading, *, openmetrics: bool) -> Iterator[str]:
+    """A metric's head and each of its series."""
+    family = name = reading.name
+    if reading.kind == "counter":
+        family = name.removesuffix("_total")
+        name = f"{family}_total"
+    head = _head(family if openmetrics else name, reading.description, reading.kind, openmetrics=openmetrics)
+    for point in reading.points:
+        if isinstance(point, export.HistogramDataPoint):
+            text = "".join(_histogram(name, point, openmetrics=openmetrics))
+        else:
+            text = _number(name, point, openmetrics=openmetrics)
+        yield head + text
+        head = ""
 
 
-def _numbers(name: str, points: Iterable[export.NumberDataPoint], *, openmetrics: bool) -> Iterator[str]:
-    for point in points:
-        exemplar = _exemplar(point.exemplars[0]) if openmetrics and point.exemplars else ""
-        yield f"{name}{_braced(_labels(point.attributes))} {point.value}{exemplar}\n"
+def _head(name: str, description: str, kind: str, *, openmetrics: bool) -> str:
+    text = description.translate(_ESCAPES if openmetrics else _HELP_ESCAPES)
+    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+
+
+def _number(name: str, point: export.NumberDataPoint, *, openmetrics: bool) -> str:
+    exemplar = _exemplar(point.exemplars[0]) if openmetrics and point.exemplars else ""
+    return f"{name}{_braced(_labels(point.attributes))} {point.value}{exemplar}\n"
 
 
 def _histogram(name: str, point: export.HistogramDataPoint, *, openmetrics: bool) -> Iterator[str]:

@@ -3,8 +3,8 @@
 import abc
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from opentelemetry.sdk.metrics import export
 
@@ -15,6 +15,25 @@ OVERFLOW: Mapping[str, str | bool] = {"otel.metric.overflow": True}
 
 Values = tuple[str, ...]
 """The values of a series' labels, in the order of their names."""
+
+
+Point = export.NumberDataPoint | export.HistogramDataPoint
+
+
+class Reading(NamedTuple):
+    """A metric that is read point by point, so that what is read of it never is there as a whole.
+
+    Attributes:
+        name: Its name in OTLP.
+        description: The HELP text.
+        kind: `counter`, `gauge` or `histogram`, as Prometheus calls them.
+        points: Its series, each as it is when it is reached; to be taken once.
+    """
+
+    name: str
+    description: str
+    kind: str
+    points: Iterator[Point]
 
 
 class Family(abc.ABC):
@@ -51,20 +70,54 @@ class Family(abc.ABC):
             now: Nanoseconds since the epoch.
             exponential: With exponential buckets, where it has them.
         """
-        view = self._view
-        data: export.DataT | None = None
-        if view.enabled:
-            data = self._exponential_data(now) if exponential and view.exponential else self._data(now)
-        if data is None or not data.data_points:
-            return None
-        return export.Metric(view.name, self.about.description, self.about.unit, data)
+        return next(self.parts(lambda: now, None, exponential=exponential), None)
 
-    def _exponential_data(self, now: int) -> export.DataT:
-        """The data with exponential buckets; the same where there are no buckets."""
-        return self._data(now)
+    def parts(
+        self, clock: Callable[[], int], size: int | None, *, exponential: bool = False
+    ) -> Iterator[export.Metric]:
+        """Read it into data points, so many at a time, each when it is reached.
+
+        Args:
+            clock: Nanoseconds since the epoch.
+            size: Data points in one part; None for all.
+            exponential: With exponential buckets, where it has them.
+        """
+        view = self._view
+        if not view.enabled:
+            return
+        points, data = self._points, self._data
+        if exponential and view.exponential:
+            points, data = self._exponential_points, self._exponential_data
+        left = points(clock)
+        while part := list(itertools.islice(left, size)):
+            yield export.Metric(view.name, self.about.description, self.about.unit, data(part))
+
+    def stream(self, clock: Callable[[], int]) -> Reading | None:
+        """Read it point by point; None while it is not shown.
+
+        Args:
+            clock: Nanoseconds since the epoch.
+        """
+        view = self._view
+        if not view.enabled:
+            return None
+        kind = "histogram" if self.has_buckets else "counter" if self.counts else "gauge"
+        return Reading(view.name, self.about.description, kind, self._points(clock))
 
     @abc.abstractmethod
-    def _data(self, now: int) -> export.Sum | export.Histogram | export.Gauge: ...
+    def _points(self, clock: Callable[[], int]) -> Iterator[Any]:
+        """The data points, each as it is when it is reached."""
+
+    @abc.abstractmethod
+    def _data(self, points: list[Any]) -> export.DataT:
+        """Some of them as the SDK has them."""
+
+    def _exponential_points(self, clock: Callable[[], int]) -> Iterator[Any]:
+        """Those with exponential buckets; the same where there are no buckets."""
+        return self._points(clock)
+
+    def _exponential_data(self, points: list[Any]) -> export.DataT:
+        return self._data(points)
 
 
 class Gathered(Family):
@@ -78,6 +131,7 @@ class Gathered(Family):
     def __init__(self, about: views.Description, merged: Callable[[float, float], float]) -> None:
         super().__init__(about)
         self._merged = merged
+        self._start = 0
         self._sources: dict[str, Callable[[], Iterable[tuple[Values, float]]]] = {}
 
     def show(self, view: views.View, now: int) -> bool:  # noqa: ARG002 - the signature of all metrics
@@ -89,26 +143,25 @@ class Gathered(Family):
         """Nothing to drop: what is gone is not observed."""
         return False
 
-    def _points(self, now: int, start: int = 0) -> list[export.NumberDataPoint]:
-        view = self._view
+    def _points(self, clock: Callable[[], int]) -> Iterator[export.NumberDataPoint]:
+        view, start = self._view, self._start
         labels = [self.about.labels[at] for at in view.kept]
         there_are: dict[Values, float] = {}
         overflow: float | None = None
         for values, value in itertools.chain.from_iterable(source() for source in list(self._sources.values())):
             if not view.admits(values):
                 continue
-            key = tuple(values[at] for at in view.kept)
+            key = values if len(view.kept) == len(values) else tuple(values[at] for at in view.kept)
             if key in there_are:
                 there_are[key] = self._merged(there_are[key], value)
             elif len(there_are) < view.limit - 1:
                 there_are[key] = value
             else:
                 overflow = value if overflow is None else self._merged(overflow, value)
-        points = [
-            export.NumberDataPoint(dict(zip(labels, key, strict=True)), start, now, value)
-            for key, value in there_are.items()
-        ]
-        return points if overflow is None else [*points, export.NumberDataPoint(OVERFLOW, start, now, overflow)]
+        for key, value in there_are.items():
+            yield export.NumberDataPoint(dict(zip(labels, key, strict=True)), start, clock(), value)
+        if overflow is not None:
+            yield export.NumberDataPoint(OVERFLOW, start, clock(), overflow)
 
 
 class Observed(Gathered):
@@ -118,8 +171,8 @@ class Observed(Gathered):
         """Say where it is read from, from any thread; of each part of the process the latest word counts."""
         self._sources[of] = what
 
-    def _data(self, now: int) -> export.Gauge:
-        return export.Gauge(self._points(now))
+    def _data(self, points: list[export.NumberDataPoint]) -> export.Gauge:
+        return export.Gauge(points)
 
 
 class ObservedCounter(Gathered):
@@ -140,8 +193,7 @@ class ObservedCounter(Gathered):
         """Say where it is read from; called from any thread."""
         self._sources[""] = what
 
-    def _data(self, now: int) -> export.Sum:
-        points = self._points(now, self._start)
+    def _data(self, points: list[export.NumberDataPoint]) -> export.Sum:
         return export.Sum(points, export.AggregationTemporality.CUMULATIVE, is_monotonic=True)
 
 
@@ -158,5 +210,5 @@ class Info(Gathered):
         """Say where it is read from; called from any thread."""
         self._sources[""] = lambda: ((values, 1) for values in what())
 
-    def _data(self, now: int) -> export.Gauge:
-        return export.Gauge(self._points(now))
+    def _data(self, points: list[export.NumberDataPoint]) -> export.Gauge:
+        return export.Gauge(points)

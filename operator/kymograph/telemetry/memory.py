@@ -15,7 +15,7 @@ SPANS = 18 * MIB
 UNDER_WAY = 6 * MIB
 """What each of 1,000 requests that are answered at a time may note without being weighed: see `recorder.FREE`."""
 
-LOG_RECORDS = 6 * MIB
+LOG_RECORDS = 5 * MIB
 """Records that wait or are being sent."""
 
 SERIES = 20 * MIB
@@ -24,13 +24,17 @@ SERIES = 20 * MIB
 REQUESTS = 6 * MIB
 """Requests that are being sent, one for each of at most six queues, and their copies in the transport: see `BATCH`."""
 
+SCRAPES = 1 * MIB
+"""What the scrapes under way hold between a series and the socket: see `runtime.scrapes`. It is not weighed: a piece is
+as large as all others."""
+
 WRITTEN = 6 * MIB
 """Parts of spans that were written before and are remembered: see `templates` and `spanencoding`."""
 
 BEGUN = 2 * MIB
 """When spans of the SDK began: see `steady`."""
 
-ALL = SPANS + UNDER_WAY + LOG_RECORDS + SERIES + REQUESTS + WRITTEN + BEGUN
+ALL = SPANS + UNDER_WAY + LOG_RECORDS + SERIES + REQUESTS + SCRAPES + WRITTEN + BEGUN
 """What all of it may come to: 64 MiB."""
 
 BATCH = MIB // 2

@@ -14,7 +14,7 @@ from typing import Any
 
 from kymograph.apimachinery import duration, wildcard
 from kymograph.telemetry import defaults as startup
-from kymograph.telemetry import destination, errors
+from kymograph.telemetry import destination, environment, errors
 
 PREFIXES = ("", "kyverno_")
 """The prefixes there are: none, or Kyverno's, under which its dashboards and alerts work unchanged."""
@@ -78,8 +78,8 @@ class Exposure:
 
     Attributes:
         enabled: Whether it is shown at all; it is counted either way.
-        drop_labels: Labels that are left out; series that differ in nothing else are one. None: the optional ones,
-            where `MetricSettings.by_namespace` does not ask for them.
+        drop_labels: Labels that are left out; series that differ in nothing else are one. None: the optional ones, but
+            for those that `MetricSettings.by_namespace` asks for.
         buckets: Ascending upper bounds of a histogram, without infinity; None for its own.
     """
 
@@ -127,6 +127,7 @@ class MetricSettings:
         unified: Metrics about policies have those of every kind; else only those that Kyverno has in them.
         namespaces: Whose resources are counted, in metrics that have that label, shown or not.
         cardinality_limit: Series of one metric at most.
+        exemplars: Observations name the traces that are kept of them.
     """
 
     prometheus_enabled: bool = True
@@ -140,6 +141,7 @@ class MetricSettings:
     exposure: Mapping[str, Exposure] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
     namespaces: NamespaceFilter = EVERYWHERE
     cardinality_limit: int = CARDINALITY_LIMIT
+    exemplars: bool = True
 
 
 def from_spec(
@@ -189,6 +191,7 @@ def from_spec(
             exclude=tuple(map(str, namespaces.get("exclude") or ())),
         ),
         cardinality_limit=limit,
+        exemplars=environment.exemplars(environ) if defaults.exemplars is None else defaults.exemplars,
     )
 
 
@@ -227,8 +230,10 @@ def _interval(text: Any, environ: Mapping[str, str]) -> float:
     where = "metrics.otlp.interval"
     if text is None:
         milliseconds = environ.get(_INTERVAL_VARIABLE, "").strip()
-        if not (milliseconds.isascii() and milliseconds.isdigit()):
+        if not milliseconds:
             return INTERVAL
+        if not (milliseconds.isascii() and milliseconds.isdigit()):
+            raise errors.SettingsInvalid(_INTERVAL_VARIABLE, f"{milliseconds!r} is no number of milliseconds")
         return min(max(int(milliseconds) / 1e3, LEAST_INTERVAL), MOST_INTERVAL)
     try:
         seconds = duration.parse(str(text)) / duration.SECOND
@@ -240,12 +245,21 @@ def _interval(text: Any, environ: Mapping[str, str]) -> float:
 
 
 def _preferred_temporality(environ: Mapping[str, str]) -> str:
-    return "delta" if environ.get(_TEMPORALITY_VARIABLE, "").strip().lower() == "delta" else "cumulative"
+    """What the variable prefers; `lowmemory` is `delta` here: it differs in what an SDK remembers of its callbacks."""
+    values = {"": "cumulative", "cumulative": "cumulative", "delta": "delta", "lowmemory": "delta"}
+    return _preferred(_TEMPORALITY_VARIABLE, values, environ)
 
 
 def _preferred_histograms(environ: Mapping[str, str]) -> str:
-    preferred = environ.get(_HISTOGRAM_VARIABLE, "").strip().lower()
-    return "exponential" if preferred == "base2_exponential_bucket_histogram" else "explicit"
+    values = {"explicit_bucket_histogram": "explicit", "base2_exponential_bucket_histogram": "exponential"}
+    return _preferred(_HISTOGRAM_VARIABLE, {"": "explicit", **values}, environ)
+
+
+def _preferred(variable: str, values: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    written = environ.get(variable, "").strip().lower()
+    if written not in values:
+        raise errors.SettingsInvalid(variable, f"{written!r} is none of {', '.join(filter(None, values))}")
+    return values[written]
 
 
 def _exposure(name: str, spec: Mapping[str, Any]) -> Exposure:

@@ -8,8 +8,8 @@ successor waits until it has ended or has been interrupted, so that no number is
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from opentelemetry.sdk.metrics import export
 
@@ -39,6 +39,18 @@ class Exporter(Protocol):
 
     def shutdown(self) -> None:
         """Give up what is under way and let go of the connection."""
+
+
+class Collected(NamedTuple):
+    """All metrics, cumulative.
+
+    Attributes:
+        resource: Whose they are.
+        metrics: The metrics, of which large ones may be in several parts; what they say is read when they are taken.
+    """
+
+    resource: "Resource"
+    metrics: Iterable[Scoped]
 
 
 class OnDemandReader(export.MetricReader):
@@ -95,7 +107,7 @@ class Push:
     """
 
     def __init__(
-        self, collect: Callable[[], export.MetricsData], *, wall_clock: Callable[[], int], grace: float = GRACE
+        self, collect: Callable[[], Collected], *, wall_clock: Callable[[], int], grace: float = GRACE
     ) -> None:
         self._collect = collect
         self._wall_clock = wall_clock
@@ -148,37 +160,59 @@ class Push:
 
     def round(self, rounds: "_Rounds") -> None:
         """Tell an exporter everything that it was not told."""
-        try:
-            data = self._collect()
-        except Exception as failure:  # noqa: BLE001 - whatever is observed may fail; the next round tries again
-            self._failed(f"collecting: {failure!r}")
-            return
-        resource = data.resource_metrics[0].resource
-        for batch in _batches(data):
-            told = batch if rounds.counting is Temporality.CUMULATIVE else self._news(batch)
-            if not told:
-                continue
-            count = sum(len(each.metric.data.data_points) for each in told)
-            success = {}
+        batches = self._batches()
+        while True:
             try:
-                rounds.exporter.export(resource, told)
-            except errors.ExportFailed as failure:
-                if rounds.abandoned:
-                    return
-                self._failed(str(failure), failure.rejected or 0)
-                if failure.rejected is None:
-                    return
-                count -= min(failure.rejected, count)
-            except Exception as failure:  # noqa: BLE001 - any exporter's any failure is one and the same to us
-                self._failed(repr(failure))
+                part = next(batches, None)
+            except Exception as failure:  # noqa: BLE001 - whatever is observed may fail; the next round tries again
+                self._failed(f"collecting: {failure!r}")
                 return
-            else:
-                success = {"last_success": self._wall_clock()}
+            if part is None or not self._tell(rounds, *part):
+                return
+
+    def _tell(self, rounds: "_Rounds", resource: "Resource", batch: list[Scoped]) -> bool:
+        """Tell an exporter of one batch; whether there is any use in going on."""
+        told = batch if rounds.counting is Temporality.CUMULATIVE else self._news(batch)
+        if not told:
+            return True
+        count = sum(len(each.metric.data.data_points) for each in told)
+        success = {}
+        try:
+            rounds.exporter.export(resource, told)
+        except errors.ExportFailed as failure:
             if rounds.abandoned:
-                return
-            self._note(sent=self._status.sent + count, **success)
-            for each in batch:
-                self._ledger.settle(each.metric)
+                return False
+            self._failed(str(failure), failure.rejected or 0)
+            if failure.rejected is None:
+                return False
+            count -= min(failure.rejected, count)
+        except Exception as failure:  # noqa: BLE001 - any exporter's any failure is one and the same to us
+            self._failed(repr(failure))
+            return False
+        else:
+            success = {"last_success": self._wall_clock()}
+        if rounds.abandoned:
+            return False
+        self._note(sent=self._status.sent + count, **success)
+        for each in batch:
+            self._ledger.settle(each.metric)
+        return True
+
+    def _batches(self) -> "Iterator[tuple[Resource, list[Scoped]]]":
+        """Everything in batches of at most `BATCH` points, each read when it is asked for; large metrics in several."""
+        resource, metrics = self._collect()
+        batch: list[Scoped] = []
+        room = BATCH
+        for scope, metric in metrics:
+            points = metric.data.data_points
+            while points:
+                batch.append(Scoped(scope, _with_points(metric, points[:room])))
+                points, room = points[room:], room - min(len(points), room)
+                if not room:
+                    yield resource, batch
+                    batch, room = [], BATCH
+        if batch:
+            yield resource, batch
 
     def _news(self, batch: list[Scoped]) -> list[Scoped]:
         news = ((each.scope, self._ledger.since(each.metric)) for each in batch)
@@ -242,24 +276,6 @@ class _Rounds(threading.Thread):
     def _let_go(self) -> None:
         with contextlib.suppress(Exception):  # it is let go of either way
             self.exporter.shutdown()
-
-
-def _batches(data: export.MetricsData) -> Iterator[list[Scoped]]:
-    """All metrics in batches of at most `BATCH` points; a large metric is in several."""
-    batch: list[Scoped] = []
-    room = BATCH
-    for of_resource in data.resource_metrics:
-        for of_scope in of_resource.scope_metrics:
-            for metric in of_scope.metrics:
-                points = metric.data.data_points
-                while points:
-                    batch.append(Scoped(of_scope.scope, _with_points(metric, points[:room])))
-                    points, room = points[room:], room - min(len(points), room)
-                    if not room:
-                        yield batch
-                        batch, room = [], BATCH
-    if batch:
-        yield batch
 
 
 def _with_points(metric: export.Metric, points: Sequence[object]) -> export.Metric:

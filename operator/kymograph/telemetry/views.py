@@ -31,7 +31,8 @@ class Description:
         labels: The names of its labels, in the order of the values that `bind` takes.
         kyverno: Kyverno has this metric, too: `metrics.prefix` stands before its name.
         lasting: Its series stay when what they are about is gone.
-        optional: Those of its labels that are left out unless they are asked for: they have too many values.
+        optional: Those of its labels that are left out unless they are asked for: by `MetricSettings.by_namespace`, or
+            where it is said which labels of this metric are left out. They have too many values.
         unifies: It is about policies of every kind; in Kyverno's there are only those of `CLASSIC` types.
         unified: What it says of one kind of policies is in one that `unifies`, too; shown only under Kyverno's name.
     """
@@ -143,7 +144,7 @@ def _view(subject: Subject, wanted: metricsettings.MetricSettings, exposure: met
     labels = subject.about.labels
     dropped = exposure.drop_labels
     if dropped is None:
-        dropped = frozenset() if wanted.by_namespace else subject.about.optional
+        dropped = subject.about.optional - (BY_NAMESPACE if wanted.by_namespace else frozenset())
     return View(
         name=(wanted.prefix if subject.about.kyverno else "") + subject.name,
         enabled=exposure.enabled and (bool(wanted.prefix) or not subject.about.unified),

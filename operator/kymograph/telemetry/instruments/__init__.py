@@ -18,6 +18,7 @@ from kymograph.telemetry.instruments import (
     controllers,
     decision_records_dropped,
     deleting_policies,
+    deprecated_api_requests,
     events_dropped,
     global_context,
     http_requests,
@@ -53,6 +54,7 @@ class Instruments:
     admission_requests: cells.Counter
     admission_review_duration: cells.Histogram
     admission_refused: cells.Counter
+    deprecated_api_requests: cells.Counter
     policy_changes: cells.Counter
     policy_results: cells.Counter
     policy_execution_duration: cells.Histogram
@@ -88,7 +90,8 @@ class Instruments:
     http_requests: cells.Counter
     http_requests_duration: cells.Histogram
     http_server_duration: cells.Histogram
-    kubernetes_requests: cells.Histogram
+    kubernetes_requests: cells.Counter
+    kubernetes_requests_duration: cells.Histogram
     kubernetes_throttled: cells.Counter
     client_queries: cells.Counter
     service_requests: cells.Histogram
@@ -124,6 +127,7 @@ def declare(registry: cells.Cells) -> Instruments:
         admission_requests=registry.counter(admission_requests.ABOUT),
         admission_review_duration=registry.histogram(admission_review_duration.ABOUT),
         admission_refused=registry.counter(admission_refused.ABOUT),
+        deprecated_api_requests=registry.counter(deprecated_api_requests.ABOUT),
         policy_changes=registry.counter(policy_changes.ABOUT),
         policy_results=registry.counter(policy_results.ABOUT),
         policy_execution_duration=registry.histogram(policy_execution_duration.ABOUT),
@@ -159,7 +163,8 @@ def declare(registry: cells.Cells) -> Instruments:
         http_requests=registry.counter(http_requests.ABOUT),
         http_requests_duration=registry.histogram(http_requests.DURATION),
         http_server_duration=registry.histogram(http_requests.SERVED),
-        kubernetes_requests=registry.histogram(client_requests.KUBERNETES, client_requests.BUCKETS),
+        kubernetes_requests=registry.counter(client_requests.KUBERNETES),
+        kubernetes_requests_duration=registry.histogram(client_requests.KUBERNETES_DURATION, client_requests.BUCKETS),
         kubernetes_throttled=registry.counter(client_requests.THROTTLED),
         client_queries=registry.counter(client_requests.QUERIES),
         service_requests=registry.histogram(client_requests.SERVICES, client_requests.BUCKETS),

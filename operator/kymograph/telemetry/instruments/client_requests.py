@@ -7,10 +7,18 @@ from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 KUBERNETES = cells.Description(
+    name="kubernetes_client_requests_total",
+    description="Calls to the API server, by what became of them.",
+    unit="{request}",
+    labels=labels.KubernetesCall._fields,
+)
+
+KUBERNETES_DURATION = cells.Description(
     name="kubernetes_client_request_duration_seconds",
-    description="How long calls to the API server took, by what became of them; of a watch, until its events began.",
+    description="How long calls to the API server took; of a watch, until its events began.",
     unit="s",
     labels=labels.KubernetesCall._fields,
+    optional=frozenset(labels.KubernetesCall._fields) - {"operation"},
 )
 
 THROTTLED = cells.Description(

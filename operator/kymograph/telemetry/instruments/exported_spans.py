@@ -24,21 +24,11 @@ def observe(
     def statuses() -> "Iterable[tuple[Mapping[str, str], ExportStatus]]":
         return [({}, status()), *(({"destination": name}, each) for name, each in additional().items())]
 
-    meter.create_observable_counter(
-        "telemetry_spans_exported",
-        [exports.exported(statuses)],
-        unit="{span}",
-        description="Spans delivered to the trace exporter.",
-    )
-    meter.create_observable_counter(
-        "telemetry_spans_dropped",
-        [exports.dropped(statuses)],
-        unit="{span}",
-        description="Spans that were not delivered, by reason.",
-    )
-    meter.create_observable_up_down_counter(
-        "telemetry_spans_pending",
-        [exports.pending(statuses)],
-        unit="{span}",
-        description="Spans accepted and not delivered yet.",
+    exports.observe(
+        meter,
+        statuses,
+        "{span}",
+        exported=exports.Instrument("telemetry_spans_exported", "Spans delivered to the trace exporter."),
+        dropped=exports.Instrument("telemetry_spans_dropped", "Spans that were not delivered, by reason."),
+        pending=exports.Instrument("telemetry_spans_pending", "Spans accepted and not delivered yet."),
     )

@@ -5,9 +5,9 @@ not passed to them).
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 if TYPE_CHECKING:
     from kymograph.telemetry.export import ExportStatus
@@ -15,23 +15,41 @@ if TYPE_CHECKING:
 Statuses: TypeAlias = "Callable[[], Iterable[tuple[Mapping[str, str], ExportStatus]]]"
 """Gives the status of each queue, with the labels by which it is known."""
 
-Callback: TypeAlias = Callable[[CallbackOptions], Iterable[Observation]]
+
+class Instrument(NamedTuple):
+    """One instrument: its name, without what Prometheus adds, and what it says."""
+
+    name: str
+    description: str
 
 
-def exported(statuses: Statuses) -> Callback:
-    """How many were delivered."""
-    return lambda _: [Observation(status.sent, labels) for labels, status in statuses()]
+def observe(
+    meter: Meter, statuses: Statuses, unit: str, *, exported: Instrument, dropped: Instrument, pending: Instrument
+) -> None:
+    """Create the instruments, read at each collection.
 
+    Args:
+        meter: The SDK's.
+        statuses: Gives what they are read from.
+        unit: What is in the queues, such as `{span}`.
+        exported: How many were delivered.
+        dropped: How many were not, by reason.
+        pending: How many wait.
+    """
 
-def dropped(statuses: Statuses) -> Callback:
-    """How many were not, by reason."""
-    return lambda _: [
-        Observation(count, {**labels, "reason": reason.value})
-        for labels, status in statuses()
-        for reason, count in status.dropped.items()
-    ]
+    def read_exported(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(status.sent, labels) for labels, status in statuses()]
 
+    def read_dropped(_: CallbackOptions) -> Iterable[Observation]:
+        return [
+            Observation(count, {**labels, "reason": reason.value})
+            for labels, status in statuses()
+            for reason, count in status.dropped.items()
+        ]
 
-def pending(statuses: Statuses) -> Callback:
-    """How many wait."""
-    return lambda _: [Observation(status.pending, labels) for labels, status in statuses()]
+    def read_pending(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(status.pending, labels) for labels, status in statuses()]
+
+    meter.create_observable_counter(exported.name, [read_exported], unit, exported.description)
+    meter.create_observable_counter(dropped.name, [read_dropped], unit, dropped.description)
+    meter.create_observable_up_down_counter(pending.name, [read_pending], unit, pending.description)

@@ -156,6 +156,22 @@ class Refusal(NamedTuple):
     reason: str
 
 
+class Deprecated(NamedTuple):
+    """A request for something deprecated, as Kyverno labels it.
+
+    Attributes:
+        group: The API group of what is written.
+        version: The version that its author wrote.
+        kind: Its kind.
+        field: The path of a field in it, without indices; empty where the kind is meant.
+    """
+
+    group: str
+    version: str
+    kind: str
+    field: str
+
+
 class Scan(NamedTuple):
     """A background scan: `resource_kind` is the kind of its objects."""
 
