@@ -9,7 +9,7 @@ import pytest
 from fakes import traced
 from fakes.stored import stored
 from kymograph.controllers import policies
-from kymograph.controllers.admission import decisions, review, server, webhooks
+from kymograph.controllers.admission import decisions, review, reviewing, server, webhooks
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.events import telling
 from kymograph.engine import exceptions, needs
@@ -48,11 +48,13 @@ class Entry:
         self.reviews = review.Reviews(
             self.store,
             NoFacts(),
-            kept.telemetry,
-            ReviewMetrics(kept.telemetry.instruments, self.store),
-            time.monotonic_ns,
-            told=telling.Telling(self.said, lambda: exceptions.NONE),
-            denials=decisions.Decisions(lambda: self.now, self.drop),
+            reviewing.Owner(
+                kept.telemetry,
+                ReviewMetrics(kept.telemetry.instruments, self.store),
+                time.monotonic_ns,
+                told=telling.Telling(self.said, lambda: exceptions.NONE),
+                denials=decisions.Decisions(lambda: self.now, self.drop),
+            ),
         )
 
     def drop(self):
@@ -134,6 +136,18 @@ async def test_each_denial_is_one_record_in_its_own_trace(entry, records):
     assert record["message"].endswith(" by no-latest/no-latest-rule")
     server_spans = [span for span in entry.kept.finished() if span.kind.name == "SERVER"]
     assert record["trace_id"] in {f"{span.context.trace_id:032x}" for span in server_spans}
+
+
+async def test_a_denial_is_by_the_rules_that_enforce(entry, records):
+    """What only failed, too, is told after them: were there many, they would not be left out for it."""
+    for number in range(decisions.MOST_RULES):
+        audited = {"failureAction": "Audit", "message": "No.", "deny": {}}
+        entry.store.put(stored(f"audited-{number}", number + 2, validate=audited))
+    entry.judge(of_latest())
+    (record,) = records
+    assert record["message"].endswith(" by no-latest/no-latest-rule")
+    actions = [rule["action"] for rule in record["decision"]["rules"]]
+    assert actions == ["Enforce", *["Audit"] * (decisions.MOST_RULES - 1)]
 
 
 async def test_the_author_is_named_only_where_spans_name_authors(entry, records):

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import inspect
 import json
+import pathlib
 import time
 
 import kopf
@@ -15,7 +16,9 @@ from kymograph.clients.kubernetes import discovery
 from kymograph.controllers import policies
 from kymograph.controllers.admission import handlers, observing, review, reviewing, server, webhooks
 from kymograph.controllers.admission.metrics import ReviewMetrics
+from kymograph.controllers.cleanup import ttl
 from kymograph.engine import errors, exceptions, needs
+from support import trees
 
 PARENT = b"00-0000000000000000000000000000000a-000000000000000b-01"
 
@@ -50,16 +53,19 @@ class Entry:
         reviews = review.Reviews(
             self.store,
             self.facts,
-            kept.telemetry,
-            metrics,
-            time.monotonic_ns,
-            lambda request, evaluated, results, decision: self.decided.append(request["uid"]),
-            lambda: self.exceptions,
+            reviewing.Owner(
+                kept.telemetry,
+                metrics,
+                time.monotonic_ns,
+                decided=lambda request, evaluated, results, decision: self.decided.append(request["uid"]),
+                excepted=lambda: self.exceptions,
+            ),
         )
         self.exceptions = exceptions.NONE
         self.registry = kopf.OperatorRegistry()
         checks = {("v2", "policyexceptions"): self.check}
-        handlers.register(self.registry, reviews, Catalogues(), checks, advice=self.advice)
+        advised = lambda document: self.advice(document)  # noqa: E731, PLW0108 - a test may say otherwise later
+        handlers.register(self.registry, reviews, Catalogues(), checks, advice=advised)
         self.seam = handlers.Seam()
         self.routes = handlers.routes(self.registry, self.seam, observing.Observed(kept.telemetry, metrics, None))
 
@@ -346,6 +352,36 @@ async def test_who_says_when_an_object_goes_is_advised_and_never_refused(entry) 
     answer = json.loads(await entry.send(pod_review(), webhooks.TTL_PATH))["response"]
     assert (answer["uid"], answer["allowed"], answer["warnings"]) == ("u-1", True, ["web goes soon"])
     assert (await entry.send({"kind": "Pod"}, webhooks.TTL_PATH)).status == 400
+
+
+async def test_the_tree_of_the_review_of_a_label(entry, kept) -> None:
+    """See `ttl-label.tree`: allowed, with what is to be said of a label that cannot be followed."""
+    entry.advice, document = ttl.advice, pod_review()
+    document["request"]["object"]["metadata"]["labels"] = {ttl.LABEL: "soon"}
+    await entry.send(document, webhooks.TTL_PATH)
+    trees.compare(pathlib.Path(__file__).with_name("ttl-label.tree"), kept.finished())
+
+
+async def test_what_a_check_raised_is_in_the_trace_of_its_review(entry, kept) -> None:
+    """Kopf answers in its place with a denial; a refusal is none of these."""
+    check = [each.fn for each in entry.registry._webhooks.get_all_handlers() if each.id == "policies"][-1]
+
+    async def dispatch(given, *, webhook):
+        try:
+            await check(body=given["request"]["object"], warnings=[])
+        except Exception as error:  # noqa: BLE001 - as Kopf does
+            code = getattr(error, "code", 500)
+            return {"response": {"uid": "u-1", "allowed": False, "status": {"message": str(error), "code": code}}}
+
+    offered = aiter(entry.seam(dispatch))
+    await anext(offered)
+    for document in ({"kind": "PolicyException"}, {"apiVersion": "kyverno.io/v2"}):
+        answer = json.loads(await entry.send(pod_review(object=document), webhooks.POLICIES_PATH))["response"]
+        assert not answer["allowed"]
+    refused, raised = kept.finished()
+    assert (refused.status.status_code.name, raised.status.status_code.name) == ("UNSET", "ERROR")
+    assert raised.attributes["error.type"] == "KeyError"
+    await offered.aclose()
 
 
 async def test_an_entry_point_that_is_not_registered_cannot_be_served(entry, kept) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from fakes import traced
 from kymograph.controllers import managed, policies
-from kymograph.controllers.admission import review, server
+from kymograph.controllers.admission import review, reviewing, server
 from kymograph.controllers.admission.metrics import ReviewMetrics
 
 CONTROLLER = "system:serviceaccount:kube-system:namespace-controller"
@@ -65,9 +65,7 @@ async def test_the_refusal_is_kyvernos(protected) -> None:
         reviews = review.Reviews(
             store,
             None,
-            kept.telemetry,
-            ReviewMetrics(kept.telemetry.instruments, store),
-            time.monotonic_ns,
+            reviewing.Owner(kept.telemetry, ReviewMetrics(kept.telemetry.instruments, store), time.monotonic_ns),
             protection=managed.Protection("kymograph") if protected else None,
         )
         document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": touching()}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fakes import traced
 from kymograph.controllers import policies, redaction
-from kymograph.controllers.admission import decisions, review, server, webhooks
+from kymograph.controllers.admission import decisions, review, reviewing, server, webhooks
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.events import notes, telling
 from kymograph.controllers.reports import findings, intake
@@ -87,12 +87,14 @@ async def test_a_planted_secret_is_in_the_denial_alone(quoted, action, caplog) -
         reviews = review.Reviews(
             store,
             None,
-            kept.telemetry,
-            ReviewMetrics(kept.telemetry.instruments, store),
-            time.monotonic_ns,
-            reports.decided,
-            told=telling.Telling(events, lambda: exceptions.NONE),
-            denials=decisions.Decisions(time.monotonic_ns, lambda: None),
+            reviewing.Owner(
+                kept.telemetry,
+                ReviewMetrics(kept.telemetry.instruments, store),
+                time.monotonic_ns,
+                decided=reports.decided,
+                told=telling.Telling(events, lambda: exceptions.NONE),
+                denials=decisions.Decisions(time.monotonic_ns, lambda: None),
+            ),
         )
         store.put(made)
         body = json.dumps(
@@ -216,7 +218,7 @@ async def test_whoever_calls_and_logs_within_a_review_tells_nothing_of_its_secre
         async with traced.kept() as kept:
             facts = Asked(kept.telemetry.client_spans)
             metrics = ReviewMetrics(kept.telemetry.instruments, store)
-            reviews = review.Reviews(store, facts, kept.telemetry, metrics, time.monotonic_ns)
+            reviews = review.Reviews(store, facts, reviewing.Owner(kept.telemetry, metrics, time.monotonic_ns))
             await reviews.validate(http, "Fail")
             (call,) = [span for span in kept.finished() if span.kind.name == "CLIENT"]
     finally:

@@ -3,62 +3,23 @@
 import asyncio
 import base64
 import logging
-import pathlib
 
 import kopf
 import pytest
-from opentelemetry import trace
-from opentelemetry.trace import SpanContext
 
 from fakes import configurations, traced
 from fakes.stored import stored
 from kymograph.clients.kubernetes import discovery, errors
 from kymograph.controllers import policies
 from kymograph.controllers.admission import registration, webhooknames, webhooks
-from support import trees
+from support import registered
+from support.registered import ADDRESS, PODS
 
-PODS = discovery.Served("", "v1", "pods", "Pod", "", namespaced=True)
 THINGS = discovery.Served("example.com", "v1", "things", "Thing", "", namespaced=True)
-ADDRESS = webhooks.Address(ca_pem=b"PEM", url="https://10.0.0.1:9443", namespace="kymograph", service="kymograph")
 POLICY, RESOURCE = webhooknames.KYMOGRAPH.policies, webhooknames.KYMOGRAPH.validation
 MUTATION = webhooknames.KYMOGRAPH.mutation
 REACHABILITY = webhooknames.KYMOGRAPH.reachability
 TTL = webhooknames.KYMOGRAPH.ttl
-
-
-class Registered:
-    """A registration that runs, and what is around it."""
-
-    def __init__(self, telemetry):
-        self.cluster = configurations.Configurations()
-        self.catalogues = configurations.Catalogues(PODS)
-        self.store = policies.PolicyStore()
-        self.registration = registration.Registration(self.cluster, self.store, self.catalogues, telemetry)
-        self._task = None
-
-    def start(self, *documents, address=ADDRESS):
-        for document in documents:
-            self.store.put(document)
-        self.store.complete.set()
-        if address is not None:
-            self.registration.address(address)
-        self._task = asyncio.create_task(self.registration.run())
-
-    async def covered(self):
-        """Wait until all policies are covered."""
-        async with asyncio.timeout(60):
-            await self.registration.covers(self.store.policies.generation)
-
-    async def until(self, condition):
-        async with asyncio.timeout(60):
-            while not condition():  # noqa: ASYNC110 - what is looked at has no event
-                await asyncio.sleep(0.001)
-
-    async def stop(self):
-        if self._task is not None:
-            assert not self._task.done(), self._task
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
 
 @pytest.fixture
@@ -71,7 +32,7 @@ async def kept():
 async def here(kept, monkeypatch):
     monkeypatch.setattr(registration, "SETTLE", 0.002)
     monkeypatch.setattr(registration, "RETRY_AFTER", 0.002)
-    made = Registered(kept.telemetry)
+    made = registered.Registered(kept.telemetry)
     yield made
     await made.stop()
 
@@ -242,20 +203,6 @@ async def test_a_comparison_that_changes_nothing_is_not_told_of(here, monkeypatc
     await here.until(lambda: here.cluster.calls.count(("apply", RESOURCE)) > 2)
     told = [record.getMessage() for record in caplog.records if record.getMessage().endswith("written")]
     assert sorted(told) == sorted(f"Webhook configuration {each} written" for each in (POLICY, REACHABILITY, RESOURCE))
-
-
-async def test_each_write_is_a_span(here, kept) -> None:
-    """Named after the configuration."""
-    here.start(stored("p", 1))
-    await here.covered()
-    written = trees.below(kept.finished(), "ADMISSION webhook configuration")
-    assert sorted(span.name for span in written) == [
-        f"ADMISSION webhook configuration {POLICY}",
-        f"ADMISSION webhook configuration {REACHABILITY}",
-        f"ADMISSION webhook configuration {MUTATION}",
-        f"ADMISSION webhook configuration {RESOURCE}",
-        f"ADMISSION webhook configuration {TTL}",
-    ]
 
 
 async def test_kopf_watches_our_configurations_only(here) -> None:
@@ -432,43 +379,3 @@ async def test_what_trusts_another_authority_is_mended_whether_anybody_reaches_u
     await here.covered()
     (webhook,) = here.cluster.documents[RESOURCE]["webhooks"]
     assert base64.b64decode(webhook["clientConfig"]["caBundle"]) == ADDRESS.ca_pem
-
-
-async def test_the_tree_of_a_reconciliation(here, kept) -> None:
-    """See `webhooks.tree`: one root for each configuration that is written or removed."""
-    here.start(stored("p", 1))
-    await here.covered()
-    spans = trees.below(kept.finished(), "ADMISSION webhook configuration")
-    trees.compare(pathlib.Path(__file__).with_name("webhooks.tree"), spans)
-
-
-async def test_writes_are_linked_to_what_they_are_because_of(here, kept) -> None:
-    """Those that have to be tried again, too."""
-    given = [SpanContext(1, 2, is_remote=False)]
-    here.registration._causes = lambda: [given.pop()] if given else []
-    here.cluster.failures = [errors.Unreachable("refused")]
-    here.start(stored("p", 1))
-    await here.covered()
-    spans = trees.below(kept.finished(), "ADMISSION webhook configuration")
-    assert "Unreachable" in {span.attributes.get("error.type") for span in spans}
-    assert [[link.context.trace_id for link in span.links] for span in spans] == [[1]] * len(spans)
-
-
-async def test_what_is_served_is_asked_for_in_a_trace_of_its_own(here, kept) -> None:
-    """Linked to what has changed meanwhile; what is read for it is below it, and it says what went wrong."""
-    given = [SpanContext(1, 2, is_remote=False)]
-    here.registration._causes = lambda: [given.pop()] if given else []
-    around = []
-
-    def unreachable() -> None:
-        around.append(trace.get_current_span().get_span_context().span_id)
-        here.catalogues.during = lambda: around.append(trace.get_current_span().get_span_context().span_id)
-        raise errors.Unreachable("refused")
-
-    here.catalogues.during = unreachable
-    here.start(stored("p", 1))
-    await here.covered()
-    spans = trees.below(kept.finished(), "ADMISSION discovery")
-    assert [span.attributes.get("error.type") for span in spans] == ["Unreachable", None]
-    assert [span.context.span_id for span in spans] == around
-    assert [[link.context.trace_id for link in span.links] for span in spans] == [[1], [1]]

@@ -118,9 +118,7 @@ def test_a_review_that_ends_after_its_policy_brings_no_series_back(reviewing):
 
 
 def test_a_kept_trace_is_the_exemplar_of_what_it_counted(reviewing):
-    ids = RandomIdGenerator()
-    parent = propagation.RemoteParent(0xABC, 0xDEF, sampled=True)
-    kept = recorder.Recorder(sampling.decide(settings.TraceSettings(), parent, ids), 0, 7 * SECOND, ids)
+    kept = _kept()
     reviewing.review()
     assert [point.exemplars for point in reviewing.points("policy_results")] == [[]]
     reviewing.review(kept=kept)
@@ -151,3 +149,17 @@ def test_what_is_kept_bound_is_bounded(reviewing, monkeypatch):
     assert len(reviewing.points("policy_results")) == 100
     assert sum(len(bound) for bound in reviewing.metrics._rules.values()) <= 10
     assert len(reviewing.metrics._requests) <= 10
+
+
+def test_without_exemplars_a_kept_trace_is_counted_and_not_named(reviewing):
+    reviewing.cells.configure(metricsettings.MetricSettings(exemplars=False))
+    reviewing.review(kept=_kept())
+    for name in ("admission_requests", "policy_results", "policy_execution_duration_seconds"):
+        assert [point.exemplars for point in reviewing.points(name)] == [[]]
+
+
+def _kept():
+    """The record of a review whose trace is kept."""
+    ids = RandomIdGenerator()
+    parent = propagation.RemoteParent(0xABC, 0xDEF, sampled=True)
+    return recorder.Recorder(sampling.decide(settings.TraceSettings(), parent, ids), 0, 7 * SECOND, ids)

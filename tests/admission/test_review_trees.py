@@ -10,7 +10,7 @@ import pytest
 from fakes import traced
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.controllers import policies
-from kymograph.controllers.admission import filtering, review, server, webhooks
+from kymograph.controllers.admission import filtering, review, reviewing, server, webhooks
 from kymograph.controllers.admission.metrics import ReviewMetrics
 from kymograph.controllers.configuration import reading
 from kymograph.engine import exceptions, needs
@@ -54,10 +54,12 @@ class Entry:
         self.reviews = review.Reviews(
             self.store,
             Facts(kept.telemetry.client_spans),
-            kept.telemetry,
-            ReviewMetrics(kept.telemetry.instruments, self.store),
-            time.monotonic_ns,
-            excepted=lambda: self.exceptions,
+            reviewing.Owner(
+                kept.telemetry,
+                ReviewMetrics(kept.telemetry.instruments, self.store),
+                time.monotonic_ns,
+                excepted=lambda: self.exceptions,
+            ),
             filtered=filtering.Filtering(lambda: self.configuration),
         )
 

@@ -54,10 +54,12 @@ class Entry:
         self.reviews = review.Reviews(
             self.store,
             Facts(),
-            kept.telemetry,
-            ReviewMetrics(kept.telemetry.instruments, self.store),
-            time.monotonic_ns,
-            afterwards=noting.UpdateRequests(self.cluster, "kymograph", lambda: ACCOUNT, room, self.refused.append),
+            reviewing.Owner(
+                kept.telemetry,
+                ReviewMetrics(kept.telemetry.instruments, self.store),
+                time.monotonic_ns,
+                afterwards=noting.UpdateRequests(self.cluster, "kymograph", lambda: ACCOUNT, room, self.refused.append),
+            ),
         )
 
     def enforce(self, *rules, **spec):

@@ -20,7 +20,7 @@ from kymograph.controllers import policies as stores
 from kymograph.controllers.admission import metrics, review, reviewing, server, spans
 from kymograph.engine import budget, evaluate, needs
 from kymograph.telemetry import encoding, export, providers, recordencoding, recorder, sampling, settings
-from support import pods
+from support import pods, scraped
 
 pytestmark = pytest.mark.benchmark
 
@@ -128,8 +128,9 @@ def test_evaluation(operation, store, telemetry, least, figure):
 async def test_review(store, telemetry, least, figure):
     """A review from body to answer, without a server: what is not evaluation, decoding or digest is overhead."""
     counted = metrics.ReviewMetrics(telemetry.instruments, store)
-    reviews = review.Reviews(store, _Labelled(), telemetry, counted, time.monotonic_ns)
-    nobody = review.Reviews(stores.PolicyStore(), _Labelled(), telemetry, counted, time.monotonic_ns)
+    owner = reviewing.Owner(telemetry, counted, time.monotonic_ns)
+    reviews = review.Reviews(store, _Labelled(), owner)
+    nobody = review.Reviews(stores.PolicyStore(), _Labelled(), owner)
     body = pods.encode(pods.create())
 
     decoding, none, all_17 = least(
@@ -153,13 +154,15 @@ async def test_overhead(store, telemetry, least, figure):
     asked = {}
     async with contextlib.AsyncExitStack() as stack:
         made = await stack.enter_async_context(_running())
-        reviews = review.Reviews(store, _Labelled(), made, _Uncounted(made.instruments, store), time.monotonic_ns)
+        owner = reviewing.Owner(made, _Uncounted(made.instruments, store), time.monotonic_ns)
+        reviews = review.Reviews(store, _Labelled(), owner)
         asked["off, not counted"] = functools.partial(_validate, reviews, body)
         for name, spec in ways.items():
             made = await stack.enter_async_context(_running())
             await made.apply(settings.from_spec(spec))
             counted = metrics.ReviewMetrics(made.instruments, store)
-            reviews = review.Reviews(store, _Labelled(), made, counted, time.monotonic_ns)
+            owner = reviewing.Owner(made, counted, time.monotonic_ns)
+            reviews = review.Reviews(store, _Labelled(), owner)
             asked[name] = functools.partial(_validate, reviews, body)
         *others, kept = asked.values()
         took = dict(zip(asked, least(*others, calls=20), strict=False))
@@ -213,5 +216,5 @@ def test_kept_trace(store, telemetry, least, figure):
 
 
 def _values(telemetry, name: str) -> list[int]:
-    text, _ = telemetry.prometheus.render("")
-    return [int(line.rpartition(" ")[2]) for line in text.decode().splitlines() if line.startswith(f"{name}{{")]
+    lines = scraped.text(telemetry).splitlines()
+    return [int(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{")]

@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.cleanup import policies, runs
+from kymograph.controllers.cleanup import held, policies, runs
 from support.cleanuppolicies import cleanup_policy
 from support.handclock import NOON, settle
 
@@ -23,15 +23,15 @@ class Cluster:
 
     def __init__(self, clock):
         self._clock = clock
-        self.events = {each.plural: asyncio.Queue() for each in policies.RESOURCES.values()}
-        self.listed = {each.plural: [] for each in policies.RESOURCES.values()}
+        self.events = {each.plural: asyncio.Queue() for each in held.RESOURCES.values()}
+        self.listed = {each.plural: [] for each in held.RESOURCES.values()}
         self.statuses = []
         self.refusing = []
         self._version = 0
 
     def put(self, document, *, created=NOON, last=None, generation=1, uid="u1"):
         self._version += 1
-        plural = policies.RESOURCES[document["kind"]].plural
+        plural = held.RESOURCES[document["kind"]].plural
         more = {"uid": uid, "generation": generation, "creationTimestamp": written(created)}
         metadata = {**document["metadata"], **more, "resourceVersion": str(self._version)}
         status = {"status": {"lastExecutionTime": written(last)}} if last is not None else {}
@@ -43,7 +43,7 @@ class Cluster:
     def remove(self, stored):
         self._version += 1
         metadata = {**stored["metadata"], "resourceVersion": str(self._version)}
-        plural = policies.RESOURCES[stored["kind"]].plural
+        plural = held.RESOURCES[stored["kind"]].plural
         self.events[plural].put_nowait({"type": "DELETED", "object": {**stored, "metadata": metadata}})
 
     async def pages(self, resource, **_):
@@ -320,7 +320,7 @@ async def test_a_clock_that_is_set_back_does_not_put_off_runs(controller, cluste
 
 def test_the_resources_are_those_of_the_kinds() -> None:
     """Version 2, which the others are stored as."""
-    assert policies.RESOURCES == {
+    assert held.RESOURCES == {
         "CleanupPolicy": resources.CLEANUP_POLICIES,
         "ClusterCleanupPolicy": resources.CLUSTER_CLEANUP_POLICIES,
     }

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import pathlib
+import time
 
 import pytest
 from opentelemetry.trace import SpanContext, StatusCode
@@ -11,7 +12,7 @@ from fakes.cleanable import NODES, PODS, Catalogues, Cleanable, NoFacts
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import deletions, notes, pace, runs, selection, spared, ttl
 from kymograph.engine import cleanup, needs
-from kymograph.telemetry import fieldpaths
+from kymograph.telemetry import current, fieldpaths
 from support import trees
 from support.cleanuppolicies import cleanup_policy, named_like
 from support.handclock import NOON
@@ -354,9 +355,19 @@ CONFIG_MAPS = resources.Resource("", "v1", "configmaps", "ConfigMap", namespaced
 @pytest.mark.parametrize("resource", [SECRETS, CONFIG_MAPS])
 @pytest.mark.parametrize("gone", [False, True])
 async def test_nothing_is_told_of_what_a_secret_holds(
-    execute, server, exported, announced, caplog, resource, gone
+    execute, server, tracer, exported, announced, caplog, resource, gone
 ) -> None:
-    """Whether conditions quote it or a webhook that refuses the delete does; nor of fields that are named."""
+    """Whether conditions quote it or a webhook that refuses the delete does; nor of fields that are named.
+
+    The span of the call says as much of the refusal as can be known while it is made.
+    """
+    delete, calls = server.delete, current.ClientSpans(tracer, time.monotonic_ns)
+
+    async def traced(*what, **how):
+        with calls.start("KUBE delete", {}):
+            await delete(*what, **how)
+
+    server.delete = traced
     plain = "hunter2-hunter2"
     written = base64.b64encode(plain.encode()).decode()
     for name in ("odd", "refused"):
@@ -378,5 +389,7 @@ async def test_nothing_is_told_of_what_a_secret_holds(
     for form in (plain, written):
         assert [text for text in told if form in text] == []
     assert any("[redacted]" in text for text in outcome.problems)
+    (call,) = [span for span in exported.get_finished_spans() if span.name == "KUBE delete"]
+    assert call.status.description == "403 Forbidden"
     refusal = next(problem for _, problem in announced)
     assert refusal == ("403 Forbidden" if gone else "403 Forbidden: [redacted] may not be deleted")

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 import pathlib
+import time
 
 import pytest
 from opentelemetry import trace
@@ -11,6 +12,7 @@ from opentelemetry.trace import StatusCode
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.cleanup import deletions, pace, spared, ttl
+from kymograph.telemetry import current, fieldpaths
 from support import trees
 from support.handclock import NOON
 
@@ -299,6 +301,45 @@ async def test_a_refusal_makes_the_rights_be_read_again(running_deletions, serve
     running_deletions.changed(target(), labelled("1m"))
     await clock.advance(60)
     assert forbidden == [clock.now()]
+
+
+@pytest.mark.parametrize(
+    ("plural", "kind", "paths"), [("secrets", "Secret", ()), ("configmaps", "ConfigMap", ("data.password",))]
+)
+@pytest.mark.parametrize("refusal", [errors.Forbidden, errors.Conflict, errors.StatusError])
+async def test_nothing_is_told_of_what_nobody_has_looked_at(
+    running, server, tracer, exported, counted, clock, announced, caplog, plural, kind, paths, refusal
+) -> None:
+    """A webhook that refuses the delete may quote a Secret, or a field that is named: code and reason are told."""
+    calls, delete = current.ClientSpans(tracer, time.monotonic_ns), server.delete
+
+    async def traced(*what, **how):
+        with calls.start("KUBE delete", {}):
+            await delete(*what, **how)
+
+    server.delete = traced
+    server.answers = [refusal(409, "Refused", "hunter2 may not go")]
+    caplog.set_level(logging.DEBUG)
+    named = [fieldpaths.parse(path, "logs.redact.paths[0]") for path in paths]
+    made = deletions.Deletions(
+        server,
+        tracer,
+        counted.instruments,
+        clock,
+        spared.Spared("kymograph"),
+        lambda: None,
+        lambda _target, _wanted, problem: announced.append(problem),
+        lambda: named,
+    )
+    await running(made.run())
+    resource = resources.Resource("", "v1", plural, kind, namespaced=True)
+    made.changed(deletions.Target(resource, "default", "keys"), labelled("0s"))
+    await clock.advance(1)
+    told = [span.to_json() for span in exported.get_finished_spans()] + announced + caplog.messages
+    assert [text for text in told if "hunter2" in text] == []
+    (call, _) = [span for span in exported.get_finished_spans() if span.name == "KUBE delete"]
+    assert call.status.description == "409 Refused"
+    assert announced == ([] if refusal is errors.Conflict else ["409 Refused"])
 
 
 async def test_a_wrong_value_is_told_once_per_object_and_value(

@@ -311,6 +311,17 @@ async def test_each_replica_says_for_itself(cluster, monkeypatch, change, expect
     assert said in found.said
 
 
+@pytest.mark.parametrize("reason", ["SecretMissing", "SecretNotAllowed"])
+async def test_a_secret_is_mended_where_it_is(cluster, reason) -> None:
+    """The resource that names it may be right."""
+    document = resource(accepted="False")
+    document["status"]["conditions"][0] |= {"reason": reason, "message": "Secret 'a': why"}
+    cluster.objects["tracingconfigurations", "default"] = document
+    (found,), _ = await exporting.configuration(cluster)
+    assert found.state is PROBLEM
+    assert "kubectl -n kymograph label secret NAME kymograph.dev/telemetry=true" in found.fix
+
+
 async def test_replicas_have_time_to_notice_a_change(cluster) -> None:
     """One that is about to say so is no problem."""
     late, said = resource(), resource()
@@ -356,6 +367,12 @@ async def test_pods_are_asked_through_the_api_server_and_added_up(cluster) -> No
         cluster.texts[path] = [scrape(), scrape(last)]
     assert state(await context.arrives(cluster, [], ["a", "b"], 9100)) == {"api server tracing": OK}
     assert state(await context.arrives(cluster, [], [], 9100)) == {"api server tracing": NOT_CHECKED}
+
+
+async def test_pods_that_serve_metrics_over_tls_are_asked_over_tls(cluster) -> None:
+    """The API server's proxy is told so by the name of the Pod, and does not look at the certificate."""
+    cluster.texts["/api/v1/namespaces/kymograph/pods/https:a:8000/proxy/metrics"] = [scrape(), scrape(2)]
+    assert state(await context.arrives(cluster, [], ["a"], 8000, tls=True)) == {"api server tracing": OK}
 
 
 RULE = {"apiGroups": [""], "operations": ["CREATE"], "resources": ["pods"]}

@@ -168,6 +168,70 @@ def test_variables_of_opentelemetry_are_to_be_set_again(migrate) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "to do: admissionController: variable OTEL_BSP_MAX_QUEUE_SIZE: set it on"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "to do: admissionController: variable OTEL_EXPORTER_OTLP_COMPRESSION: set"),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "to do: admissionController: variable OTEL_EXPORTER_OTLP_HEADERS: make a Secret",
+        ),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", ""),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
+        ("OTEL_SDK_DISABLED", ""),
+        ("OTEL_METRIC_EXPORT_INTERVAL", ""),
+    ],
+)
+def test_variables_are_set_again_where_kyverno_follows_them_and_so_do_we(migrate, name, said) -> None:
+    """What Kyverno overrides or does not know would mean something here; headers go to no endpoint of a resource."""
+    variables = {"extraEnvVars": [{"name": name, "value": "1"}], "tracing": {"enabled": True}}
+    heard = migrate(of(variables))[1]
+    assert heard.startswith(said) if said else heard == ""
+
+
+def test_limits_of_gos_spans_are_left_out(migrate) -> None:
+    """Ours are fixed."""
+    variables = {"extraEnvVars": [{"name": "OTEL_SPAN_EVENT_COUNT_LIMIT", "value": "1"}]}
+    assert "left out: admissionController: variable OTEL_SPAN_EVENT_COUNT_LIMIT" in migrate(of(variables), status=1)[1]
+
+
+SAMPLED = [
+    {"name": "OTEL_TRACES_SAMPLER", "value": "traceidratio"},
+    {"name": "OTEL_TRACES_SAMPLER_ARG", "value": "0.1"},
+]
+
+
+def test_kyvernos_sampler_is_the_rate(migrate) -> None:
+    """It would not count where the resource says something else."""
+    traced = {"tracing": {"enabled": True}}
+    spec, said = migrate(of({**traced, "container": {"extraEnvVars": SAMPLED}}))
+    assert (spec["traces"]["samplingRatePerMillion"], said) == (100_000, "")
+    spec, said = migrate(of({**traced, "extraEnvVars": SAMPLED}, reports=traced), status=1)
+    assert spec["traces"]["samplingRatePerMillion"] == 100_000
+    assert "left out: reportsController.extraEnvVars: OTEL_TRACES_SAMPLER: it differs" in said
+    elsewhere = {"name": "OTEL_TRACES_SAMPLER", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}
+    spec, said = migrate(of({**traced, "extraEnvVars": [elsewhere]}))
+    assert spec["traces"]["samplingRatePerMillion"] == 1_000_000
+    assert "write what it says into traces.samplingRatePerMillion" in said
+
+
+def test_what_a_controller_overrides_about_logs_counts_where_it_is_the_admission_controllers(migrate) -> None:
+    """One resource speaks for all."""
+    logging = {"logging": {"verbosity": 6}}
+    spec, said = migrate(
+        {"features": {"logging": {"format": "json", "verbosity": 2}}, **of({"featuresOverride": logging})}, status=1
+    )
+    assert spec["logs"] == {"format": "json", "level": "debug"}
+    assert "left out: backgroundController.featuresOverride.logging: it differs" in said
+
+
+def test_what_is_written_has_no_anchors(migrate, run, tmp_path) -> None:
+    """It is for people to read and edit."""
+    (tmp_path / "common.yaml").write_text(yaml.safe_dump({"metricsConfig": {"bucketBoundaries": [1, 2]}}))
+    assert "&" not in run("migrate", "telemetry", "--values", tmp_path / "common.yaml").out
+
+
 EXPOSURE = {
     "kyverno_policy_results_total": {"disabledLabelDimensions": ["resource_namespace"]},
     "kyverno_admission_requests": {"enabled": False},

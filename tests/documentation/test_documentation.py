@@ -1,15 +1,13 @@
-"""What the documents say is so: nothing that users can set or see is missing, and what they can copy works."""
+"""What the documents say is so: nothing that users can set or see is missing, and links lead somewhere."""
 
 import argparse
 import ast
 import importlib
-import json
 import pathlib
 import pkgutil
 import re
 
 import pytest
-import yaml
 
 from kymograph.cli import run
 from kymograph.controllers.admission import spans
@@ -100,6 +98,7 @@ SDK_METRICS = sorted(
             "create_observable_counter",
             "create_observable_gauge",
             "create_observable_up_down_counter",
+            "Instrument",
         )
     )
 )
@@ -155,45 +154,6 @@ def test_no_attribute_is_documented_that_there_is_not() -> None:
     """Names that a reader would search for in vain."""
     ours = {name for name in written_out(TELEMETRY) if re.match(r"(admission|kyverno|kymograph|kube)\.", name)}
     assert ours - set(attributes()) == set()
-
-
-def snippets():
-    for name, text in DOCUMENTS.items():
-        for number, snippet in enumerate(re.findall(r"^```ya?ml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)):
-            yield pytest.param(snippet, id=f"{name}-{number}")
-    for path in sorted((ROOT / "examples").rglob("*.yaml")):
-        yield pytest.param(path.read_text(), id=path.name)
-
-
-OF_FILES = ("apiserver.config.k8s.io", "cli.kyverno.io", "kustomize.config.k8s.io")
-"""Groups of documents that are read from files, not from the API server."""
-
-
-@pytest.fixture(scope="module")
-def kinds(kubectl):
-    """The kinds that the documents are about."""
-    kubectl("apply", "-k", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=50s")
-
-
-@pytest.mark.parametrize("snippet", list(snippets()))
-def test_what_can_be_copied_is_taken_by_the_api_server(snippet, kubectl, kinds, namespace) -> None:
-    """Every snippet is YAML, and every object in it valid, strictly: a field that is unknown is a mistake."""
-    documents = [document for document in yaml.safe_load_all(snippet) if document is not None]
-    assert documents
-    for document in documents:
-        if not isinstance(document, dict) or "apiVersion" not in document or "kind" not in document:
-            continue
-        if document["apiVersion"].partition("/")[0] in OF_FILES:
-            continue
-        metadata = document.setdefault("metadata", {})
-        metadata.setdefault("name", "left-out")
-        if "namespace" in metadata:
-            metadata["namespace"] = namespace
-        taken = kubectl(
-            "create", "--dry-run=server", "--validate=strict", "-f", "-", input=json.dumps(document), check=False
-        )
-        assert taken.returncode == 0 or "AlreadyExists" in taken.stderr, taken.stderr
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))

@@ -50,6 +50,7 @@ class Writing:
         self.events = Events()
         self.seconds = 1.0
         self.dropped = 0
+        self.worked = []
         self.recorder = recorder.Recorder(
             self.events,
             lambda: int(self.seconds * 1e9),
@@ -59,6 +60,7 @@ class Writing:
             lambda controller: trace.NoOpTracer() if kept is None else kept.telemetry.tracer_for(controller),
             omitted,
             most,
+            lambda seconds, outcome: self.worked.append(outcome),
         )
 
     def _drop(self):

@@ -30,8 +30,7 @@ class Kept:
 
     def scrape(self) -> dict[str, float]:
         """The samples that Prometheus would see now, by their text without the value."""
-        body, _ = self.telemetry.prometheus.render("text/plain")
-        lines = body.decode().splitlines()
+        lines = b"".join(self.telemetry.prometheus.scrape("text/plain").pieces).decode().splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
 

@@ -1,103 +1,23 @@
-"""GlobalContextEntries: what is kept, when it is known, and what is said of it where it is not."""
+"""GlobalContextEntries: what is kept, when it is known, and how who asks learns that it is not."""
 
 import asyncio
-import datetime as dt
-import pathlib
 
 import pytest
-from opentelemetry import trace
 
 from fakes.collection import Collection
-from fakes.traced import kept
+from fakes.globalcontext import DEPLOYMENTS, Caller, Catalogues, calling, unseen, until
 from kymograph.clients.kubernetes import discovery, errors, informer
-from kymograph.controllers.globalcontext import definition, sources, status, store
+from kymograph.controllers.globalcontext import definition, sources
 from kymograph.engine import errors as engine_errors
 from kymograph.engine import needs
-from support import trees
-
-NOW = dt.datetime(2026, 3, 1, 12, 0, 0, tzinfo=dt.UTC)
 
 
-class Cluster:
-    """Entries, and objects by plural, each a collection of its own; satisfies `informer.Source`."""
-
-    def __init__(self):
-        self.collections = {"globalcontextentries": Collection(), "deployments": Collection("a", "b")}
-
-    def pages(self, resource, **given):
-        return self.collections[resource.plural].pages(resource, **given)
-
-    def watch(self, resource, resource_version, **given):
-        return self.collections[resource.plural].watch(resource, resource_version, **given)
-
-    @property
-    def deployments(self):
-        return self.collections["deployments"]
-
-    async def define(self, name, spec, **fields):
-        entries = self.collections["globalcontextentries"]
-        version = {"namespace": "ns", "resourceVersion": str(entries.version + 1), "generation": 1}
-        await entries.put(name, metadata={"name": name, "uid": f"uid-{name}", **version}, spec=spec, **fields)
-
-    async def delete(self, name):
-        await self.collections["globalcontextentries"].remove(name)
-
-
-class Catalogues:
-    """What the API server serves: Deployments."""
-
-    def __init__(self):
-        self.current = discovery.Catalogue(
-            (discovery.Served("apps", "v1", "deployments", "Deployment", "", True, frozenset({"list"})),)
-        )
-        self.refreshed = 0
-
-    async def refresh(self):
-        self.refreshed += 1
-        return self.current
-
-
-class Caller:
-    """Answers calls, oldest answer first, the last one again and again; an exception is raised."""
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-        self.asked = []
-
-    async def __call__(self, need):
-        self.asked.append(need)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-_UNTRACED = trace.NoOpTracer()
-DEPLOYMENTS = {"kubernetesResource": {"group": "apps", "version": "v1", "resource": "deployments"}}
-
-
-def calling(path="/api", **fields):
-    return {"apiCall": {"urlPath": path, "refreshInterval": "1h", "retryLimit": 1, **fields}}
-
-
-@pytest.fixture
-def cluster():
-    return Cluster()
-
-
-@pytest.fixture
-async def start(cluster):
-    tasks = []
-
-    def make(caller=None, tracer=_UNTRACED):
-        context = store.GlobalContext(cluster, Catalogues(), caller or Caller(None), tracer)
-        tasks.append(asyncio.create_task(context.run()))
-        return context
-
-    yield make
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _raises(attempt):
+    try:
+        attempt()
+    except LookupError:
+        return True
+    return False
 
 
 def names(documents):
@@ -243,7 +163,7 @@ async def test_what_is_not_served_is_looked_for_again(cluster, start, monkeypatc
 async def test_a_collection_that_outgrows_its_limit_is_let_go(cluster) -> None:
     """Policies do not take the memory of the operator."""
     wanted = definition.Collection("apps", "v1", "deployments", "")
-    watched = sources.Watched(wanted, cluster, Catalogues(), lambda: None, limit=1_000)
+    watched = sources.Watched(wanted, cluster, Catalogues(), lambda: None, unseen, limit=1_000)
     task = asyncio.create_task(watched.run())
     await watched.settled.wait()
     assert len(watched.value()) == 2
@@ -279,7 +199,7 @@ async def test_a_collection_that_cannot_be_listed_says_so_after_some_tries(clust
     served = discovery.Served("apps", "v1", "statefulsets", "StatefulSet", "", True, frozenset({"list"}))
     catalogues = Catalogues()
     catalogues.current = discovery.Catalogue((served,))
-    watched = sources.Watched(wanted, cluster, catalogues, lambda: None)
+    watched = sources.Watched(wanted, cluster, catalogues, lambda: None, unseen)
     task = asyncio.create_task(watched.run())
     await watched.settled.wait()
     with pytest.raises(LookupError, match="apps/v1/statefulsets cannot be listed: 429"):
@@ -368,131 +288,3 @@ async def test_a_projection_that_fails_says_so(cluster, start) -> None:
         context.at_hand("all.bad")
     with pytest.raises(LookupError, match='projection "missing" not found'):
         context.at_hand("all.missing")
-
-
-class Merges:
-    """Keeps the statuses that are written."""
-
-    def __init__(self):
-        self.written = {}
-
-    async def merge(self, resource, name, patch, *, subresource):
-        assert (resource.plural, subresource) == ("globalcontextentries", "status")
-        self.written[name] = patch["status"]
-        return {}
-
-
-async def test_the_status_says_whether_there_are_data(cluster, start) -> None:
-    """With Kyverno's reasons, and for a call when it was last answered."""
-    await cluster.define("all", DEPLOYMENTS)
-    await cluster.define("called", calling())
-    await cluster.define("odd", {})
-    merges = Merges()
-    async with kept() as traces:
-        writer = status.StatusWriter(merges, start(Caller(1)), traces.telemetry, lambda: NOW)
-        task = asyncio.create_task(writer.run())
-        await until(lambda: set(merges.written) == {"all", "called", "odd"})
-        task.cancel()
-        spans = {span.name for span in traces.finished()}
-    told = {name: written["conditions"][0] for name, written in merges.written.items()}
-    assert {name: (each["status"], each["reason"]) for name, each in told.items()} == {
-        "all": ("True", "Succeeded"),
-        "called": ("True", "Succeeded"),
-        "odd": ("False", "Failed"),
-    }
-    assert "spec.kubernetesResource" in told["odd"]["message"]
-    assert merges.written["called"]["lastRefreshTime"] == "2026-03-01T12:00:00Z"
-    assert "lastRefreshTime" not in merges.written["all"]
-    assert spans == {"BACKGROUND global context status"}
-
-
-async def test_the_status_says_when_a_call_was_answered_not_when_it_was_told(cluster, start) -> None:
-    """A replica that has kept the data for an hour and leads from now on."""
-    await cluster.define("called", calling())
-    merges, moments = Merges(), [NOW, NOW + dt.timedelta(hours=1)]
-    async with kept() as traces:
-        context = start(Caller(1))
-        writer = status.StatusWriter(merges, context, traces.telemetry, lambda: moments[0])
-        await context.wait("called")
-        moments.pop(0)
-        task = asyncio.create_task(writer.run())
-        await until(lambda: "called" in merges.written)
-        task.cancel()
-    assert merges.written["called"]["lastRefreshTime"] == "2026-03-01T12:00:00Z"
-
-
-async def test_the_status_says_what_may_not_be_listed(cluster, start) -> None:
-    """In the place where its author looks."""
-    cluster.deployments.refusing = [errors.Forbidden(403, "Forbidden", "no")] * 1_000
-    await cluster.define("all", DEPLOYMENTS)
-    merges = Merges()
-    async with kept() as traces:
-        task = asyncio.create_task(status.StatusWriter(merges, start(), traces.telemetry, lambda: NOW).run())
-        await until(lambda: "all" in merges.written)
-        task.cancel()
-    (condition,) = merges.written["all"]["conditions"]
-    assert (condition["status"], condition["reason"]) == ("False", "Failed")
-    assert condition["message"] == "permission denied: no"
-
-
-async def test_what_fails_is_an_event_and_what_goes_on_failing_is_the_same(cluster, start, monkeypatch) -> None:
-    """In Kyverno's terms, of the entry; the recorder counts what is told again in the Event there is."""
-    monkeypatch.setattr(sources, "FIRST_PAUSE", 0)
-    monkeypatch.setattr(status, "PAUSE", 0)
-    await cluster.define("odd", {})
-    await cluster.define("there", calling("/there"))
-    await cluster.define("away", calling("/away", refreshInterval="1s"))
-
-    async def answer(need):
-        if need.path == "/away":
-            raise errors.Unreachable("no answer")
-        return {"a": 1}
-
-    told = []
-    async with kept() as traces:
-        writer = status.StatusWriter(Merges(), start(answer), traces.telemetry, lambda: NOW, told.append)
-        task = asyncio.create_task(writer.run())
-        await until(lambda: sum(each.regarding.name == "away" for each in told) > 1)
-        task.cancel()
-    assert {each.regarding.name for each in told} == {"odd", "away"}
-    (away,) = {each for each in told if each.regarding.name == "away"}
-    assert away.regarding[:4] == ("kyverno.io/v2", "GlobalContextEntry", "", "away")
-    assert (away.reason, away.action, away.source) == ("PolicyError", "Retrying", "globalcontext-controller")
-    assert away.text.endswith("no answer")
-
-
-async def until(look):
-    """Wait until something is true."""
-    async with asyncio.timeout(30):
-        while not look():  # noqa: ASYNC110  # what is looked at has no event
-            await asyncio.sleep(0.005)
-
-
-def _raises(attempt):
-    try:
-        attempt()
-    except LookupError:
-        return True
-    return False
-
-
-async def test_each_round_of_calls_is_a_trace(cluster, start, monkeypatch) -> None:
-    """See `refresh.tree`: of a call that is answered, and of one that is not, with its status linked to it."""
-    monkeypatch.setattr(sources, "FIRST_PAUSE", 0)
-    async with kept() as traces:
-        await cluster.define("away", calling("/away"))
-        await cluster.define("there", calling("/there"))
-
-        async def answer(need):
-            if need.path == "/away":
-                raise errors.Unreachable("no answer")
-            return {"a": 1}
-
-        made = start(answer, traces.telemetry.tracer_for("background"))
-        assert await made.wait("there") == {"a": 1}
-        with pytest.raises(LookupError):
-            await made.wait("away")
-        writer = status.StatusWriter(Merges(), made, traces.telemetry, lambda: NOW)
-        for name in ("away", "there"):
-            await writer._write(name, made.entries[name])
-        trees.compare(pathlib.Path(__file__).with_name("refresh.tree"), traces.finished())

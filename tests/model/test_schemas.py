@@ -59,10 +59,14 @@ def test_a_good_configuration_is_taken(installed, spec) -> None:
         ({"metrics": {"prometheus": {"port": 0}}}, "spec.metrics.prometheus.port"),
         ({"resourceAttributes": {"a": 1}}, "spec.resourceAttributes.a"),
         ({"trace": {}}, "spec.trace"),
+        ({"traces": {"endpoint": "http://collector:4317"}}, "must be host:port without scheme and path"),
+        ({"logs": {"otlp": {"endpoint": "collector"}}}, "must be host:port without scheme and path"),
+        ({"traces": {"headers": [{"name": "Authorization", "value": "a"}]}}, "a header in lower case"),
+        ({"traces": {"decisionLink": "https://jaeger.example/trace"}}, "must be a URL with {trace_id}"),
     ],
 )
 def test_a_wrong_field_is_refused_by_its_path(installed, spec, named) -> None:
-    """By the API server itself, whether or not the operator runs."""
+    """By the API server itself, whether or not the operator runs; where the form is not obvious, with what it is."""
     assert named in taken(installed, configuration(spec))
 
 

@@ -88,7 +88,10 @@ def target() -> Iterator[Callable[[providers.Telemetry], str]]:
     servers: list[http.server.ThreadingHTTPServer] = []
 
     def serve(scraped: providers.Telemetry) -> str:
-        render = functools.cache(scraped.prometheus.render)
+        @functools.cache
+        def render(accept: str) -> tuple[bytes, str]:
+            scrape = scraped.prometheus.scrape(accept)
+            return b"".join(scrape.pieces), scrape.content_type
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:

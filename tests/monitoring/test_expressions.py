@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import parser
 
-from support import monitoring, promql, waiting
+from support import monitoring, promql, scraped, waiting
 
 OF_TARGETS = frozenset({"job", "instance", "le", "__name__", "otel_metric_overflow"})
 """Labels that Prometheus gives to what it scrapes, and those of buckets and of the overflow series."""
@@ -29,8 +29,7 @@ def families(telemetry):
     """By the name of a sample, the labels that its series have."""
     found = {name: set() for name in OF_PROMETHEUS} | OF_API_SERVERS
     for each in telemetry.values():
-        body, _ = each.prometheus.render("")
-        for family in parser.text_string_to_metric_families(body.decode()):
+        for family in parser.text_string_to_metric_families(scraped.text(each)):
             for sample in family.samples:
                 found[sample.name] = found.get(sample.name, set()) | set(sample.labels)
     return found

@@ -98,7 +98,7 @@ def test_prometheus_scrapes_with_its_token_and_nobody_else_does(guarded, authori
         authorization={"type": "Bearer", "credentials": shown},
     )
     server.query("up == 1")
-    server.query('count(kubernetes_client_request_duration_seconds_count{resource_kind="Namespace"}) > 0')
+    server.query('count(kubernetes_client_requests_total{resource_kind="Namespace"}) > 0')
     server.query("certificate_expiration_timestamp_seconds > time()")
 
 

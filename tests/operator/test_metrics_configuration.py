@@ -6,6 +6,7 @@ import urllib.request
 
 import pytest
 
+from kymograph import __version__
 from support import metricreceivers, ports
 from support.installed import NO_PRIVILEGES, TRACING, eventually, pod
 
@@ -163,6 +164,7 @@ def test_metrics_are_pushed_beside_being_scraped_and_a_dead_receiver_is_only_a_c
         **DENIED,
     )
     assert receiver.resources[-1]["service.name"] == "kymograph"
+    assert receiver.scopes == {("kymograph", __version__)}
 
     def delivered() -> dict | None:
         told = installed.get(*TRACING)["status"]

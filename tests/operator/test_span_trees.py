@@ -239,6 +239,13 @@ def test_cleanup_by_policy_and_by_label(world, arrives) -> None:
     arrives("cleanup-ttl", about("CLEANUP ttl", "kymograph.object.name", "expiring"))
 
 
+def test_the_review_of_a_label_that_says_when_an_object_goes(world, arrives) -> None:
+    """It is warned of what cannot be followed; nothing deletes the object."""
+    world(config_map("expiring-never", labels={"cleanup.kyverno.io/ttl": "soon"}))
+    reviewed = about("admission validate CREATE ConfigMap", "admission.request.name", "expiring-never")
+    arrives("ttl-label", lambda span: reviewed(span) and span.attributes["http.route"] == "/validate/ttl")
+
+
 def test_a_global_entry_that_is_called_again(world, arrives) -> None:
     world(ENTRY)
     arrives("global-context", about("BACKGROUND global context refresh", "kymograph.object.name", "treed"))

@@ -102,14 +102,17 @@ async def test_a_policy_that_never_compiled_here_keeps_what_is_stored(cluster, c
         await until(lambda: cluster.report() is None)
 
 
-async def test_a_sweep_survives_the_api_server(cluster, store, controller) -> None:
-    """A failed list is tried again; a kind that is not installed has nothing to be removed."""
+async def test_a_sweep_survives_the_api_server(cluster, store, controller, exported) -> None:
+    """A failed list is tried again; a kind that is not installed has nothing to be removed. Each sweep is a trace."""
     await controller.settle(found(p="pass", q="pass"))
     cluster.fail("list", "policyreports", errors.Unreachable("refused"), errors.StatusError(500, "", "etcd"))
     cluster.fail("list", "clusterpolicyreports", errors.NotFound(404, "", "no message"))
     async with sweeping(controller):
         store.drop(policies.Key("ClusterPolicy", "", "p"), "uid-p")
         await until(lambda: told(cluster) == [("q", "r")])
+    sweeps = [span for span in exported.get_finished_spans() if span.name == "REPORTS sweep"]
+    assert [span.attributes.get("error.type") for span in sweeps[:4]] == [None, "Unreachable", "StatusError", None]
+    assert {span.parent for span in sweeps} == {None}
 
 
 async def test_reports_of_others_are_left_alone(cluster, store, controller) -> None:

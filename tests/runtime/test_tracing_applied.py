@@ -192,6 +192,17 @@ async def test_a_start_without_an_answer_goes_on_with_the_defaults(here, monkeyp
     assert here.endpoint is None
 
 
+async def test_the_log_says_where_each_signal_goes(here, caplog) -> None:
+    """Not only traces: who looks for metrics reads it, too."""
+    caplog.set_level("INFO", tracing.__name__)
+    await here.tracing.changed(document(None, endpoint="one:4317"))
+    await here.tracing.changed(document(None, generation=2))
+    assert [record.message for record in caplog.records] == [
+        "Telemetry configured: traces to one:4317",
+        "Telemetry configured: nothing is exported",
+    ]
+
+
 async def test_the_resource_is_made_once_its_kind_is_installed(here, monkeypatch) -> None:
     """The operator may be there before its CRD; but what a user deletes is not made again."""
     monkeypatch.setattr(metricserver.MetricServer, "serve", _nowhere)
@@ -232,6 +243,10 @@ async def test_changes_move_exporters_and_ports_and_removal_the_defaults(here, u
     assert (here.endpoint, await refused(second)) == (None, True)
 
 
+def _of_telemetry(point):
+    return point.attributes["controller_name"] == "telemetry-controller"
+
+
 @pytest.mark.parametrize("wrong", ["field", "exporter", "port"])
 async def test_what_cannot_be_used_leaves_everything_as_it_was(here, unused_tcp_port_factory, wrong) -> None:
     """Also the half of it that could be used; the condition says why, and a mended one is taken."""
@@ -256,6 +271,10 @@ async def test_what_cannot_be_used_leaves_everything_as_it_was(here, unused_tcp_
     assert (await here.written(3))[2]["conditions"][0]["status"] == "True"
     assert here.endpoint == "b:1"
     await blocker.serve(None)
+    (done,) = [each for each in here.telemetry.cells.read() if each.name == "controller_reconcile_duration_seconds"]
+    ends = [point.attributes["outcome"] for point in done.data.data_points if _of_telemetry(point)]
+    assert ends.count("success") == 1
+    assert len(ends) == 2
 
 
 async def test_a_status_is_written_once_until_something_changes(here, unused_tcp_port) -> None:

@@ -37,6 +37,16 @@ class Receiver(otlpservice.Receiver):
             for of_resource in request.resource_metrics
         ]
 
+    @property
+    def scopes(self) -> set[tuple[str, str]]:
+        """Name and version of all scopes that came."""
+        return {
+            (of_scope.scope.name, of_scope.scope.version)
+            for request in list(self.requests)
+            for of_resource in request.resource_metrics
+            for of_scope in of_resource.scope_metrics
+        }
+
     def points(self, name: str, **labels: str) -> list:
         """All points of a metric that came, with these labels among others."""
         return [

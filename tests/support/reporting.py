@@ -216,7 +216,9 @@ class Controller:
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(exported))
         self.work = queue.WorkQueue()
-        self.reported = reported.ReportedPolicies(store, cluster, self.work)
+        self.reported = reported.ReportedPolicies(
+            store, cluster, self.work, forms.POLICY_REPORTS, provider.get_tracer("test")
+        )
         self.outcomes = []
         self.writer = writer.ReportWriter(
             cluster,

@@ -97,8 +97,9 @@ async def _checks(options: argparse.Namespace, cluster: clusters.Cluster) -> Asy
     inside = bool(pods) and not options.metrics_url
     for finding in await collectors.asked(cluster, spec or {}, inside=inside):
         yield finding
-    port = (((spec or {}).get("metrics") or {}).get("prometheus") or {}).get("port", _METRICS_PORT)
-    for finding in await context.arrives(cluster, options.metrics_url, pods, port):
+    served = ((spec or {}).get("metrics") or {}).get("prometheus") or {}
+    port = served.get("port", _METRICS_PORT)
+    for finding in await context.arrives(cluster, options.metrics_url, pods, port, tls="tls" in served):
         yield finding
     yield await context.audited(cluster, told, options.audit_log)
 

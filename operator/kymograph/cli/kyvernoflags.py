@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from kymograph.cli import flagvalues
+
 _TRUE = ("1", "t", "true")
 _FALSE = ("0", "f", "false")
 
@@ -163,4 +165,4 @@ def _meaning(text: str) -> str | frozenset[str]:
     word = text.strip().lower()
     if word in _TRUE or word in _FALSE:
         return "true" if word in _TRUE else "false"
-    return frozenset(part.strip() for part in text.split(",") if part.strip())
+    return flagvalues.names(text)

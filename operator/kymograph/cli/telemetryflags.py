@@ -59,9 +59,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
     flag(
         "--exemplarFilter",
-        choices=("trace-based",),
-        default="trace-based",
-        help="exemplars lead to traces that are kept (default: %(default)s)",
+        choices=("always-off", "trace-based", "always-on"),
+        help="whether metrics have exemplars: they lead to traces that are kept, always (default: trace-based)",
     )
     flag(
         "--metricsTLSSecretName",
@@ -93,6 +92,7 @@ def read(options: argparse.Namespace) -> defaults.Defaults:
         metrics=defaults.ExporterDefaults(f"{options.otelCollector}:{port}", options.transportCreds)
         if pushed
         else defaults.ExporterDefaults(),
+        exemplars=None if options.exemplarFilter is None else options.exemplarFilter != "always-off",
         output=options.telemetry_output,
     )
 

@@ -6,12 +6,14 @@ that does not compile excepts nothing: a mistake must not open a gap.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from kymograph.clients.kubernetes import informer, resources
 from kymograph.engine import errors
 from kymograph.engine import exceptions as engine
+from kymograph.telemetry import work
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +33,14 @@ class ExceptionStore:
     Args:
         client: Lists and watches them.
         namespace: Where they count: a namespace, or `*` for all; None where none do.
+        worked: Is told of each change that was taken in.
     """
 
-    def __init__(self, client: informer.Source, namespace: str | None) -> None:
+    def __init__(
+        self, client: informer.Source, namespace: str | None, worked: work.Reconciled = work.uncounted
+    ) -> None:
         self._namespace = namespace
+        self._worked = worked
         self._compiled: dict[informer.Key, engine.CompiledException] = {}
         self._current: engine.Exceptions | None = engine.NONE
         self._listeners: list[Callable[[], None]] = []
@@ -86,6 +92,15 @@ class ExceptionStore:
         return ()
 
     def _changed(self, key: informer.Key, document: Mapping[str, Any] | None) -> None:
+        began = time.perf_counter()
+        outcome = self._take(key, document)
+        self._current = None
+        for listener in self._listeners:
+            listener()
+        self._worked(time.perf_counter() - began, outcome)
+
+    def _take(self, key: informer.Key, document: Mapping[str, Any] | None) -> str:
+        """Compile an exception, or forget it; the kind of error, or success."""
         self._compiled.pop(key, None)
         if document is not None:
             resource = resources.POLICY_EXCEPTIONS
@@ -94,8 +109,8 @@ class ExceptionStore:
                 self._compiled[key] = engine.compile_exception(whole)
             except errors.PolicyInvalid as invalid:
                 logger.warning("PolicyException %s does not compile and excepts nothing: %s", "/".join(key), invalid)
-            except Exception:  # one exception, however odd, must not stop the others
+                return type(invalid).__name__
+            except Exception as error:  # one exception, however odd, must not stop the others
                 logger.exception("PolicyException %s excepts nothing; this is a defect of Kymograph", "/".join(key))
-        self._current = None
-        for listener in self._listeners:
-            listener()
+                return type(error).__name__
+        return work.SUCCESS

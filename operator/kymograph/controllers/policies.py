@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import kopf
 
+from kymograph.apimachinery import objectkey
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.controllers.configuration import filters as filtering
@@ -46,6 +47,11 @@ class Key:
     kind: str
     namespace: str
     name: str
+
+    @property
+    def text(self) -> str:
+        """`namespace/name`, or the name of a ClusterPolicy: the key of what the policy is compiled to."""
+        return objectkey.of(self.namespace, self.name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -235,14 +241,10 @@ def _compile(key: Key, uid: str, generation: int, version: int, document: Mappin
     try:
         compiled = compiler.compile_policy(document)
     except errors.PolicyInvalid as invalid:
-        logger.warning("%s %s does not compile and is not enforced: %s", key.kind, _path(key), invalid)
+        logger.warning("%s %s does not compile and is not enforced: %s", key.kind, key.text, invalid)
         return Held(key, uid, generation, version, None, invalid.problems, document)
     except Exception as error:  # one policy, however odd, must not stop the others
-        logger.exception("%s %s is not enforced; this is a defect of Kymograph", key.kind, _path(key))
+        logger.exception("%s %s is not enforced; this is a defect of Kymograph", key.kind, key.text)
         problem = errors.Problem("spec", f"it cannot be compiled: {type(error).__name__}: {error}")
         return Held(key, uid, generation, version, None, (problem,), document)
     return Held(key, uid, generation, version, compiled, (), document)
-
-
-def _path(key: Key) -> str:
-    return f"{key.namespace}/{key.name}" if key.namespace else key.name

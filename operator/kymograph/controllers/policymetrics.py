@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kymograph.controllers import policies
-from kymograph.engine import actions
-from kymograph.telemetry import policyresults
+from kymograph.engine import actions, errors
+from kymograph.telemetry import policyresults, work
 from kymograph.telemetry.instruments import Instruments, labels
 
 _TYPES = {"verifyImages": "imageVerify"}
@@ -26,6 +26,7 @@ class PolicyMetrics:
 
     def __init__(self, instruments: Instruments, store: policies.PolicyStore) -> None:
         self._instruments = instruments
+        self._counted = work.Work(instruments, "policycache-controller")
         self._store = store
         self._known = {held.key: held for held in store.held}
         store.listen(self._changed)
@@ -53,6 +54,7 @@ class PolicyMetrics:
     def _compiled(self, held: policies.Held, seconds: float) -> None:
         result = "failure" if held.compiled is None else "success"
         self._instruments.policy_compilation.bind((result,)).record(seconds)
+        self._counted.reconciled(seconds, work.SUCCESS if held.compiled is not None else errors.PolicyInvalid.__name__)
 
     def _readiness(self) -> Iterator[tuple[labels.PolicyName, float]]:
         for held in self._store.held:

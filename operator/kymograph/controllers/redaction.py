@@ -13,6 +13,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
@@ -149,6 +150,16 @@ def hiding(found: Redaction | None) -> Iterator[None]:
             if isinstance(error, kubernetes_errors.StatusError):
                 error.message = text(error.message)
             raise
+
+
+def unseen(group: str, kind: str, paths: Paths = ()) -> AbstractContextManager[None]:
+    """Have the work of this task tell nothing of what others say of an object of a kind, where it may hold a secret.
+
+    For calls about objects that nobody has looked at: a webhook that refuses a delete sees more of them than we do. Of
+    an error status its code and reason are told (`subject.Subject.said`); an exception that leaves the block is whole.
+    """
+    around = subject.current()
+    return subject.concerning(around._replace(unseen=around.unseen or is_looked_for(group, kind, paths)))
 
 
 def told(request: Mapping[str, Any], results: Sequence[PolicyResult], paths: Paths = ()) -> Sequence[PolicyResult]:

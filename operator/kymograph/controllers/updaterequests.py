@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kymograph.apimachinery import labels
+from kymograph.apimachinery import labels, objectkey
 from kymograph.clients.kubernetes import resources
 from kymograph.engine import policyset
 
@@ -50,7 +50,7 @@ class Reference:
     uid: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        where = objectkey.of(self.namespace, self.name)
         return f"{self.kind} {where}"
 
     def document(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kymograph.apimachinery import gvk
+from kymograph.apimachinery import gvk, objectkey
 from kymograph.engine import actions, fields, policy, validation, wellformed
 from kymograph.engine.autogen import controllers, rewrite
 from kymograph.engine.rules import reading
@@ -160,7 +160,7 @@ def _metadata(document: Any, kind: str, problems: fields.Problems) -> dict[str, 
     if kind == "Policy":
         namespace = namespace or "default"
     return {
-        "key": f"{namespace}/{name}" if namespace else name,
+        "key": objectkey.of(namespace, name),
         "name": name,
         "namespace": namespace,
         "uid": metadata.text("uid"),

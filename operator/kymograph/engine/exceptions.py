@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kymograph.apimachinery import gvk, wildcard
+from kymograph.apimachinery import gvk, objectkey, wildcard
 from kymograph.engine import budget as budgets
 from kymograph.engine import conditions, errors, fields, wellformed
 from kymograph.engine.match import filters, target
@@ -146,7 +146,7 @@ def compile_exception(document: Mapping[str, Any]) -> CompiledException:
     resource_version = metadata.text("resourceVersion")
     problems.raise_if_any()
     return CompiledException(
-        key=f"{namespace}/{name}" if namespace else name,
+        key=objectkey.of(namespace, name),
         name=name,
         namespace=namespace,
         resource_version=resource_version,

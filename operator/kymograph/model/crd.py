@@ -124,6 +124,14 @@ def rule(expression: str, message: str) -> Schema:
     return {"rule": expression, "message": message}
 
 
+def form(pattern: str, message: str) -> Schema:
+    """A validation rule of a text that has a form, told in words: of `pattern` the API server would say itself alone.
+
+    The text needs a `max_length`, by which the API server bounds what the rule costs.
+    """
+    return rule(f"self.matches(r'{pattern}')", message)
+
+
 def conditions(types: str) -> Schema:
     """The status conditions of a resource (metav1.Condition), a map keyed by type."""
     return listing(

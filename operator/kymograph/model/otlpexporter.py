@@ -35,7 +35,19 @@ def fields(endpoint: str) -> dict[str, crd.Schema]:
     What uses them has `RULES` among its validations.
     """
     return {
-        "endpoint": crd.text(endpoint, max_length=260, pattern=_ENDPOINT),
+        "endpoint": crd.text(
+            endpoint,
+            max_length=260,
+            **{
+                "x-kubernetes-validations": [
+                    crd.form(
+                        _ENDPOINT,
+                        "must be host:port without scheme and path, such as collector.observability:4317;"
+                        " insecure says whether TLS is spoken, protocol whether HTTP",
+                    )
+                ]
+            },
+        ),
         "protocol": {
             "type": "string",
             "enum": list(PROTOCOLS),
@@ -84,7 +96,18 @@ def fields(endpoint: str) -> dict[str, crd.Schema]:
             crd.record(
                 "One header: its value is either here or in a Secret.",
                 {
-                    "name": crd.text("Its name, in lower case.", minLength=1, max_length=128, pattern=_HEADER_NAME),
+                    "name": crd.text(
+                        "Its name, in lower case.",
+                        minLength=1,
+                        max_length=128,
+                        **{
+                            "x-kubernetes-validations": [
+                                crd.form(
+                                    _HEADER_NAME, "must be the name of a header in lower case, such as authorization"
+                                )
+                            ]
+                        },
+                    ),
                     "value": crd.text("Its value, for all to read.", minLength=1, max_length=4096),
                     "valueFrom": crd.record(
                         "Where its value is.",

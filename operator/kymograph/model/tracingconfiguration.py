@@ -175,7 +175,15 @@ _TRACES = crd.record(
             " of the review. Denials then carry it, and keep.denied is true unless it is said to be false."
             " Default: denials carry none.",
             max_length=512,
-            pattern=_TRACE_URL,
+            **{
+                "x-kubernetes-validations": [
+                    crd.form(
+                        _TRACE_URL,
+                        "must be a URL with {trace_id}, and perhaps {span_id}, in it:"
+                        " https://jaeger.example/trace/{trace_id}",
+                    )
+                ]
+            },
         ),
         "additional": _ADDITIONAL,
         "attributes": crd.record(

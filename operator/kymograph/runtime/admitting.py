@@ -16,6 +16,7 @@ from kymograph.controllers.admission import (
     privileges,
     registration,
     review,
+    reviewing,
     server,
     updaterequestroom,
     updaterequests,
@@ -71,26 +72,29 @@ async def start(shared: parts.Parts, answers: facts.Facts) -> server.Server:
         client, shared.namespace, lambda: shared.configured.current().most_update_requests, time.monotonic
     )
     denials = decisions.Decisions(time.monotonic_ns, telemetry.instruments.decision_records_dropped.bind(()).add)
-    reviews = review.Reviews(
-        store,
-        answers,
+    owner = reviewing.Owner(
         telemetry,
         metrics,
         time.monotonic_ns,
-        reporting.decided if reporting is not None else None,
-        lambda: shared.exceptions.current,
-        updaterequests.UpdateRequests(
+        decided=reporting.decided if reporting is not None else None,
+        excepted=lambda: shared.exceptions.current,
+        afterwards=updaterequests.UpdateRequests(
             client,
             shared.namespace,
             lambda: shared.account,
             room,
             lambda type_: telemetry.instruments.update_requests_refused.bind((type_,)).add(),
         ),
-        shared.telling,
+        told=shared.telling,
+        mutated=reporting.mutated if reporting is not None else None,
+        denials=denials,
+    )
+    reviews = review.Reviews(
+        store,
+        answers,
+        owner,
         managed.Protection(shared.namespace, shared.account) if shared.settings.protect_managed_resources else None,
         filtering.Filtering(shared.configured.current, shared.catalogues),
-        reporting.mutated if reporting is not None else None,
-        denials,
     )
     checks: dict[tuple[str, str], handlers.Check] = {
         (exception.VERSION, exception.PLURAL): shared.exceptions.check,

@@ -11,6 +11,7 @@ from kymograph.controllers.configuration import reading
 from kymograph.controllers.configuration import store as stores
 from kymograph.controllers.events import notes, recorder, telling
 from kymograph.runtime.settings import Settings
+from kymograph.telemetry import work
 
 
 class Configured:
@@ -24,6 +25,7 @@ class Configured:
         told: Works out Events.
         policies: Told what holds for all of them.
         tells: Whether this replica tells people what is wrong with it, so that not all do.
+        worked: Is told of each change that was taken in.
 
     Attributes:
         store: What it says at this moment.
@@ -38,6 +40,7 @@ class Configured:
         told: telling.Telling,
         policies: stored.PolicyStore,
         tells: Callable[[], bool],
+        worked: work.Reconciled,
     ) -> None:
         self._settings = settings
         self._events = events
@@ -45,7 +48,7 @@ class Configured:
         self._policies = policies
         self._tells = tells
         elsewhere, _, name = settings.config_map.rpartition("/")
-        self.store = stores.ConfigurationStore(client, elsewhere or namespace, name, self._report)
+        self.store = stores.ConfigurationStore(client, elsewhere or namespace, name, self._report, worked)
         self.store.listen(self._choose_events)
         self.store.listen(self._tell_policies)
 

@@ -6,7 +6,7 @@ from typing import Any
 import kopf
 
 from kymograph.clients.kubernetes import client as clients
-from kymograph.clients.kubernetes import connection
+from kymograph.clients.kubernetes import connection, sessions
 from kymograph.runtime import lifecycle
 from kymograph.telemetry.current import ClientSpans
 
@@ -40,7 +40,7 @@ async def run(
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(server=connected.server, aiohttp_session=clients.session(connected, spans))
+        return kopf.AiohttpSession(server=connected.server, aiohttp_session=sessions.begin(connected, spans))
 
     ours = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(

@@ -83,7 +83,8 @@ class Parts:
         self.health = health.Health()
         self.store = policies.PolicyStore(ignores_failures=settings.force_failure_policy_ignore)
         self.compilations = policytraces.Compilations(self.store, telemetry.tracer_for("admission"))
-        self.exceptions = exceptions.ExceptionStore(client, _excepted(settings, namespace))
+        worked = telemetry.work("exceptions-controller").reconciled
+        self.exceptions = exceptions.ExceptionStore(client, _excepted(settings, namespace), worked)
         self.catalogues = discovery.Catalogues(client)
         self.on_kinds_changed: list[Callable[[], None]] = []
         self.on_namespace_changed: list[Callable[[str, Mapping[str, str] | None], None]] = [
@@ -100,17 +101,19 @@ class Parts:
         self.account = ""
         counted = clientmetrics.ClientMetrics(telemetry.instruments).called
         self.untraced = clients.KubernetesClient(connected, ClientSpans(trace.NoOpTracer(), time.monotonic_ns, counted))
+        writing = telemetry.work("event-controller")
         self.events = recorder.Recorder(
             client,
             time.monotonic_ns,
             now,
             environ.get("POD_NAME") or socket.gethostname(),
-            lambda: telemetry.instruments.events_dropped.bind(()).add(),
+            telemetry.instruments.events_dropped.bind(()).add,
             telemetry.tracer_for,
             settings.omit_events,
             settings.max_queued_events,
+            writing.reconciled,
         )
-        telemetry.work("event-controller").queue(lambda: self.events.depth)
+        writing.queue(lambda: self.events.depth)
         self.telling = telling.Telling(self.events, lambda: self.exceptions.current)
         self.lock = lease.LeaseLock(self.untraced, namespace, identity.election(settings.controllers), now)
         self.identity = identity.candidate(settings, environ)
@@ -126,6 +129,7 @@ class Parts:
             self.telling,
             self.store,
             lambda: self.leader.leading or not self.leader.followed,
+            telemetry.work("config-controller").reconciled,
         )
         self.seam: handlers.Seam | None = None
         self.cleaning: cleanup.Cleanup | None = None

@@ -77,6 +77,7 @@ class Tracing:
     ) -> None:
         self._client = client
         self._telemetry = telemetry
+        self._counted = telemetry.work("telemetry-controller")
         self._metrics = metrics
         self._secrets = secrets
         self._started_with = started_with
@@ -182,6 +183,13 @@ class Tracing:
         return bool(self._files) and await asyncio.to_thread(_looks_of, self._files) != self._files
 
     async def _apply(self, spec: Mapping[str, Any]) -> None:
+        with self._counted.reconciling() as ended:
+            await self._applied_or_not(spec)
+            if self._problem is not None:
+                ended(self._problem[0])
+        self._tell()
+
+    async def _applied_or_not(self, spec: Mapping[str, Any]) -> None:
         try:
             wanted = settings.from_spec(spec, self._started_with.environ, self._started_with.flags)
             self._files = await asyncio.to_thread(_looks_of, wanted.files)
@@ -198,9 +206,8 @@ class Tracing:
                     self._since[name] = now
             self._applied = wanted
             self._problem = None
-            traces = wanted.traces
-            logger.info("Telemetry configured: traces go to %s", traces.endpoint if traces else "nobody")
-        self._tell()
+            going = (f"{name} to {exporter.endpoint}" for name, exporter in tracingstatus.paths(wanted).items())
+            logger.info("Telemetry configured: %s", ", ".join(going) or "nothing is exported")
 
     def _tell(self) -> None:
         for event in self._listeners:

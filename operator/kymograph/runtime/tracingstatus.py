@@ -161,7 +161,7 @@ def render(
         message = "OTEL_SDK_DISABLED is true: nothing is exported, whatever the spec says."
         exported = condition("Exporting", "False", "Disabled", message)
     elif not signals:
-        message = "none of spec.traces, spec.metrics.otlp and spec.logs.otlp is set: nothing is exported."
+        message = "nothing is exported: neither spec.traces nor spec.metrics.otlp nor spec.logs.otlp is in force."
         exported = condition("Exporting", "False", "NotConfigured", message)
     elif any(each.failed for each in signals):
         exported = condition("Exporting", "False", "ExportFailed", message)

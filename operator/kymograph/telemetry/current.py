@@ -214,7 +214,7 @@ class _Call:
 
 
 def _said(error: BaseException) -> str:
-    return subject.current().told(credentials.without_queries(str(error)))
+    return credentials.without_queries(subject.current().said(error))
 
 
 def _headers(context: trace.SpanContext, forms: propagators.Propagators) -> dict[str, str]:

@@ -51,6 +51,7 @@ class Defaults:
         prometheus_tls: `metrics.prometheus.tls.certificateSecretRef.name`; empty for plain HTTP.
         pushed: `metrics.otlp` is there.
         metrics: Where metrics are pushed.
+        exemplars: Whether metrics have exemplars; None where the flags say nothing.
         output: A directory, or `-` for standard output, that is written to instead of sending to anybody.
     """
 
@@ -61,6 +62,7 @@ class Defaults:
     prometheus_tls: str = ""
     pushed: bool = False
     metrics: ExporterDefaults = ExporterDefaults()
+    exemplars: bool | None = None
     output: str = ""
 
 

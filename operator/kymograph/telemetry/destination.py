@@ -89,6 +89,10 @@ class Header:
     secret: SecretKey | None = None
 
 
+STANDARD_OUTPUT = "-"
+"""The `output` that is no directory."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExporterSettings:
     """Where one signal goes, with Secrets by name.

@@ -18,6 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 _SAMPLER = "OTEL_TRACES_SAMPLER"
 _DISABLED = "OTEL_SDK_DISABLED"
 _PROPAGATORS = "OTEL_PROPAGATORS"
+_EXEMPLARS = "OTEL_METRICS_EXEMPLAR_FILTER"
 
 MOST_QUEUED = 100_000
 """Spans or records that a queue may be told to hold: some 40 MB."""
@@ -83,7 +84,7 @@ class ExporterDefaults:
         insecure: The endpoint's scheme is `http`.
         path: The path of OTLP/HTTP exports.
         headers: Names, in lower case, and values.
-        protocol: As written.
+        protocol: `grpc` or `http/protobuf`.
         timeout: Seconds.
         gzip: Compress exports.
         ca_secret: The Secret that holds the endpoint's authorities; no variable says it, flags do.
@@ -120,6 +121,8 @@ def exporter_defaults(environ: Mapping[str, str], signal: str) -> ExporterDefaul
     compression, protocol = read("COMPRESSION"), read("PROTOCOL")
     if compression[1] not in {"", "none", "gzip"}:
         raise errors.SettingsInvalid(compression[0], f"{compression[1]!r} is neither gzip nor none")
+    if protocol[1] not in {"", "grpc", "http/protobuf"}:
+        raise errors.SettingsInvalid(protocol[0], f"{protocol[1]!r} is neither grpc nor http/protobuf")
     plaintext = _boolean(*read("INSECURE"))
     endpoint, insecure, path = _endpoint(*read("ENDPOINT"), signal, plaintext=plaintext)
     files = TLSFiles(*(_file(*read(what)) for what in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")))
@@ -147,10 +150,43 @@ def disabled(environ: Mapping[str, str]) -> bool:
     return _boolean(_DISABLED, environ.get(_DISABLED, "").strip())
 
 
+def exporters(environ: Mapping[str, str], signal: str) -> frozenset[str]:
+    """What `OTEL_TRACES_EXPORTER` and its like say of a signal: `otlp` where they say nothing, or `console` or `none`.
+
+    Args:
+        environ: Environment variables.
+        signal: `TRACES`, `METRICS` or `LOGS`.
+
+    Raises:
+        SettingsInvalid: There is no such exporter. `prometheus`, of metrics, is one that is not pushed to.
+    """
+    name = f"OTEL_{signal}_EXPORTER"
+    known = {"otlp", "console", "none", *(("prometheus",) if signal == "METRICS" else ())}
+    named = frozenset(each.strip() for each in environ.get(name, "").split(",")) - {""}
+    if not named <= known or named >= {"otlp", "console"}:
+        written = environ.get(name, "").strip()
+        raise errors.SettingsInvalid(name, f"{written!r} is not one of {', '.join(sorted(known))}")
+    return named or frozenset({"otlp"})
+
+
 def propagators(environ: Mapping[str, str]) -> tuple[str, ...] | None:
     """The names in `OTEL_PROPAGATORS`, as written, without repetitions; None where it says nothing."""
     listed = [each.strip() for each in environ.get(_PROPAGATORS, "").split(",") if each.strip()]
     return tuple(dict.fromkeys(listed)) or None
+
+
+def exemplars(environ: Mapping[str, str]) -> bool:
+    """Whether metrics have exemplars, by `OTEL_METRICS_EXEMPLAR_FILTER`; they do where it says nothing.
+
+    An exemplar is of use where its trace can be looked at, so that `always_on` does no more than `trace_based`.
+
+    Raises:
+        SettingsInvalid: The variable is none of the three filters there are.
+    """
+    written = environ.get(_EXEMPLARS, "").strip()
+    if written not in {"", "always_on", "always_off", "trace_based"}:
+        raise errors.SettingsInvalid(_EXEMPLARS, f"{written!r} is none of always_on, always_off and trace_based")
+    return written != "always_off"
 
 
 def queue_limits(environ: Mapping[str, str], processor: str) -> QueueLimits:

@@ -19,8 +19,6 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from kymograph.telemetry import delivery, destination
 
-STANDARD_OUTPUT = "-"
-
 _REQUESTS: dict[destination.Signal, type[Any]] = {
     destination.Signal.TRACES: trace_service_pb2.ExportTraceServiceRequest,
     destination.Signal.METRICS: metrics_service_pb2.ExportMetricsServiceRequest,
@@ -39,7 +37,9 @@ class FileTransport:
 
     def __init__(self, output: str, signal: destination.Signal) -> None:
         self._request = _REQUESTS[signal]
-        self._path = None if output == STANDARD_OUTPUT else pathlib.Path(output, f"{signal.name.lower()}.jsonl")
+        self._path = (
+            None if output == destination.STANDARD_OUTPUT else pathlib.Path(output, f"{signal.name.lower()}.jsonl")
+        )
 
     def attempt(self, request: bytes, timeout: float) -> bytes:  # noqa: ARG002 - a file takes the time it takes
         """Write an encoded request; see `delivery.Transport`."""

@@ -8,13 +8,13 @@ exporter behind the queue, the settings the sampler reads, the content of the re
 import asyncio
 import functools
 import importlib
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics import export as metric_export
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace import Tracer as SDKTracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
@@ -35,6 +35,7 @@ from kymograph.telemetry import (
     logexport,
     logsettings,
     memory,
+    metricencoding,
     prometheus,
     propagators,
     push,
@@ -178,7 +179,12 @@ class Telemetry:
         self.prometheus = prometheus.PullReader(self.cells)
         self._reader = push.OnDemandReader()
         self.push = push.Push(self._collect, wall_clock=wall_clock)
-        self.meter_provider = MeterProvider([self.prometheus, self._reader], self._resource, shutdown_on_exit=False)
+        self.meter_provider = MeterProvider(
+            [self.prometheus, self._reader],
+            self._resource,
+            exemplar_filter=AlwaysOffExemplarFilter(),  # of the variable `environment` knows; only cells have exemplars
+            shutdown_on_exit=False,
+        )
         meter = self.meter_provider.get_meter(SCOPE, version)
         exported_spans.observe(meter, self.queue.status, lambda: self._ways.additional)
         exported_log_records.observe(meter, self.log_queue.status)
@@ -381,12 +387,17 @@ class Telemetry:
     def _on_the_wall(self, moment_ns: int) -> int:
         return self._wall_clock() - (self._clock() - moment_ns)
 
-    def _collect(self) -> metric_export.MetricsData:
-        """Read all metrics: those of the SDK's instruments, and the cells."""
+    def _collect(self) -> push.Collected:
+        """Read all metrics: those of the SDK's instruments, and the cells, these when they are taken."""
         collected = self._reader.read()
-        if collected is None:
-            collected = metric_export.MetricsData([metric_export.ResourceMetrics(self._resource, [], "")])
-        return self.cells.added_to(collected)
+        theirs = (
+            metricencoding.Scoped(each.scope, metric)
+            for of_resource in (collected.resource_metrics if collected is not None else ())
+            for each in of_resource.scope_metrics
+            for metric in each.metrics
+        )
+        ours = (metricencoding.Scoped(self.cells.scope, part) for part in self.cells.parts(push.BATCH))
+        return push.Collected(self._resource, itertools.chain(theirs, ours))
 
     def _describe_ourselves(self, configured: Mapping[str, str]) -> None:
         attributes = resource.attributes_of(self._facts, self._environ, configured)

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, TraceFlags, Tracer
 
-from kymograph.telemetry import current, rendering, semconv
+from kymograph.telemetry import current, rendering, semconv, subject
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
@@ -53,9 +53,9 @@ def fail(span: Span, error: Exception) -> None:
     """Say that what a span is about failed, and why."""
     if not span.is_recording():
         return
-    kind, message = type(error).__qualname__, rendering.bounded(str(error))
+    kind, message = type(error).__qualname__, rendering.bounded(subject.current().said(error))
     span.set_attribute(semconv.ERROR_TYPE, kind)
-    span.add_event("exception", {semconv.EXCEPTION_TYPE: kind, semconv.EXCEPTION_MESSAGE: message})
+    span.add_event(semconv.EVENT_EXCEPTION, {semconv.EXCEPTION_TYPE: kind, semconv.EXCEPTION_MESSAGE: message})
     span.set_status(Status(StatusCode.ERROR, message or kind))
 
 

@@ -142,6 +142,7 @@ EVENT_VIOLATION = "kymograph.violation"
 
 # OpenTelemetry
 ERROR_TYPE = error_attributes.ERROR_TYPE
+EVENT_EXCEPTION = "exception"
 EXCEPTION_TYPE = exception_attributes.EXCEPTION_TYPE
 EXCEPTION_MESSAGE = exception_attributes.EXCEPTION_MESSAGE
 HTTP_REQUEST_METHOD = http_attributes.HTTP_REQUEST_METHOD

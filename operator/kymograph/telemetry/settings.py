@@ -8,7 +8,7 @@ import dataclasses
 import enum
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from kymograph.telemetry import (
     capping,
@@ -25,6 +25,8 @@ from kymograph.telemetry import (
 from kymograph.telemetry import defaults as startup
 
 MILLION = 1_000_000
+
+_ExporterT = TypeVar("_ExporterT", bound=destination.ExporterSettings)
 
 
 class ParentPolicy(enum.StrEnum):
@@ -188,6 +190,7 @@ def from_spec(
         span_queue=environment.queue_limits(environ, "BSP"),
         log_queue=environment.queue_limits(environ, "BLRP"),
     )
+    read = _ways(read, spec, environ, defaults)
     if defaults.output:
         read = _written(read, defaults.output)
     if not environment.disabled(environ):
@@ -203,22 +206,51 @@ def from_spec(
 
 def _written(read: TelemetrySettings, output: str) -> TelemetrySettings:
     """The same settings, where everything is written and nothing is sent."""
-    to: dict[str, Any] = {
-        "endpoint": output,
-        "output": output,
-        "insecure": True,
-        "tls": None,
-        "headers": (),
-        "files": environment.NO_FILES,
-    }
-    traces, pushed, logs = read.traces, read.metrics.otlp, read.logs.otlp
+    traces = None if read.traces is None else dataclasses.replace(read.traces, additional=())
     return dataclasses.replace(
         read,
-        traces=None if traces is None else dataclasses.replace(traces, additional=(), **to),
-        metrics=read.metrics
-        if pushed is None
-        else dataclasses.replace(read.metrics, otlp=dataclasses.replace(pushed, **to)),
-        logs=read.logs if logs is None else dataclasses.replace(read.logs, otlp=dataclasses.replace(logs, **to)),
+        traces=_to_output(traces, output),
+        metrics=dataclasses.replace(read.metrics, otlp=_to_output(read.metrics.otlp, output)),
+        logs=dataclasses.replace(read.logs, otlp=_to_output(read.logs.otlp, output)),
+    )
+
+
+def _ways(
+    read: TelemetrySettings, spec: Mapping[str, Any], environ: Mapping[str, str], defaults: startup.Defaults
+) -> TelemetrySettings:
+    """The same settings, where signals go by the exporters of the environment whose endpoint nobody else names."""
+    metrics, logs = (spec.get(part) or {} for part in ("metrics", "logs"))
+    return dataclasses.replace(
+        read,
+        traces=_way(read.traces, spec.get("traces"), environ, "TRACES", defaults.traces),
+        metrics=dataclasses.replace(
+            read.metrics, otlp=_way(read.metrics.otlp, metrics.get("otlp"), environ, "METRICS", defaults.metrics)
+        ),
+        logs=dataclasses.replace(
+            read.logs, otlp=_way(read.logs.otlp, logs.get("otlp"), environ, "LOGS", startup.NONE.traces)
+        ),
+    )
+
+
+def _way(
+    exporter: _ExporterT | None,
+    said: Mapping[str, Any] | None,
+    environ: Mapping[str, str],
+    signal: str,
+    flags: startup.ExporterDefaults,
+) -> _ExporterT | None:
+    """One exporter: what the environment says of it is for an endpoint that neither resource nor flag names."""
+    wanted = environment.exporters(environ, signal)
+    if flags.endpoint or "endpoint" in (said or {}) or "otlp" in wanted:
+        return exporter
+    return _to_output(exporter, destination.STANDARD_OUTPUT) if "console" in wanted else None
+
+
+def _to_output(exporter: _ExporterT | None, output: str) -> _ExporterT | None:
+    if exporter is None:
+        return None
+    return dataclasses.replace(
+        exporter, endpoint=output, output=output, insecure=True, tls=None, headers=(), files=environment.NO_FILES
     )
 
 

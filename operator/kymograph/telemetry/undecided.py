@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanKind, StatusCode
 
+from kymograph.apimachinery import objectkey
 from kymograph.telemetry import keeping, memory, semconv, sharing, toldspans
 
 if TYPE_CHECKING:
@@ -116,4 +117,4 @@ def _rule(keep: keeping.Keep, spans: "tuple[ReadableSpan, ...]") -> str:
 def _policies(span: "ReadableSpan") -> tuple[str, ...]:
     said = span.attributes or {}
     name, namespace = said.get(semconv.POLICY_NAME), said.get(semconv.POLICY_NAMESPACE)
-    return () if not name else (f"{namespace}/{name}" if namespace else str(name),)
+    return () if not name else (objectkey.of(str(namespace or ""), str(name)),)

@@ -7,11 +7,19 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Hashable, Iterator
+from typing import TypeAlias
 
 from kymograph.telemetry.instruments import Instruments, labels
 
 SUCCESS = "success"
 """The outcome of work that raised nothing."""
+
+Reconciled: TypeAlias = Callable[[float, str], None]
+"""Is told of a unit of work: the seconds that it took, and its outcome."""
+
+
+def uncounted(_seconds: float, _outcome: str) -> None:
+    """For work that nobody counts."""
 
 
 class Work:
@@ -44,9 +52,12 @@ class Work:
             outcomes.append(type(error).__name__)
             raise
         finally:
-            self._instruments.reconciled.bind((self._name,)).add()
-            told = labels.Reconciliation(self._name, outcomes[-1])
-            self._instruments.reconcile_duration.bind(told).record(self._clock() - began)
+            self.reconciled(self._clock() - began, outcomes[-1])
+
+    def reconciled(self, seconds: float, outcome: str = SUCCESS) -> None:
+        """A unit of work was done, and took so long."""
+        self._instruments.reconciled.bind((self._name,)).add()
+        self._instruments.reconcile_duration.bind(labels.Reconciliation(self._name, outcome)).record(seconds)
 
     def waited(self, seconds: float) -> None:
         """Something was taken from the queue, so long after it could have been."""

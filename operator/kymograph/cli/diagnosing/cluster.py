@@ -11,7 +11,7 @@ import aiohttp
 from opentelemetry.trace import NoOpTracer
 
 from kymograph.clients.kubernetes import client as clients
-from kymograph.clients.kubernetes import connection, errors, resources
+from kymograph.clients.kubernetes import connection, errors, resources, sessions
 from kymograph.runtime import telemetrysecrets
 from kymograph.telemetry import current
 
@@ -57,7 +57,7 @@ class Cluster:
         self.namespace = namespace
         self._to = to
         self._client = clients.KubernetesClient(to, current.ClientSpans(NoOpTracer(), time.monotonic_ns))
-        self._session = clients.session(to)
+        self._session = sessions.begin(to)
 
     async def close(self) -> None:
         """Close the connections."""

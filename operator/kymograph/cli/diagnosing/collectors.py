@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kymograph.cli.diagnosing import cluster as clusters
-from kymograph.cli.diagnosing import findings
+from kymograph.cli.diagnosing import exporting, findings
 from kymograph.cli.diagnosing.findings import Finding
 from kymograph.telemetry import delivery, destination, errors, otlp, settings, wire
 
@@ -108,6 +108,8 @@ async def _finding(cluster: clusters.Cluster, about: _Asked, *, inside: bool) ->
         to = await asyncio.to_thread(destination.resolve, exporter, secrets, about.field)
     except clusters.Unseen as unseen:
         return findings.not_checked(about.check, str(unseen), about.details())
+    except (errors.SecretMissing, errors.SecretNotAllowed) as error:
+        return findings.problem(about.check, str(error), exporting.secrets_fix(cluster.namespace), about.details())
     except errors.SettingsInvalid as error:
         return findings.problem(about.check, str(error), _EDIT, about.details())
     try:

@@ -53,7 +53,9 @@ class Counts:
         return self.sampled + self.unsampled
 
 
-async def arrives(cluster: clusters.Cluster, urls: Sequence[str], pods: Sequence[str], port: int) -> list[Finding]:
+async def arrives(
+    cluster: clusters.Cluster, urls: Sequence[str], pods: Sequence[str], port: int, *, tls: bool = False
+) -> list[Finding]:
     """Whether requests bring the API server's trace context, and whether that follows the API server's own caller.
 
     Args:
@@ -61,9 +63,11 @@ async def arrives(cluster: clusters.Cluster, urls: Sequence[str], pods: Sequence
         urls: Where `/metrics` of every replica is; empty for that of the Pods.
         pods: The operator's Pods.
         port: Their port of metrics.
+        tls: They serve them over TLS.
     """
     check = "api server tracing"
-    paths = [f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}:{port}/proxy/metrics" for pod in pods]
+    scheme = "https:" if tls else ""
+    paths = [f"/api/v1/namespaces/{cluster.namespace}/pods/{scheme}{pod}:{port}/proxy/metrics" for pod in pods]
     if not urls and not paths:
         return [findings.not_checked(check, "the operator's metrics cannot be found: name them with --metrics-url")]
     try:

@@ -9,7 +9,9 @@ from kymograph.cli.diagnosing import cluster as clusters
 from kymograph.cli.diagnosing import findings
 from kymograph.cli.diagnosing.findings import Finding
 from kymograph.clients.kubernetes import resources
+from kymograph.model import otlpexporter
 from kymograph.model import tracingconfiguration as model
+from kymograph.telemetry import errors
 
 NOTICED_WITHIN = 5.0
 """Seconds that replicas have to notice a change of the resource, and to say so."""
@@ -17,6 +19,9 @@ NOTICED_WITHIN = 5.0
 _POLL = 0.2
 
 _EDIT = "kubectl edit tracingconfiguration default"
+
+_ABOUT_SECRETS = frozenset({errors.SecretMissing.__name__, errors.SecretNotAllowed.__name__})
+"""Reasons of the condition `Accepted`."""
 
 
 async def configuration(cluster: clusters.Cluster) -> tuple[list[Finding], Mapping[str, Any] | None]:
@@ -37,9 +42,16 @@ async def configuration(cluster: clusters.Cluster) -> tuple[list[Finding], Mappi
         fix = "the leader writes it, with the background controller: look at the finding `leader`"
         return [findings.problem("tracing configuration", said, fix)], spec
     if accepted["status"] != "True":
-        return [findings.problem("tracing configuration", f"{accepted['reason']}: {accepted['message']}", _EDIT)], spec
+        fix = secrets_fix(cluster.namespace) if accepted["reason"] in _ABOUT_SECRETS else _EDIT
+        return [findings.problem("tracing configuration", f"{accepted['reason']}: {accepted['message']}", fix)], spec
     replicas = await _noticed(cluster, document)
     return [findings.ok("tracing configuration", "it is in force"), _exporting(exporting), replicas], spec
+
+
+def secrets_fix(namespace: str) -> str:
+    """What to do about a Secret that is not there, or that exporters may not use."""
+    label = f"kubectl -n {namespace} label secret NAME {otlpexporter.SECRET_LABEL}=true"
+    return f"make that Secret in the namespace {namespace}, and if it may leave the cluster: {label}; or {_EDIT}"
 
 
 async def _noticed(cluster: clusters.Cluster, document: Mapping[str, Any]) -> Finding:

@@ -94,7 +94,7 @@ def fields(wanted: Wanted, note: Note) -> dict[str, Any]:
     if common and tuple(common) != cells.LATENCY_BUCKETS:
         for subject in subjects:
             if subject.has_buckets and subject.about.kyverno:
-                exposure.setdefault(subject.about.name, {}).setdefault("buckets", common)
+                exposure.setdefault(subject.about.name, {}).setdefault("buckets", list(common))
     exposure = {name: shown for name, shown in exposure.items() if shown}
     if exposure:
         made["exposure"] = exposure

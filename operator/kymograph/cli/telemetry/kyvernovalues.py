@@ -6,11 +6,11 @@ that the values do not have means the chart's own: give all that is in force (`h
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from kymograph.cli import telemetryflags
-from kymograph.cli.telemetry import kyvernometrics
+from kymograph.cli.telemetry import kyvernometrics, kyvernovariables
 from kymograph.cli.telemetry.kyvernometrics import Note, Unreadable
 from kymograph.model import otlpexporter
 from kymograph.model import tracingconfiguration as model
@@ -33,6 +33,8 @@ _VALUES = {
 }
 
 _EVERYTHING = 1_000_000
+
+_Told = TypeVar("_Told")
 
 _CERTIFICATE = "kymograph-metrics-tls"
 """The Secret of the certificate that metrics are served with: Kyverno makes its own, whose name nobody chooses."""
@@ -64,10 +66,11 @@ def translate(
     metering = _metering(controllers, left_out, to_do)
     config = metrics if metrics is not None else kyvernometrics.of_values(_map(values, "metricsConfig"))
     spec["metrics"] = {**metering, "prefix": "kyverno_", **kyvernometrics.fields(config, left_out)}
-    if logs := _logs(_map(_map(values, "features"), "logging")):
+    features = _features(values, controllers, left_out)
+    if logs := _logs(_map(features, "logging", "features")):
         spec["logs"] = logs
     _around(controllers, left_out, to_do)
-    _beside(values, left_out, to_do)
+    _beside(values, features, left_out, to_do)
     settings.from_spec(spec)  # raises where Kyverno's own value cannot be used
     return {**model.default(), "spec": spec}
 
@@ -82,7 +85,9 @@ def _traces(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_do:
     common = _common(exporters, "tracing", left_out)
     _needs_label(common, to_do)
     off = {_VALUES[key]: {"enabled": False} for key in told if key not in traced and controllers[key]}
-    made = {**common, "samplingRatePerMillion": _EVERYTHING}
+    rates = {key: kyvernovariables.sampling_rate(_variables(key, controllers[key])) for key in traced}
+    rates = {key: _EVERYTHING if rate is None else rate for key, rate in rates.items()}
+    made = {**common, "samplingRatePerMillion": _common(rates, "extraEnvVars: OTEL_TRACES_SAMPLER", left_out)}
     return {**made, "controllers": off} if off else made
 
 
@@ -116,7 +121,7 @@ def _metering(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_d
     return common
 
 
-def _common(made: Mapping[str, dict[str, Any]], what: str, left_out: Note) -> dict[str, Any]:
+def _common(made: Mapping[str, _Told], what: str, left_out: Note) -> _Told:
     """What the first controller has; others that differ are left out."""
     first = next(iter(made))
     for key, each in made.items():
@@ -169,23 +174,41 @@ def _around(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_do:
         service = _map(values, "metricsService", key)
         if service.get("type", "ClusterIP") != "ClusterIP" or service.get("create") is False:
             left_out(f"{key}.metricsService", "the Service kymograph-metrics is part of the manifests")
-        for holder in (values, _map(values, "container", key)):
+        for holder in _holders(key, values):
             for name in _map(holder, "extraArgs", key):
                 if name in _FLAGS:
                     to_do(f"{key}: flag --{name}", "give it to kymograph run, which takes it likewise")
-            variables = holder.get("extraEnvVars")
-            for variable in variables if isinstance(variables, list) else ():
-                name = str(variable.get("name", "")) if isinstance(variable, dict) else ""
-                if name.startswith("OTEL_"):
-                    to_do(f"{key}: variable {name}", "set it on the operator's container, where it counts likewise")
+        kyvernovariables.note(key, _variables(key, values), left_out, to_do)
 
 
-def _beside(values: Mapping[str, Any], left_out: Note, to_do: Note) -> None:
+def _holders(key: str, values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Where a controller has its extra arguments and variables."""
+    yield values
+    yield _map(values, "container", key)
+
+
+def _variables(key: str, values: Mapping[str, Any]) -> dict[str, str | None]:
+    return kyvernovariables.named(_holders(key, values))
+
+
+def _features(
+    values: Mapping[str, Any], controllers: Mapping[str, Mapping[str, Any]], left_out: Note
+) -> Mapping[str, Any]:
+    """The features of the admission controller; what others have otherwise about logs is left out."""
+    features, made = _map(values, "features"), {}
+    for key, own in controllers.items():
+        override = _map(own, "featuresOverride", key)
+        logging = {**_map(features, "logging", "features"), **_map(override, "logging", key)}
+        made[key] = {**features, **override, "logging": logging}
+    _common({key: each["logging"] for key, each in made.items()}, "featuresOverride.logging", left_out)
+    return made["admissionController"]
+
+
+def _beside(values: Mapping[str, Any], features: Mapping[str, Any], left_out: Note, to_do: Note) -> None:
     """What the chart has of telemetry beside the controllers."""
     for key in ("grafana", "prometheusRule"):
         if _map(values, key).get("enabled"):
             to_do(key, "kubectl apply -k manifests/monitoring, which has dashboards and rules")
-    features = _map(values, "features")
     for key in ("dumpPayload", "dumpPatches"):
         if _map(features, key, "features").get("enabled"):
             left_out(f"features.{key}", "what is asked and answered is not logged; traces say what was decided")

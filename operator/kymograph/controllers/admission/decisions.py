@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from kymograph.apimachinery import objectkey
 from kymograph.engine.results import PolicyResult
 from kymograph.engine.rules import outcome
 from kymograph.telemetry import capping, credentials, current, subject
@@ -80,8 +81,8 @@ class Decisions:
             decision["user"] = _cut(str((request.get("userInfo") or {}).get("username") or ""))
         if link:
             decision["trace"] = link
-        place = f"{decision['namespace']}/{decision['name']}" if decision["namespace"] else decision["name"]
-        by = ", ".join(f"{rule['policy']}/{rule['rule']}" for rule in rules)
+        place = objectkey.of(decision["namespace"], decision["name"])
+        by = ", ".join(f"{rule['policy']}/{rule['rule']}" for rule in rules if rule["action"] != "Audit")
         with current.serving(recorder, what):
             logger.info(
                 "Denied: %s %s %s%s",
@@ -108,7 +109,8 @@ def _described(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rules(results: Sequence[PolicyResult], *, secret: bool) -> Iterator[dict[str, str]]:
-    found = ((result, rule) for result in results for rule in result.rules if rule.status in _DENYING)
+    found = [(result, rule) for result in results for rule in result.rules if rule.status in _DENYING]
+    found.sort(key=lambda each: each[1].action == "Audit")  # what denies comes before what only failed, too
     for (result, rule), _ in zip(found, range(MOST_RULES), strict=False):
         said = {"policy": result.policy.key, "rule": rule.rule.name, "action": rule.action, "result": rule.status}
         yield said if secret else {**said, "message": _cut(rule.message)}

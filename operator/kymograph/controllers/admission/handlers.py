@@ -6,6 +6,7 @@ registry once, and called directly. A path that names no handler is refused, nev
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, cast
@@ -91,6 +92,7 @@ def register(
         def labelled(**given: Any) -> Any:
             return _advised(given["document"], advice)
 
+    @_noted
     async def check_policy(body: kopf.Body, warnings: list[str], **given: Any) -> None:
         document = dict(body)
         try:
@@ -119,7 +121,19 @@ def register(
         kopf.on.validate(model.GROUP, version, plural, id=_POLICY_HANDLER, registry=registry)(_checking(check))
 
 
+def _noted(check: Callable[..., Awaitable[None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+    """A check of which whoever observes the review knows what it raised, except a refusal."""
+
+    @functools.wraps(check)
+    async def checked(**given: Any) -> None:
+        with observing.noting(kopf.AdmissionError):
+            await check(**given)
+
+    return checked
+
+
 def _checking(check: Check) -> Callable[..., Coroutine[Any, Any, None]]:
+    @_noted
     async def check_object(body: kopf.Body, warnings: list[str], **_: Any) -> None:
         try:
             found = check(dict(body))

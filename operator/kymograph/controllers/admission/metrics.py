@@ -1,6 +1,6 @@
 """What a review counts: cells bound once per set of labels, found again by one look-up."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kymograph.controllers import policies
@@ -41,6 +41,11 @@ class ReviewMetrics:
         """A request was refused before it was a review."""
         self._instruments.admission_refused.bind((reason,)).add(1)
 
+    def deprecated(self, found: Iterable[labels.Deprecated]) -> None:
+        """A review was about something that Kyverno has deprecated."""
+        for each in found:
+            self._instruments.deprecated_api_requests.bind(each).add()
+
     def reviewed(
         self,
         request: Mapping[str, Any],
@@ -57,6 +62,8 @@ class ReviewMetrics:
             cells = self._bind_request(kind, namespace, operation, webhook, allowed=allowed)
         cells[0].add(1)
         cells[1].record(duration / 1e9)
+        if kept is not None and not self._instruments.registry.exemplars:
+            kept = None
         if kept is not None:
             when, trace_id, span_id = kept.wall_ns + duration, kept.decision.trace_id, kept.decision.span_id
             one = Mark(1, when, trace_id, span_id)

@@ -8,7 +8,7 @@ one sees what became of it, and only then are name and uid known, so it is the o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import orjson
 
@@ -16,22 +16,17 @@ from kymograph.apimachinery import duration
 from kymograph.controllers import managed
 from kymograph.controllers import policies as stores
 from kymograph.controllers.admission import (
-    decisions,
     filtering,
     mutation,
     reviewing,
     server,
     surroundings,
-    updaterequests,
     validation,
     webhooks,
 )
-from kymograph.controllers.admission.metrics import ReviewMetrics
-from kymograph.controllers.events import telling
-from kymograph.engine import exceptions, needs
+from kymograph.engine import needs
 from kymograph.model import admission
 from kymograph.telemetry import current
-from kymograph.telemetry.providers import Telemetry
 
 _Review = validation.Validation | mutation.Mutation
 
@@ -42,41 +37,25 @@ class Reviews:
     Args:
         store: The policies.
         facts: Knows the cluster.
-        telemetry: Where spans go.
-        metrics: What is counted.
-        clock: Monotonic nanoseconds, the clock of request deadlines and of telemetry.
-        decided: Is told of reviews that were allowed; None for nobody.
-        excepted: Gives the PolicyExceptions of the moment.
-        afterwards: Notes what requests set off; None where nothing does.
-        told: Makes Events of what policies found; None for nobody.
+        owner: Whom reviews ask and tell.
         protection: Says which requests touch what Kyverno manages; None where everybody may.
         filtered: Says which requests no policy is for; None for none.
-        mutated: Is told what policies changed; None for nobody.
-        denials: Logs what was denied; None for nobody.
     """
 
     def __init__(
         self,
         store: stores.PolicyStore,
         facts: surroundings.Facts,
-        telemetry: Telemetry,
-        metrics: ReviewMetrics,
-        clock: Callable[[], int],
-        decided: surroundings.Decided | None = None,
-        excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE,
-        afterwards: updaterequests.UpdateRequests | None = None,
-        told: telling.Telling | None = None,
+        owner: reviewing.Owner,
         protection: managed.Protection | None = None,
         filtered: filtering.Filtering | None = None,
-        mutated: surroundings.Mutated | None = None,
-        denials: decisions.Decisions | None = None,
     ) -> None:
         self._store = store
         self._facts = facts
-        self._clock = clock
-        self._metrics = metrics
+        self._owner = owner
+        self._clock = owner.clock
+        self._metrics = owner.metrics
         self._protection = protection
-        self._owner = reviewing.Owner(telemetry, metrics, clock, decided, excepted, afterwards, told, mutated, denials)
         self._filtering = filtered or filtering.Filtering()
 
     def validate(self, http: server.Request, failure: reviewing.Failure) -> server.Answer | Awaitable[server.Answer]:

@@ -50,12 +50,12 @@ class Owner:
     telemetry: Telemetry
     metrics: ReviewMetrics
     clock: Callable[[], int]
-    decided: surroundings.Decided | None
-    excepted: Callable[[], exceptions.Exceptions]
-    afterwards: updaterequests.UpdateRequests | None
-    told: telling.Telling | None
-    mutated: surroundings.Mutated | None
-    denials: decisions.Decisions | None
+    decided: surroundings.Decided | None = None
+    excepted: Callable[[], exceptions.Exceptions] = lambda: exceptions.NONE
+    afterwards: updaterequests.UpdateRequests | None = None
+    told: telling.Telling | None = None
+    mutated: surroundings.Mutated | None = None
+    denials: decisions.Decisions | None = None
 
 
 _Work = TypeVar("_Work", evaluate.Evaluation, mutate.Mutation)

@@ -26,6 +26,7 @@ _STEP_NAMES = {
     Step.EXCEPTION: "EXCEPTION",
 }
 _JUDGING = frozenset(("validate", "imageVerify"))
+_SAID_OF_ANSWERS = frozenset((semconv.RESPONSE_ALLOWED, semconv.RESPONSE_UID, semconv.HTTP_RESPONSE_STATUS_CODE))
 _NONE: Attributes = {}
 
 
@@ -135,3 +136,21 @@ def server_span(
         events = (Event(semconv.EVENT_DENIED, {semconv.MESSAGE: denial}, now),)
     group = f"{kind['group']}/" if kind["group"] else ""
     return f"admission {verb} {request['operation']} {group}{kind['kind']}", attributes, events
+
+
+def failure(kind: str, message: str, now: int) -> tuple[Attributes, Event]:
+    """What the span of a review says beside all else where whoever judged raised.
+
+    Args:
+        kind: The type of the exception.
+        message: What it says, as it may be told.
+        now: The moment, in monotonic nanoseconds.
+    """
+    said = {semconv.EXCEPTION_TYPE: kind, semconv.EXCEPTION_MESSAGE: message}
+    return {semconv.ERROR_TYPE: kind}, Event(semconv.EVENT_EXCEPTION, said, now)
+
+
+def unanswered(attributes: Attributes, status: int) -> Attributes:
+    """The attributes of a review's span where there is no verdict, but an HTTP status; 0 for none of these either."""
+    said = {key: value for key, value in attributes.items() if key not in _SAID_OF_ANSWERS}
+    return {**said, semconv.HTTP_RESPONSE_STATUS_CODE: status} if status else said

@@ -14,6 +14,7 @@ from kymograph.controllers.cleanup import deletions, notes, runs, schedule, sele
 from kymograph.controllers.cleanup import policies as cleanup_policies
 from kymograph.controllers.events import notes as events
 from kymograph.engine import cleanup as engine
+from kymograph.telemetry import work
 from kymograph.telemetry.instruments import labels
 from kymograph.telemetry.providers import Telemetry
 
@@ -44,9 +45,17 @@ class TTLController:
 
         tracer = telemetry.tracer_for("cleanup")
         self._deletions = deletions.Deletions(
-            client, tracer, telemetry.instruments, clock, spare, self.look_again, announce
+            client,
+            tracer,
+            telemetry.instruments,
+            clock,
+            spare,
+            self.look_again,
+            announce,
+            lambda: telemetry.redacted_paths,
         )
-        self._watches = watches.Watches(client, catalogues, tracer, clock, self._deletions.changed)
+        counted = work.Work(telemetry.instruments, "ttl-controller-manager")
+        self._watches = watches.Watches(client, catalogues, tracer, clock, self._deletions.changed, counted)
         self._info = telemetry.instruments.ttl_info
 
     @property

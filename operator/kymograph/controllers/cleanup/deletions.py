@@ -15,9 +15,10 @@ from typing import NamedTuple, Protocol
 from opentelemetry import context, trace
 
 from kymograph.clients.kubernetes import errors, resources
+from kymograph.controllers import redaction
 from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import pace, schedule, spared, ttl
-from kymograph.telemetry import cells, instruments, roots, semconv, work
+from kymograph.telemetry import cells, instruments, roots, semconv, subject, work
 from kymograph.telemetry.instruments import labels
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class Deletions:
         spare: What is not deleted, whatever it is labelled.
         forbidden: Called when a delete was forbidden: what we may do has changed.
         announce: Is told of each object that stays although it asks to go, and why.
+        hidden: Gives the fields of objects that nobody is told of, beside what Secrets hold.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Deletions:
         spare: spared.Spared,
         forbidden: Callable[[], None],
         announce: Announce,
+        hidden: redaction.Hidden = tuple,
     ) -> None:
         self._client = client
         self._tracer = tracer
@@ -106,6 +109,7 @@ class Deletions:
         self._spare = spare
         self._forbidden = forbidden
         self._announce = announce
+        self._hidden = hidden
         self._objects: dict[Target, _Progress] = {}
         self._schedule: schedule.Schedule[Target] = schedule.Schedule()
         self._earlier = asyncio.Event()
@@ -180,19 +184,22 @@ class Deletions:
 
     async def _attempt(self, target: Target, progress: _Progress) -> bool:
         """Delete an object; False if it is still there and has to be tried again."""
-        labelled = progress.labelled
-        with self._tracer.start_as_current_span(
-            "CLEANUP ttl",
-            context=context.Context(),
-            kind=trace.SpanKind.INTERNAL,
-            links=() if progress.attempt is None else (trace.Link(progress.attempt),),
-            attributes=_attributes(target, labelled),
-        ) as span:
+        labelled, resource = progress.labelled, target.resource
+        with (
+            redaction.unseen(resource.group, resource.kind, self._hidden()),
+            self._tracer.start_as_current_span(
+                "CLEANUP ttl",
+                context=context.Context(),
+                kind=trace.SpanKind.INTERNAL,
+                links=() if progress.attempt is None else (trace.Link(progress.attempt),),
+                attributes=_attributes(target, labelled),
+            ) as span,
+        ):
             progress.attempt = span.get_span_context()
             try:
                 with self._work.reconciling(), self._pace.heed():
                     await self._client.delete(
-                        target.resource,
+                        resource,
                         target.name,
                         namespace=target.namespace,
                         uid=labelled.wish.uid,
@@ -204,16 +211,18 @@ class Deletions:
                 return True
             except errors.Conflict as error:
                 span.set_attribute(semconv.CLEANUP_RESULT, "changed")
-                logger.debug("%s has changed since it was seen, looking again: %s", target, error)
+                said = subject.current().said(error)
+                logger.debug("%s has changed since it was seen, looking again: %s", target, said)
                 return False
             except errors.KubernetesError as error:
                 span.set_attribute(semconv.CLEANUP_RESULT, "failed")
                 roots.fail(span, error)
-                logger.warning("%s is due and cannot be deleted, trying again: %s", target, error)
+                said = subject.current().said(error)
+                logger.warning("%s is due and cannot be deleted, trying again: %s", target, said)
                 self._cell(self._counted.ttl_errors, target).add()
                 progress.failures += 1
                 self._work.requeued(progress.failures)
-                self._announce(target, labelled, str(error))
+                self._announce(target, labelled, said)
                 if isinstance(error, errors.Forbidden):
                     self._forbidden()
                 return False

@@ -5,7 +5,11 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from kymograph.apimachinery import objectkey
+from kymograph.clients.kubernetes import resources
 from kymograph.engine import cleanup, errors
+
+RESOURCES = {"CleanupPolicy": resources.CLEANUP_POLICIES, "ClusterCleanupPolicy": resources.CLUSTER_CLEANUP_POLICIES}
 
 
 class Key(NamedTuple):
@@ -16,7 +20,7 @@ class Key(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        return f"{self.kind} {objectkey.of(self.namespace, self.name)}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple, Protocol
 from opentelemetry import trace
 
 from kymograph.clients.kubernetes import errors, informer, resources
+from kymograph.controllers import policyspans
 from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import held, policystatus, runs, schedule
-from kymograph.telemetry import roots, semconv
+from kymograph.telemetry import roots
 
 logger = logging.getLogger(__name__)
-
-RESOURCES = {"CleanupPolicy": resources.CLEANUP_POLICIES, "ClusterCleanupPolicy": resources.CLUSTER_CLEANUP_POLICIES}
 
 RUNS_AT_ONCE = 3
 """Kyverno's number of workers."""
@@ -86,7 +85,8 @@ class CleanupPolicies:
         self._free = asyncio.Semaphore(RUNS_AT_ONCE)
         self._since = self._latest = clock.now()
         self._informers = [
-            informer.Informer(client, resource, changed=self._listener(kind)) for kind, resource in RESOURCES.items()
+            informer.Informer(client, resource, changed=self._listener(kind))
+            for kind, resource in held.RESOURCES.items()
         ]
 
     @property
@@ -107,7 +107,7 @@ class CleanupPolicies:
                 tasks.create_task(self._run(key, self._held[key], due))
 
     def _listener(self, kind: str) -> Callable[[informer.Key, Any], None]:
-        resource = RESOURCES[kind]
+        resource = held.RESOURCES[kind]
 
         def changed(key: informer.Key, document: Mapping[str, Any] | None) -> None:
             implied = {"apiVersion": resource.api_version, "kind": resource.kind}
@@ -235,18 +235,13 @@ class CleanupPolicies:
         if policystatus.says(policy.status, status):
             return True
         patch = {"metadata": {"uid": policy.uid, "resourceVersion": policy.version}, "status": status}
-        about = {
-            semconv.POLICY_KIND: key.kind,
-            semconv.POLICY_NAMESPACE: key.namespace,
-            semconv.POLICY_NAME: key.name,
-        }
+        resource = held.RESOURCES[key.kind]
+        about = policyspans.attributes(resource, key.namespace, key.name)
         ran = None if news.outcome is None else news.outcome.span
         try:
             with roots.root(self._tracer, "CLEANUP policy status", about, causes=(ran,)):
                 try:
-                    await self._client.merge(
-                        RESOURCES[key.kind], key.name, patch, namespace=key.namespace, subresource="status"
-                    )
+                    await self._client.merge(resource, key.name, patch, namespace=key.namespace, subresource="status")
                 except errors.NotFound:
                     return True
                 except errors.Conflict:  # there is a newer one, which the watch brings

@@ -17,10 +17,11 @@ from typing import NamedTuple, Protocol
 from opentelemetry import context, trace
 
 from kymograph.clients.kubernetes import discovery, errors, resources
+from kymograph.controllers import policyspans
 from kymograph.controllers.cleanup import clock as clocks
-from kymograph.controllers.cleanup import collections, pace, schedule, selection
+from kymograph.controllers.cleanup import collections, held, pace, schedule, selection
 from kymograph.engine import cleanup
-from kymograph.telemetry import cells, instruments, rendering, semconv
+from kymograph.telemetry import cells, instruments, rendering, semconv, subject
 from kymograph.telemetry import work as works
 from kymograph.telemetry.instruments import labels
 
@@ -179,9 +180,7 @@ class Runs:
             is_current: Whether it is still as it was; nothing more is deleted once it is not.
         """
         attributes = {
-            semconv.POLICY_KIND: policy.kind,
-            semconv.POLICY_NAME: policy.name,
-            semconv.POLICY_NAMESPACE: policy.namespace,
+            **policyspans.attributes(held.RESOURCES[policy.kind], policy.namespace, policy.name),
             semconv.CLEANUP_CAUSE: occasion.cause,
             semconv.CLEANUP_DUE: dt.datetime.fromtimestamp(occasion.due, dt.UTC).isoformat(),
         }
@@ -324,14 +323,15 @@ class Runs:
                         found = await self._choosing.again(policy, candidate)
                     if found is None:
                         return "kept", ""
-                    await self._client.delete(
-                        found.resource,
-                        found.name,
-                        namespace=found.namespace,
-                        uid=found.uid,
-                        resource_version=found.version,
-                        propagation=policy.propagation or None,
-                    )
+                    with self._choosing.unseen(found.resource):
+                        await self._client.delete(
+                            found.resource,
+                            found.name,
+                            namespace=found.namespace,
+                            uid=found.uid,
+                            resource_version=found.version,
+                            propagation=policy.propagation or None,
+                        )
             except errors.NotFound:
                 return "gone", ""
             except errors.Forbidden as error:
@@ -339,7 +339,8 @@ class Runs:
             except errors.KubernetesError as error:
                 problem = error
                 if tried + 1 == TRIES and pace.is_overload(error):
-                    return "unanswered", str(error)
+                    with self._choosing.unseen(candidate.resource):
+                        return "unanswered", subject.current().said(error)
             else:
                 return "deleted", ""
         return "failed", await self._choosing.told(candidate, problem) if problem is not None else ""

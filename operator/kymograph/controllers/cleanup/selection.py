@@ -5,6 +5,7 @@ labels of namespaces) is not kept for the next: a run may take long, and what it
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from kymograph.clients.kubernetes import errors, resources
@@ -143,6 +144,10 @@ class Selection:
             return None
         return _candidate(before.resource, found, self._hide(before.resource, found, reason))
 
+    def unseen(self, resource: resources.Resource) -> AbstractContextManager[None]:
+        """Have nothing told of what others say of an object while it is deleted; `told` says more, if it may."""
+        return redaction.unseen(resource.group, resource.kind, self._hidden())
+
     async def told(self, candidate: Candidate, problem: errors.KubernetesError) -> str:
         """Why an object cannot be deleted, as anybody may read it: webhooks that refuse may quote the object.
 
@@ -154,7 +159,7 @@ class Selection:
         try:
             document = await self._source.get(resource, candidate.name, namespace=candidate.namespace)
         except errors.KubernetesError:
-            return f"{problem.code} {problem.reason}" if isinstance(problem, errors.StatusError) else said
+            return str(problem.bare) if isinstance(problem, errors.StatusError) else said
         return self._hide(resource, document, said)
 
     def _hide(self, resource: resources.Resource, document: Mapping[str, Any], text: str) -> str:

@@ -15,7 +15,7 @@ from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import discovery, errors, informer, resources
 from kymograph.controllers.cleanup import clock as clocks
 from kymograph.controllers.cleanup import deletions, grants, ttl
-from kymograph.telemetry import roots
+from kymograph.telemetry import roots, work
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Watches:
         tracer: For a root span per resync.
         clock: For waiting.
         changed: Told of every labelled object, and when one is gone or no longer watched.
+        counted: Where resyncs are counted.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Watches:
         tracer: trace.Tracer,
         clock: clocks.Clock,
         changed: Changed,
+        counted: work.Work,
     ) -> None:
         self._client = client
         self._catalogues = catalogues
         self._tracer = tracer
         self._clock = clock
         self._changed = changed
+        self._counted = counted
         self._running: dict[resources.Resource, tuple[informer.Informer, asyncio.Task[None]]] = {}
         self._dirty = asyncio.Event()
 
@@ -100,7 +103,7 @@ class Watches:
         return ESTABLISHED_AFTER
 
     async def _wanted(self) -> frozenset[resources.Resource]:
-        with roots.root(self._tracer, "CLEANUP resync"):
+        with self._counted.reconciling(), roots.root(self._tracer, "CLEANUP resync"):
             granted = await grants.read(self._client)
             if not granted:
                 return frozenset()

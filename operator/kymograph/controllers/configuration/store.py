@@ -6,16 +6,21 @@ read is as none: nothing is filtered and nobody excluded.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kymograph.clients.kubernetes import informer, resources
 from kymograph.controllers.configuration import reading
+from kymograph.telemetry import work
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0
 """Seconds that serving waits for the ConfigMap. Without it more is denied than should be, never less."""
+
+INVALID = "ConfigurationInvalid"
+"""The outcome of taking in a ConfigMap of which something does not count; also the reason of the Event about it."""
 
 Report = Callable[[Mapping[str, Any], Iterable[reading.Problem]], None]
 """Is told what is wrong with the ConfigMap: its document, and the problems."""
@@ -29,6 +34,7 @@ class ConfigurationStore:
         namespace: Where it is.
         name: Its name.
         report: Tells people what is wrong with it.
+        worked: Is told of each change that was taken in.
 
     Attributes:
         current: What counts; replaced as a whole.
@@ -40,10 +46,12 @@ class ConfigurationStore:
         namespace: str,
         name: str,
         report: Report = lambda _document, _problems: None,
+        worked: work.Reconciled = work.uncounted,
     ) -> None:
         self.current = reading.NOTHING
         self._name = name
         self._report = report
+        self._worked = worked
         self._listeners: list[Callable[[], None]] = []
         self._informer = informer.Informer(
             client,
@@ -70,6 +78,7 @@ class ConfigurationStore:
             logger.warning("The ConfigMap %s cannot be read; until it can, it says nothing", self._name)
 
     def _changed(self, document: Mapping[str, Any] | None) -> None:
+        began = time.perf_counter()
         data = (document or {}).get("data") or {}
         self.current, problems = reading.read(data, reading.NOTHING if document is None else self.current)
         for problem in problems:
@@ -82,3 +91,4 @@ class ConfigurationStore:
                 self._report(document, problems)
         for listener in self._listeners:
             listener()
+        self._worked(time.perf_counter() - began, INVALID if problems else work.SUCCESS)

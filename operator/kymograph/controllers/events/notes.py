@@ -9,6 +9,7 @@ import enum
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from kymograph.apimachinery import objectkey
 from kymograph.engine import exceptions, results
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.engine.rules import outcome
@@ -63,7 +64,7 @@ class Reference(NamedTuple):
     @property
     def path(self) -> str:
         """`namespace/name`, or the name alone."""
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return objectkey.of(self.namespace, self.name)
 
 
 class Note(NamedTuple):

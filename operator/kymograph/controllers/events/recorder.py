@@ -19,6 +19,7 @@ from opentelemetry import trace
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers.events import notes
 from kymograph.telemetry import credentials, roots, semconv
+from kymograph.telemetry import work as works
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class Recorder:
         tracer_for: The tracer of a controller: each write is a root, of the controller that has it to say.
         omitted: Reasons that are not wanted.
         most: How many Events may wait to be written.
+        worked: Is told of each Event that was written, or could not be.
     """
 
     def __init__(
@@ -128,11 +130,13 @@ class Recorder:
         tracer_for: Callable[[str], trace.Tracer],
         omitted: Iterable[str] = (),
         most: int = MOST_WAITING,
+        worked: works.Reconciled = works.uncounted,
     ) -> None:
         self._client = client
         self._clock = clock
         self._now = now
         self._instance = instance
+        self._worked = worked
         self._dropped = dropped
         self._tracer_for = tracer_for
         self.omitted = frozenset(omitted)
@@ -207,7 +211,9 @@ class Recorder:
                 note = next(iter(self._waiting))
                 origin = self._waiting.pop(note)
                 await self._turn()
-                await self._write(note, origin)
+                began = self._clock()
+                outcome = await self._write(note, origin)
+                self._worked((self._clock() - began) / 1e9, outcome)
                 await self._work_out()
             await self._tell_series()
             try:
@@ -232,7 +238,8 @@ class Recorder:
         self._next = at + 1.0 / PER_SECOND
         await asyncio.sleep(at - loop.time())
 
-    async def _write(self, note: notes.Note, origin: "_Origin") -> None:
+    async def _write(self, note: notes.Note, origin: "_Origin") -> str:
+        """Write an Event; the kind of error, or success."""
         document = self._document(note, origin.link)
         metadata = document["metadata"]
         with self._span(note, origin.cause) as span:
@@ -240,19 +247,20 @@ class Recorder:
                 await self._client.create(EVENTS, document, namespace=metadata["namespace"])
             except errors.NotFound:
                 span.set_attribute(semconv.EVENT_OUTCOME, "namespace_gone")
-                return
+                return works.SUCCESS
             except errors.KubernetesError as error:
                 self._dropped()
                 logger.debug("An Event was not written: %s", error)
                 span.set_attribute(semconv.EVENT_OUTCOME, "dropped")
                 roots.fail(span, error)
-                return
+                return type(error).__name__
             span.set_attribute(semconv.EVENT_OUTCOME, "written")
         now = self._clock() / 1e9
         self._series.pop(note, None)
         self._series[note] = _Series(metadata["namespace"], metadata["name"], now + SERIES_LASTS, told_at=now)
         while len(self._series) > MOST_SERIES:
             del self._series[next(iter(self._series))]
+        return works.SUCCESS
 
     async def _tell_series(self) -> None:
         """Write down how often things were seen again; forget what was not for long."""

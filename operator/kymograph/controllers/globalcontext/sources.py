@@ -104,6 +104,7 @@ class Watched:
         client: Lists and watches it.
         catalogues: Knows whether it is served, and of what kind its objects are.
         changed: Is told of each change.
+        discovering: Opens the span of a question what is served: a root, for no review waits for it.
         limit: The most bytes of JSON that it may have.
     """
 
@@ -113,6 +114,7 @@ class Watched:
         client: informer.Source,
         catalogues: discovery.Catalogues,
         changed: Callable[[], None],
+        discovering: Callable[[], AbstractContextManager[Span]],
         limit: int = COLLECTION_SIZE,
     ) -> None:
         self.version = 0
@@ -122,6 +124,7 @@ class Watched:
         self._client = client
         self._catalogues = catalogues
         self._changed = changed
+        self._span = discovering
         self._limit = limit
         self._sizes: dict[informer.Key, int] = {}
         self._size = 0
@@ -155,7 +158,7 @@ class Watched:
             await asyncio.sleep(LOOK_AGAIN)
 
     async def _resource(self) -> resources.Resource | None:
-        wanted = self._collection
+        wanted, self.refresh = self._collection, None
         try:
             kind = self._catalogues.current.kind_of(wanted.group, wanted.version, wanted.resource)
             if kind is None:
@@ -171,7 +174,9 @@ class Watched:
     async def _kind(self) -> str | None:
         """What its objects are; None where the API server, asked now, does not serve them."""
         wanted = self._collection
-        return (await self._catalogues.refresh()).kind_of(wanted.group, wanted.version, wanted.resource)
+        with self._span() as span:
+            self.refresh = _sampled(span)
+            return (await self._catalogues.refresh()).kind_of(wanted.group, wanted.version, wanted.resource)
 
     async def _follow(self, resource: resources.Resource) -> None:
         """Watch until the collection has outgrown its limit, or its kind is gone."""
@@ -318,8 +323,7 @@ class Called:
                 await self._round()
                 if self._problem:
                     span.set_status(Status(StatusCode.ERROR, rendering.bounded(self._problem)))
-            context = span.get_span_context()
-            self.refresh = context if context.trace_flags.sampled else None
+            self.refresh = _sampled(span)
             self.version += 1
             self.settled.set()
             self._changed()
@@ -345,6 +349,11 @@ class Called:
                 await asyncio.sleep(pause * random.uniform(1.0, 1.1))  # noqa: S311  # jitter, no secret
                 pause = min(pause * PAUSE_FACTOR, MOST_PAUSE)
         self._value = None
+
+
+def _sampled(span: Span) -> SpanContext | None:
+    context = span.get_span_context()
+    return context if context.trace_flags.sampled else None
 
 
 def whole(resource: resources.Resource, document: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class GlobalContext:
         client: Lists and watches entries and collections.
         catalogues: What the API server serves.
         caller: Makes calls.
-        tracer: Traces the rounds of calls.
+        tracer: Traces the rounds of calls, and what is asked to find a collection.
     """
 
     def __init__(
@@ -151,7 +151,18 @@ class GlobalContext:
         shared = self._shared.get(wanted)
         if shared is None:
             users: set[str] = set()
-            watched = sources.Watched(wanted, self._client, self._catalogues, lambda: self._tell(*users))
+            about = {
+                semconv.OBJECT_GROUP: wanted.group,
+                semconv.OBJECT_VERSION: wanted.version,
+                semconv.OBJECT_RESOURCE: wanted.resource,
+            }
+            watched = sources.Watched(
+                wanted,
+                self._client,
+                self._catalogues,
+                lambda: self._tell(*users),
+                lambda: roots.root(self._tracer, "BACKGROUND global context discovery", about),
+            )
             shared = self._shared[wanted] = watched, users
             self._start(watched)
         shared[1].add(name)

@@ -95,7 +95,7 @@ class Reports:
         circuit = (breakers.ADMISSION_REPORTS,)
         instruments.breaker.observe(lambda: [(circuit, self._intake.offered)])
         instruments.breaker_drops.observe(lambda: [(circuit, self._intake.refused)])
-        self.reported = reported.ReportedPolicies(store, client, self._work, form)
+        self.reported = reported.ReportedPolicies(store, client, self._work, form, telemetry.tracer_for("reports"))
         self._standing = standing.StandingResults(client, self.reported, form, instruments)
         self.permitted = permissions.Permissions(seconds)
         self._writer = writer.ReportWriter(

@@ -10,12 +10,17 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
+from opentelemetry import trace
+
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import policies
 from kymograph.controllers.reports import document, findings, forms, queue, writer
 from kymograph.engine.policy import CompiledPolicy
+from kymograph.telemetry import roots
 
 logger = logging.getLogger(__name__)
+
+_NOBODY = trace.NoOpTracer()
 
 UNKNOWN = "unknown"
 """The type of a rule of which nothing is known."""
@@ -60,6 +65,7 @@ class ReportedPolicies:
         client: Lists the reports.
         work: Where reports with results of gone policies are put.
         form: The API that reports are written in.
+        tracer: For a root span per sweep.
     """
 
     def __init__(
@@ -68,10 +74,12 @@ class ReportedPolicies:
         client: Lister,
         work: queue.WorkQueue,
         form: forms.Form = forms.POLICY_REPORTS,
+        tracer: trace.Tracer = _NOBODY,
     ) -> None:
         self._store = store
         self._form = form
         self._client = client
+        self._tracer = tracer
         self._work = work
         self._rules: dict[str, Mapping[str, str] | None] = {}  # None: never compiled here, whatever is stored stays
         self._lost = asyncio.Event()
@@ -94,15 +102,17 @@ class ReportedPolicies:
     async def sweep(self) -> None:
         """Look through the reports whenever a policy or rule is gone; until cancelled."""
         await self._store.complete.wait()
-        await self._leave_other_forms()
+        with roots.root(self._tracer, "REPORTS sweep"):
+            await self._leave_other_forms()
         self._lost.set()
         while True:
             await self._lost.wait()
             await asyncio.sleep(SETTLE)
             self._lost.clear()
             try:
-                for resource in self._form.both:
-                    await self._look_through(resource)
+                with roots.root(self._tracer, "REPORTS sweep"):
+                    for resource in self._form.both:
+                        await self._look_through(resource)
             except errors.KubernetesError as error:
                 logger.warning(
                     "Reports cannot be listed to remove results of deleted policies, trying again: %s", error
@@ -147,7 +157,7 @@ class ReportedPolicies:
             return
 
     def _changed(self, key: policies.Key, held: policies.Held | None) -> None:
-        name = f"{key.namespace}/{key.name}" if key.namespace else key.name
+        name = key.text
         before = self._rules.get(name, {})
         after: Mapping[str, str] = {}
         if held is None:

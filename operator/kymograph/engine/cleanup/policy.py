@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from kymograph.apimachinery import cron, gvk
+from kymograph.apimachinery import cron, gvk, objectkey
 from kymograph.engine import conditions
 from kymograph.engine import context as contexts
 from kymograph.engine.match import existing
@@ -49,5 +49,4 @@ class CleanupPolicy:
         return self.match.needs_namespace_labels or (self.exclude is not None and self.exclude.needs_namespace_labels)
 
     def __str__(self) -> str:
-        where = f"{self.namespace}/" if self.namespace else ""
-        return f"{self.kind} {where}{self.name}"
+        return f"{self.kind} {objectkey.of(self.namespace, self.name)}"

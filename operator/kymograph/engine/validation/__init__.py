@@ -5,6 +5,7 @@ users search for them. Nothing here evaluates, compiles for later, or asks a clu
 comes in as a `Scope`. Fields that no version of Kyverno has are the business of `engine.fields`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,9 @@ from kymograph.engine.validation import (
     subject,
 )
 
-__all__ = ["check", "problems", "warnings"]
+__all__ = ["check", "deprecated_fields", "problems", "warnings"]
+
+_INDEX = re.compile(r"\[\d+\]")
 
 
 def check(document: Mapping[str, Any], found: fields.Problems, scope: scopes.Scope = scopes.builtin) -> None:
@@ -61,3 +64,15 @@ def problems(document: Mapping[str, Any], scope: scopes.Scope = scopes.builtin) 
 def warnings(document: Mapping[str, Any]) -> tuple[str, ...]:
     """What the author of a policy should know of it, each once."""
     return tuple(dict.fromkeys(advice.warnings(subject.of(document))))
+
+
+def deprecated_fields(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of a policy that Kyverno counts as deprecated (`pkg/deprecations`), one path for each place.
+
+    Args:
+        document: The policy as applied; any JSON object.
+
+    Returns:
+        Paths without indices: `spec.rules[].validate.failureAction`.
+    """
+    return tuple(_INDEX.sub("[]", path) for path in advice.lower_case_actions(subject.of(document)))

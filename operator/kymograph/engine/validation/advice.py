@@ -50,9 +50,8 @@ def warnings(policy: subject.Policy) -> Iterator[str]:
     for name, instead in _MOVED.items():
         if policy.spec.get(name) is not None:
             yield f"spec.{name} is deprecated, use {instead} instead."
-    yield from _actions(policy.spec, "spec", "validationFailureAction")
+    yield from (f"{path}: {_LOWER_CASE}" for path in lower_case_actions(policy))
     for rule in policy.rules:
-        yield from _actions(rule.table("validate"), f"{rule.path}.validate", "failureAction")
         yield from _of_rule(policy, rule)
     yield from generation.warnings(policy)
     if subject.table(policy.spec.get("webhookConfiguration")).get("matchConditions"):
@@ -78,8 +77,14 @@ def _of_rule(policy: subject.Policy, rule: subject.Rule) -> Iterator[str]:
             yield f"Operator {operator} has been deprecated and will be removed soon. Use these instead: [{instead}]"
 
 
+def lower_case_actions(policy: subject.Policy) -> Iterator[str]:
+    """The path of each action that is spelled as it used to be."""
+    yield from _actions(policy.spec, "spec", "validationFailureAction")
+    for rule in policy.rules:
+        yield from _actions(rule.table("validate"), f"{rule.path}.validate", "failureAction")
+
+
 def _actions(holder: Mapping[str, Any], path: str, name: str) -> Iterator[str]:
-    """A warning for each action that is spelled as it used to be."""
     said = [(holder.get(name), f"{path}.{name}")]
     said += [
         (subject.table(each).get("action"), f"{path}.{name}Overrides[{index}].action")
@@ -87,7 +92,7 @@ def _actions(holder: Mapping[str, Any], path: str, name: str) -> Iterator[str]:
     ]
     for action, where in said:
         if action in ("audit", "enforce"):
-            yield f"{where}: {_LOWER_CASE}"
+            yield where
 
 
 def _leaves_controllers_out(annotations: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ handler is refused with an HTTP status that is not 200, so that the webhook's `f
 from kymograph.controllers.admission.server.limits import Limits
 from kymograph.controllers.admission.server.listener import Server
 from kymograph.controllers.admission.server.messages import Answer, Handler, Request, Response
-from kymograph.controllers.admission.server.refusals import REASONS
+from kymograph.controllers.admission.server.refusals import DEADLINE, FAILED, REASONS
 from kymograph.controllers.admission.server.tls import TLS
 
-__all__ = ["REASONS", "TLS", "Answer", "Handler", "Limits", "Request", "Response", "Server"]
+__all__ = ["DEADLINE", "FAILED", "REASONS", "TLS", "Answer", "Handler", "Limits", "Request", "Response", "Server"]

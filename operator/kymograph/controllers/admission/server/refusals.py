@@ -16,11 +16,13 @@ class Refusal:
         reason: The name under which it is counted; stable, one word.
         keep: The response for a connection that goes on.
         close: The response that ends the connection.
+        response: The same, for a handler that gives it.
     """
 
     reason: str
     keep: bytes
     close: bytes
+    response: messages.Response
 
 
 def _refusal(reason: str, status: int, text: str, extra: bytes = b"", *, bodiless: bool = False) -> Refusal:
@@ -30,6 +32,7 @@ def _refusal(reason: str, status: int, text: str, extra: bytes = b"", *, bodiles
         reason,
         keep=messages.encode(response, close=False, extra=extra),
         close=messages.encode(response, close=True, extra=extra),
+        response=response,
     )
 
 

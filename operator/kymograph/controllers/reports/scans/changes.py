@@ -89,5 +89,5 @@ class Changes:
             self._policies.add(held.compiled.key)
             self._news.set()
         else:
-            self._policies.discard(f"{key.namespace}/{key.name}" if key.namespace else key.name)
+            self._policies.discard(key.text)
             self._news.set()

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from kymograph import __version__
 from kymograph.controllers import policies, steptraces
 from kymograph.controllers.events import notes, telling
 from kymograph.controllers.reports import controller, findings
@@ -105,7 +106,8 @@ class Scans:
         self._work = metrics.work
         self._work.queue(lambda: 0 if self._scanner is None else self._scanner.depth, led=True)
         scan_lag.observe(
-            telemetry.meter_provider.get_meter(SCOPE), lambda: None if self._scanner is None else self._scanner.lag
+            telemetry.meter_provider.get_meter(SCOPE, __version__),
+            lambda: None if self._scanner is None else self._scanner.lag,
         )
 
     async def run(self) -> None:

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from opentelemetry import trace
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers import policies
-from kymograph.telemetry import roots, semconv
+from kymograph.controllers import policies, policyspans
+from kymograph.telemetry import roots
 
 logger = logging.getLogger(__name__)
 
@@ -107,16 +107,13 @@ class PolicyScans:
             if policy is None or scan is None:
                 continue
             told = {"startedAt": scan.began, "finishedAt": scan.ended, "objects": scan.objects if scan.ended else None}
-            about = {
-                semconv.POLICY_KIND: policy.key.kind,
-                semconv.POLICY_NAMESPACE: policy.key.namespace,
-                semconv.POLICY_NAME: policy.key.name,
-            }
+            resource = policies.RESOURCES[policy.key.kind]
+            about = policyspans.attributes(resource, policy.key.namespace, policy.key.name)
             try:
                 gone = contextlib.suppress(errors.NotFound, errors.Conflict)  # deleted, or made anew, meanwhile
                 with roots.root(self._tracer, "SCAN policy status", about), gone:
                     await self._client.merge(
-                        policies.RESOURCES[policy.key.kind],
+                        resource,
                         policy.key.name,
                         {"metadata": {"uid": policy.uid}, "status": {"scan": told}},
                         namespace=policy.key.namespace,
