@@ -4,6 +4,7 @@ Unless namespaces are asked for, nothing of them is in a scrape; where they are,
 series of each of its metrics for each namespace, kind, operation and rule until it is restarted.
 """
 
+import asyncio
 import collections
 import time
 import tracemalloc
@@ -13,6 +14,7 @@ import pytest
 from kymograph.runtime import scrapes
 from kymograph.telemetry import memory, providers, settings
 from kymograph.telemetry.instruments import labels
+from support import alone
 
 NAMESPACES = 6_000
 POLICIES = 17
@@ -40,8 +42,12 @@ def reviewed(telemetry, number: int) -> None:
         counted.policy_execution_duration.bind(rule).record(0.0001)
 
 
-async def measured(namespaces: int, limit: int = LIMIT, **shown: object) -> tuple[int, int, int, float]:
+def weighed(namespaces: int, limit: int, shown: dict[str, object]) -> tuple[int, int, int, float]:
     """Bytes held, bytes of a scrape, what it holds of them at most, and its milliseconds, in so many namespaces."""
+    return asyncio.run(_weighed(namespaces, limit, shown))
+
+
+async def _weighed(namespaces: int, limit: int, shown: dict[str, object]) -> tuple[int, int, int, float]:
     telemetry = providers.Telemetry(lambda _, subject: (str(subject), {}), facts={}, environ={})
     await telemetry.apply(settings.from_spec({"metrics": {"cardinalityLimit": limit, **shown}}))
     tracemalloc.start()
@@ -70,10 +76,10 @@ def points(telemetry, name):
 
 
 @pytest.mark.timeout(300)
-async def test_six_thousand_namespaces_weigh_no_more_than_the_limit(figure) -> None:
+def test_six_thousand_namespaces_weigh_no_more_than_the_limit(figure) -> None:
     """As many namespaces as fill the limit, against twenty times as many series as there is room for."""
-    filled, scraped, _, _ = await measured(LIMIT, byNamespace=True)
-    held, body, piece, took = await measured(NAMESPACES, byNamespace=True)
+    filled, scraped, _, _ = alone.measured(weighed, LIMIT, LIMIT, {"byNamespace": True})
+    held, body, piece, took = alone.measured(weighed, NAMESPACES, LIMIT, {"byNamespace": True})
     figure(
         f"{NAMESPACES} namespaces, {POLICIES} policies: {NAMESPACES * POLICIES} sets of labels of rules, limit"
         f" {LIMIT}, metrics.byNamespace: true: {held / 2**20:.1f} MiB held, /metrics {body / 2**20:.1f} MiB in"
@@ -86,15 +92,15 @@ async def test_six_thousand_namespaces_weigh_no_more_than_the_limit(figure) -> N
 
 
 @pytest.mark.timeout(300)
-async def test_what_nobody_asked_about_namespaces_weighs_nothing(figure) -> None:
+def test_what_nobody_asked_about_namespaces_weighs_nothing(figure) -> None:
     """By default a scrape of 6,000 namespaces is that of one."""
-    _, alone, _, _ = await measured(1)
-    held, body, _, took = await measured(NAMESPACES)
+    _, single, _, _ = alone.measured(weighed, 1, LIMIT, {})
+    held, body, _, took = alone.measured(weighed, NAMESPACES, LIMIT, {})
     figure(
         f"{NAMESPACES} namespaces, {POLICIES} policies, default: {held / 2**10:.0f} KiB held, /metrics"
-        f" {body / 2**10:.0f} KiB in {took:.1f} ms; of one namespace {alone / 2**10:.0f} KiB"
+        f" {body / 2**10:.0f} KiB in {took:.1f} ms; of one namespace {single / 2**10:.0f} KiB"
     )
-    assert body <= min(SLACK * alone, SMALL)
+    assert body <= min(SLACK * single, SMALL)
     assert held <= 4 * SMALL
 
 
