@@ -17,6 +17,9 @@ import ssl
 import time
 from collections.abc import Sequence
 
+WINDOW = 200
+"""Answers that have a p99 of their own."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
@@ -28,6 +31,8 @@ class Result:
         duration: From the first request to the last answer; connections and handshakes before it are not counted.
         p50: Half of the answers took no longer.
         p99: 99 % of the answers took no longer.
+        usual_p99: The median of what the p99 is of every `WINDOW` answers in turn: a machine that does something else
+            for a moment spoils the slowest hundredth of everything, but one window only.
     """
 
     count: int
@@ -35,6 +40,7 @@ class Result:
     duration: float
     p50: float
     p99: float
+    usual_p99: float
 
     @property
     def rate(self) -> float:
@@ -153,14 +159,21 @@ async def run(
         for client in clients:
             client.close()
         await asyncio.gather(*(client.gone for client in clients))
-    times = sorted(work.times)
+    times = work.times
+    windows = [times[first : first + WINDOW] for first in range(0, max(len(times) - WINDOW, 0) + 1, WINDOW)]
     return Result(
         count=len(times),
         failed=work.failed,
         duration=time.perf_counter() - begin,
-        p50=times[len(times) // 2],
-        p99=times[len(times) * 99 // 100],
+        p50=_slowest(times, 50),
+        p99=_slowest(times, 99),
+        usual_p99=_slowest([_slowest(window, 99) for window in windows], 50),
     )
+
+
+def _slowest(times: Sequence[float], percent: int) -> float:
+    """What so many of a hundred take no longer than."""
+    return sorted(times)[len(times) * percent // 100]
 
 
 class _Work:

@@ -22,6 +22,9 @@ SETTLED = 10.0
 ACCOUNT = "system:serviceaccount:kymograph:kymograph"
 VERBS = ["get", "list", "watch", "create", "update", "patch", "delete"]
 
+LOOKED_UP: set[str] = set()
+"""The calls by which Kopf finds out what is served: it makes them for nobody in particular."""
+
 Wanted = Callable[[wire.Span], bool]
 
 
@@ -299,3 +302,12 @@ def test_leadership_that_is_lost_and_gained(installed, arrives, otlp) -> None:
     for change in ("lost", "gained"):
         changed = about("LEADER election", "kymograph.leader.change", change)
         arrives(f"leader-{change}", lambda span, changed=changed: changed(span) and span.span_id not in before)
+
+
+def test_no_call_is_a_trace_of_its_own_but_those_that_follow_a_collection(world, otlp) -> None:
+    """Of all that was done since the process began to export, in this module and before."""
+    ours = [span for span in otlp.received() if span.service == "kymograph"]
+    alone = {span.name for span in ours if span.kind == "client" and not span.parent_id}
+    followed = {name for name in alone if name.startswith(("KUBE list ", "KUBE watch "))}
+    assert {span.name.partition(" ")[0] for span in ours if not span.parent_id} > {"BACKGROUND", "SCAN", "TELEMETRY"}
+    assert alone - followed == LOOKED_UP

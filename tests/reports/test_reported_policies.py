@@ -113,6 +113,9 @@ async def test_a_sweep_survives_the_api_server(cluster, store, controller, expor
     sweeps = [span for span in exported.get_finished_spans() if span.name == "REPORTS sweep"]
     assert [span.attributes.get("error.type") for span in sweeps[:4]] == [None, "Unreachable", "StatusError", None]
     assert {span.parent for span in sweeps} == {None}
+    written = next(span for span in reversed(exported.get_finished_spans()) if span.name == "REPORTS write")
+    assert {link.context.span_id for link in written.links} < {span.context.span_id for span in sweeps}
+    assert written.links
 
 
 async def test_reports_of_others_are_left_alone(cluster, store, controller) -> None:

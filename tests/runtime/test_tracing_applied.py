@@ -12,6 +12,7 @@ from kymograph.localcluster import pki
 from kymograph.model import tracingconfiguration as model
 from kymograph.runtime import metricserver, tracing, tracingreport
 from kymograph.telemetry import defaults, logsettings, providers
+from support import trees
 
 NOW = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
 
@@ -356,6 +357,19 @@ async def test_each_write_is_a_trace(here, exported, tracer, unused_tcp_port) ->
     assert here.cluster.statuses
     assert here.cluster.applied
     assert {(span.name, span.parent) for span in exported.get_finished_spans()} == {("TELEMETRY status", None)}
+
+
+async def test_what_is_put_in_force_is_a_trace(here, exported, tracer, unused_tcp_port) -> None:
+    """Of what cannot be used, too, with the reason."""
+    here.telemetry.tracer = tracer
+    await here.tracing.changed(document(unused_tcp_port))
+    await here.tracing.changed(document(unused_tcp_port, 2, endpoint="no endpoint"))
+    assert trees.render(exported.get_finished_spans()).splitlines() == [
+        "TELEMETRY configuration",
+        "TELEMETRY configuration ERROR: traces.endpoint: 'no endpoint' is not host:port",
+        "    error.type=SettingsInvalid",
+        "    event exception",
+    ]
 
 
 async def test_the_leader_takes_out_those_that_are_gone(here, monkeypatch, unused_tcp_port) -> None:

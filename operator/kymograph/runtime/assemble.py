@@ -47,6 +47,7 @@ from kymograph.runtime import (
     tracingreport,
 )
 from kymograph.runtime.settings import Settings
+from kymograph.telemetry import roots
 from kymograph.telemetry.instruments import cleanup_queue, update_requests
 from kymograph.telemetry.providers import Telemetry
 
@@ -163,7 +164,8 @@ class _Process(parts.Parts):
     async def _account(self) -> str:
         """The operator's own user name; empty where the API server does not tell."""
         try:
-            return await account.username(self.client)
+            with roots.root(self.telemetry.tracer, "OPERATOR account"):
+                return await account.username(self.client)
         except kubernetes_errors.StatusError as error:
             logger.warning("The API server does not tell who we are, loops between policies go unseen: %s", error)
             return ""

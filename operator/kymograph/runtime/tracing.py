@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import kopf
+from opentelemetry.trace import Span
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.model import tracingconfiguration as model
 from kymograph.runtime import errors, metricserver, telemetrysecrets, tracingstatus
-from kymograph.telemetry import defaults, destination, logsettings, settings
+from kymograph.telemetry import defaults, destination, logsettings, roots, settings
 from kymograph.telemetry import errors as telemetry_errors
 from kymograph.telemetry.providers import Telemetry
 
@@ -183,13 +184,16 @@ class Tracing:
         return bool(self._files) and await asyncio.to_thread(_looks_of, self._files) != self._files
 
     async def _apply(self, spec: Mapping[str, Any]) -> None:
-        with self._counted.reconciling() as ended:
-            await self._applied_or_not(spec)
+        with (
+            self._counted.reconciling() as ended,
+            roots.root(self._telemetry.tracer, "TELEMETRY configuration") as span,
+        ):
+            await self._applied_or_not(spec, span)
             if self._problem is not None:
                 ended(self._problem[0])
         self._tell()
 
-    async def _applied_or_not(self, spec: Mapping[str, Any]) -> None:
+    async def _applied_or_not(self, spec: Mapping[str, Any], span: Span) -> None:
         try:
             wanted = settings.from_spec(spec, self._started_with.environ, self._started_with.flags)
             self._files = await asyncio.to_thread(_looks_of, wanted.files)
@@ -197,6 +201,7 @@ class Tracing:
             await self._put_in_force(wanted, secrets)
         except (telemetry_errors.TelemetryError, errors.PortTaken, kubernetes_errors.KubernetesError) as error:
             self._problem = (type(error).__name__, str(error))
+            roots.fail(span, error)
             logger.warning("The TracingConfiguration cannot be used, the last good one goes on: %s", error)
         else:
             now = int(self._now().timestamp() * 1e9)

@@ -99,7 +99,7 @@ class Findings:
             it, that request was refused by somebody else, or changed nothing. Empty for a new object and for scans.
         fresh: There is probably no report: the object was new, or a scan saw none.
         proven: The object was read from the API server by who found this, and is not to be read again.
-        requests: The spans of the requests that were traced.
+        requests: The spans of the requests, scans or sweeps that were traced.
     """
 
     subject: Subject

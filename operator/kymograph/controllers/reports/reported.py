@@ -146,13 +146,15 @@ class ReportedPolicies:
             )
 
     async def _look_through(self, resource: resources.Resource) -> None:
+        sweep = roots.cause()
+        asked_by = () if sweep is None else (sweep,)
         try:
             async for page in self._client.pages(resource, label_selector="=".join(document.MANAGED_BY)):
                 for stored in page.get("items") or []:
                     subject = document.subject_of(stored)
                     if subject is not None and document.is_outdated(stored, self):
                         await self._work.room()
-                        self._work.put(findings.Findings(subject))
+                        self._work.put(findings.Findings(subject, requests=asked_by))
         except errors.NotFound:  # the kind is not installed: nothing to remove
             return
 
