@@ -58,6 +58,8 @@ def test_a_good_configuration_is_taken(installed, spec) -> None:
         ({"traces": {"parent": "maybe"}}, "spec.traces.parent"),
         ({"metrics": {"prometheus": {"port": 0}}}, "spec.metrics.prometheus.port"),
         ({"resourceAttributes": {"a": 1}}, "spec.resourceAttributes.a"),
+        ({"resourceAttributes": {"": "x"}}, "spec.resourceAttributes: Invalid value: must have names of 1 to 255"),
+        ({"resourceAttributes": {"cluster name": "x"}}, "must have names of 1 to 255 characters without spaces"),
         ({"trace": {}}, "spec.trace"),
         ({"traces": {"endpoint": "http://collector:4317"}}, "must be host:port without scheme and path"),
         ({"logs": {"otlp": {"endpoint": "collector"}}}, "must be host:port without scheme and path"),

@@ -353,6 +353,12 @@ _SPEC = crd.record(
             "description": "Attributes on everything the operator emits, such as k8s.cluster.name.",
             "maxProperties": 64,
             "additionalProperties": {"type": "string", "maxLength": 1024},
+            "x-kubernetes-validations": [
+                crd.rule(
+                    "self.all(name, name.matches('^[^ ]{1,255}$'))",
+                    "must have names of 1 to 255 characters without spaces, such as k8s.cluster.name",
+                )
+            ],
         },
     },
 )
