@@ -9,6 +9,7 @@ benchmarks have the machine to themselves all the same. Variables of the environ
                                      skip them
 """
 
+import logging
 import os
 import pathlib
 import shlex
@@ -229,3 +230,16 @@ def tracer(exported: InMemorySpanExporter) -> Tracer:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
     return provider.get_tracer("test")
+
+
+@pytest.fixture
+def logging_put_back() -> Iterator[None]:
+    """Whatever a test does to logging, as the process does that is tested: the next one finds it as it was."""
+    root = logging.getLogger()
+    named = [each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    handlers, levels = root.handlers[:], {each: each.level for each in (root, *named)}
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    for each in (root, *(made for made in root.manager.loggerDict.values() if isinstance(made, logging.Logger))):
+        each.setLevel(levels.get(each, logging.NOTSET))

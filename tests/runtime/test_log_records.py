@@ -14,16 +14,9 @@ from kymograph.telemetry import fieldpaths, logsettings, subject
 
 
 @pytest.fixture
-def configured():
-    """Configure logging as the process does, and put everything back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in (*logs._QUIET, "kymograph.test", "kymograph.other")}
-    yield logs.Log
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
+def configured(logging_put_back):
+    """Configure logging as the process does."""
+    return logs.Log
 
 
 def record(message="Policy %s compiled", arguments=("p",), exc_info=None, **extra):

@@ -42,22 +42,14 @@ def check(line):
 
 
 @pytest.fixture
-def logging_starts(capsys):
-    """Log as the process does, everything, in JSON, and tell what was written since; puts everything back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in logs._QUIET}
+def logging_starts(capsys, logging_put_back):
+    """Log as the process does, everything, in JSON, and tell what was written since."""
 
     def start():
         logs.Log("json", "debug").apply(logsettings.LogSettings(loggers=dict.fromkeys(logs._QUIET, "debug")))
         return lambda: [check(line) for line in capsys.readouterr().err.splitlines()]
 
-    yield start
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
+    return start
 
 
 def test_our_own_records_conform(logging_starts) -> None:

@@ -115,6 +115,7 @@ def test_who_we_are_is_the_flags_then_the_pods_then_the_users_business(monkeypat
     assert connect(monkeypatch, environ, flag) == expected
 
 
+@pytest.mark.usefixtures("logging_put_back")
 def test_a_connection_that_cannot_be_used_is_a_setting(tmp_path) -> None:
     """Errors of the client's room do not leave ours."""
     missing = settings.Settings(kubeconfig=tmp_path / "missing")
