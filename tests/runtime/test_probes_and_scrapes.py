@@ -2,9 +2,11 @@
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from fakes import traced
 from kymograph.runtime import errors, health, metricserver
+from kymograph.telemetry import current, roots, subject
 
 
 async def get(port, path, **headers):
@@ -49,6 +51,20 @@ async def test_on_the_way_out_nobody_is_ready(probed) -> None:
     state, port = probed
     state.stopping = True
     assert (await get(port, "/readyz"))[:2] == (503, "not ready: stopping\n")
+
+
+async def test_who_asks_is_served_apart_from_the_work_that_began_to_listen(tracer, unused_tcp_port) -> None:
+    """What is logged and called then belongs to no trace of long ago."""
+
+    async def around(_request):
+        return web.Response(text=f"{current.place()} {subject.current().uid}")
+
+    application = web.Application()
+    application.router.add_get("/", around)
+    with subject.concerning(subject.Subject(uid="u")), roots.root(tracer, "TELEMETRY configuration"):
+        runner = await health.listen(application, unused_tcp_port)
+    assert (await get(unused_tcp_port, "/"))[:2] == (200, "None ")
+    await runner.cleanup()
 
 
 async def test_a_port_in_use_is_named(probed) -> None:

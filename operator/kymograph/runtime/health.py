@@ -4,6 +4,8 @@ Alive: the event loop turns. Ready: everything that a request needs is there; ea
 out readiness fails first, so that no new request comes while the last ones are answered.
 """
 
+import asyncio
+import contextvars
 import ssl
 from collections.abc import Callable
 
@@ -66,8 +68,8 @@ async def listen(
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, host, port, ssl_context=tls)
-    try:
-        await site.start()
+    try:  # requests are served in the context in which this begins: not in that of the work that happens to ask for it
+        await asyncio.create_task(site.start(), context=contextvars.Context())
     except OSError as error:
         await runner.cleanup()
         raise errors.PortTaken(f"port {port}: {error.strerror or error}") from error
