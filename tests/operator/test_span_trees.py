@@ -335,3 +335,12 @@ def test_no_call_is_a_trace_of_its_own_but_those_that_follow_a_collection(world,
         return kinds > {"BACKGROUND", "SCAN"} and others <= followed
 
     eventually(only_those, PATIENCE)
+
+
+def test_every_span_begins_while_its_parent_lasts(world, otlp) -> None:
+    """What somebody starts in the course of some work and leaves running is no part of that for ever."""
+    ours = {span.span_id: span for span in otlp.received() if span.service == "kymograph"}
+    below = [(ours[span.parent_id], span) for span in ours.values() if span.parent_id in ours]
+    assert len(below) > 100
+    late = [(parent.name, span.name) for parent, span in below if not parent.start <= span.start <= parent.end]
+    assert late == []
