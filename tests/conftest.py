@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from typing import Protocol
 
 import hypothesis
@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
 
+from fakes import traced
 from kymograph.localcluster import binaries, ports
 from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import options as settings
@@ -230,6 +231,13 @@ def tracer(exported: InMemorySpanExporter) -> Tracer:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
     return provider.get_tracer("test")
+
+
+@pytest.fixture
+async def kept() -> AsyncIterator[traced.Kept]:
+    """The telemetry of a process, of which every trace is kept in memory."""
+    async with traced.kept() as made:
+        yield made
 
 
 @pytest.fixture

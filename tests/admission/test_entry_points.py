@@ -10,7 +10,6 @@ import time
 import kopf
 import pytest
 
-from fakes import traced
 from fakes.stored import stored
 from kymograph.clients.kubernetes import discovery
 from kymograph.controllers import policies
@@ -97,12 +96,6 @@ class Catalogues:
 
     async def refresh(self):
         return self.current
-
-
-@pytest.fixture
-async def kept():
-    async with traced.kept() as made:
-        yield made
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ import base64
 import logging
 
 import kopf
-import pytest
 
-from fakes import configurations, traced
+from fakes import configurations
 from fakes.stored import stored
 from kymograph.clients.kubernetes import discovery, errors
 from kymograph.controllers import policies
 from kymograph.controllers.admission import registration, webhooknames, webhooks
-from support import registered
 from support.registered import ADDRESS, PODS
 
 THINGS = discovery.Served("example.com", "v1", "things", "Thing", "", namespaced=True)
@@ -20,21 +18,6 @@ POLICY, RESOURCE = webhooknames.KYMOGRAPH.policies, webhooknames.KYMOGRAPH.valid
 MUTATION = webhooknames.KYMOGRAPH.mutation
 REACHABILITY = webhooknames.KYMOGRAPH.reachability
 TTL = webhooknames.KYMOGRAPH.ttl
-
-
-@pytest.fixture
-async def kept():
-    async with traced.kept() as made:
-        yield made
-
-
-@pytest.fixture
-async def here(kept, monkeypatch):
-    monkeypatch.setattr(registration, "SETTLE", 0.002)
-    monkeypatch.setattr(registration, "RETRY_AFTER", 0.002)
-    made = registered.Registered(kept.telemetry)
-    yield made
-    await made.stop()
 
 
 async def test_nothing_is_written_before_everything_is_known(here) -> None:

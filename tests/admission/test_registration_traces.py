@@ -2,32 +2,15 @@
 
 import pathlib
 
-import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext
 
-from fakes import traced
 from fakes.stored import stored
 from kymograph.clients.kubernetes import errors
-from kymograph.controllers.admission import registration, webhooknames
-from support import registered, trees
+from kymograph.controllers.admission import webhooknames
+from support import trees
 
 NAMES = webhooknames.KYMOGRAPH
-
-
-@pytest.fixture
-async def kept():
-    async with traced.kept() as made:
-        yield made
-
-
-@pytest.fixture
-async def here(kept, monkeypatch):
-    monkeypatch.setattr(registration, "SETTLE", 0.002)
-    monkeypatch.setattr(registration, "RETRY_AFTER", 0.002)
-    made = registered.Registered(kept.telemetry)
-    yield made
-    await made.stop()
 
 
 async def test_each_write_is_a_span(here, kept) -> None:

@@ -5,7 +5,6 @@ import datetime as dt
 
 import pytest
 
-from fakes import traced
 from fakes.stored import BROKEN, stored
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers import policies
@@ -72,12 +71,6 @@ class Here:
         async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - what is looked at has no event
                 await asyncio.sleep(0.001)
-
-
-@pytest.fixture
-async def kept():
-    async with traced.kept() as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, errors, resources
+from support import kinds
 
 CONFIG_MAPS = resources.Resource("", "v1", "configmaps", "ConfigMap", namespaced=True)
 
@@ -190,18 +191,8 @@ async def test_a_watch_takes_events_larger_than_any_buffer(client, config_map, n
 def late(kubectl):
     """A kind that was installed long after version 1, so that the API server knows nothing of that time."""
     group, plural = f"g{uuid.uuid4().hex[:8]}.example.com", "things"
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    document = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {
-            "group": group,
-            "names": {"kind": "Thing", "plural": plural},
-            "scope": "Cluster",
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
-        },
-    }
+    content = {"x-kubernetes-preserve-unknown-fields": True}
+    document = kinds.definition(group, plural, "Thing", scope="Cluster", **content)
     kubectl("create", "-f", "-", input=json.dumps(document))
     kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=45s")
     yield resources.Resource(group, "v1", plural, "Thing", namespaced=False)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from support import kinds
 from support.installed import ROOT, eventually
 
 LABEL = "cleanup.kyverno.io/ttl"
@@ -35,20 +36,8 @@ def grant(name: str, group: str, plural: str) -> dict:
 
 
 def definition(generation: str) -> dict:
-    """A CustomResourceDefinition of Parcels; another description is another generation."""
-    schema = {"type": "object", "description": generation}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "parcels.cleanup.test"},
-        "spec": {
-            "group": "cleanup.test",
-            "scope": "Cluster",
-            "names": {"plural": "parcels", "singular": "parcel", "kind": "Parcel"},
-            "versions": [version],
-        },
-    }
+    """The kind of Parcels; another description is another generation."""
+    return kinds.definition("cleanup.test", "parcels", "Parcel", scope="Cluster", description=generation)
 
 
 def labelled(

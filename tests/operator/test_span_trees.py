@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kymograph.objecttrace import spans as wire
-from support import trees
+from support import kinds, trees
 from support.installed import eventually
 
 TREES = pathlib.Path(__file__).parent / "trees"
@@ -128,18 +128,7 @@ def role(name: str, label: str) -> dict[str, Any]:
 
 def definition(description: str) -> dict[str, Any]:
     """A kind that nobody needs: whoever wants to know what is served asks anew when it comes or changes."""
-    schema = {"type": "object", "description": description}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "things.treed.example"},
-        "spec": {
-            "group": "treed.example",
-            "names": {"kind": "Thing", "plural": "things"},
-            "scope": "Namespaced",
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
-        },
-    }
+    return kinds.definition("treed.example", "things", "Thing", description=description)
 
 
 def about(name: str, key: str = "", value: str = "") -> Wanted:

@@ -162,17 +162,22 @@ async def test_a_bundle_that_somebody_put_there_is_taken_over(world, monkeypatch
     assert world.announced == theirs.authorities
 
 
-async def test_a_touch_is_answered_at_once_and_failures_are_tried_again(world, monkeypatch):
-    monkeypatch.setattr(keeping, "RETRY_AFTER", 0.0)
-    failures = [OSError("refused"), certificates.Conflict("again")]
-    read = world.read
+def failing(world, *failures):
+    """Have the next reads fail; what is left of their failures."""
+    read, left = world.read, list(failures)
 
-    async def failing():
-        if failures:
-            raise failures.pop()
+    async def fail():
+        if left:
+            raise left.pop()
         return await read()
 
-    world.read = failing
+    world.read = fail
+    return left
+
+
+async def test_a_touch_is_answered_at_once_and_failures_are_tried_again(world, monkeypatch):
+    monkeypatch.setattr(keeping, "RETRY_AFTER", 0.0)
+    failures = failing(world, OSError("refused"), certificates.Conflict("again"))
     running = asyncio.create_task(world.keeper.run())
     before, world.stored = world.served, None
     world.keeper.touched()
@@ -205,14 +210,7 @@ async def test_looks_are_counted_and_failures_as_tried_again(monkeypatch):
     monkeypatch.setattr(keeping, "RETRY_AFTER", 0.0)
     async with traced.kept() as kept:
         world = World(counted=kept.telemetry.work("certmanager-controller"))
-        read, failures = world.read, [OSError("refused"), OSError("refused")]
-
-        async def failing():
-            if failures:
-                raise failures.pop()
-            return await read()
-
-        world.read = failing
+        failing(world, OSError("refused"), OSError("refused"))
         running = asyncio.create_task(world.keeper.run())
         world.keeper.touched()
         async with asyncio.timeout(30):

@@ -1,8 +1,5 @@
 """What is taken in at once, without a queue, is work of a controller like all other: counted, with how it ended."""
 
-import pytest
-
-from fakes import traced
 from fakes.collection import Collection
 from kymograph.controllers import exceptions, policies, policymetrics
 from kymograph.controllers.configuration import store as configuration
@@ -12,12 +9,6 @@ EXCEPTED = {
     "exceptions": [{"policyName": "p", "ruleNames": ["r"]}],
     "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
 }
-
-
-@pytest.fixture
-async def kept():
-    async with traced.kept() as made:
-        yield made
 
 
 def outcomes(kept, name):

@@ -227,7 +227,7 @@ def _ways(
             read.metrics, otlp=_way(read.metrics.otlp, metrics.get("otlp"), environ, "METRICS", defaults.metrics)
         ),
         logs=dataclasses.replace(
-            read.logs, otlp=_way(read.logs.otlp, logs.get("otlp"), environ, "LOGS", startup.NONE.traces)
+            read.logs, otlp=_way(read.logs.otlp, logs.get("otlp"), environ, "LOGS", startup.ExporterDefaults())
         ),
     )
 
