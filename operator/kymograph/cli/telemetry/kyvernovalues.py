@@ -6,24 +6,15 @@ that the values do not have means the chart's own: give all that is in force (`h
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from kymograph.cli import telemetryflags
-from kymograph.cli.telemetry import kyvernometrics, kyvernovariables
+from kymograph.cli.telemetry import kyvernoarguments, kyvernometrics, kyvernovariables, schema
 from kymograph.cli.telemetry.kyvernometrics import Note, Unreadable
 from kymograph.model import otlpexporter
 from kymograph.model import tracingconfiguration as model
 from kymograph.telemetry import defaults, destination, settings
-
-_FLAGS = frozenset(
-    {
-        *("enableTracing", "tracingAddress", "tracingPort", "tracingCreds"),
-        *("disableMetrics", "otelConfig", "otelCollector", "metricsPort", "metricsHost", "transportCreds"),
-        *("exemplarFilter", "metricsTLSSecretName", "loggingFormat", "v"),
-    }
-)
-"""Kyverno's flags of telemetry that `kymograph run` follows (`telemetryflags`)."""
 
 _VALUES = {
     "admissionController": "admission",
@@ -33,6 +24,7 @@ _VALUES = {
 }
 
 _EVERYTHING = 1_000_000
+_METRICS_PORT = 8000
 
 _Told = TypeVar("_Told")
 
@@ -58,7 +50,7 @@ def translate(
         Unreadable: A value is not what Kyverno reads.
         SettingsInvalid: What Kyverno is told cannot be used, such as an address that is none.
     """
-    controllers = {key: _map(values, key) for key in _VALUES}
+    controllers = {key: kyvernoarguments.applied(key, _map(values, key)) for key in _VALUES}
     spec: dict[str, Any] = {}
     traces = _traces(controllers, left_out, to_do)
     if traces is not None:
@@ -72,6 +64,10 @@ def translate(
     _around(controllers, left_out, to_do)
     _beside(values, features, left_out, to_do)
     settings.from_spec(spec)  # raises where Kyverno's own value cannot be used
+    for field, reason in schema.problems(
+        spec, model.TRACING_CONFIGURATION.versions[0].schema["properties"]["spec"], ""
+    ):
+        raise Unreadable(f"it comes to {field.removeprefix('.')}, which an API server refuses: {reason}")
     return {**model.default(), "spec": spec}
 
 
@@ -105,20 +101,33 @@ def _metering(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_d
             to = _exporter(metering.get("collector") or telemetryflags.COLLECTOR, metering.get("port"), 8000, metering)
             made[key] = {"prometheus": {"enabled": False}, "otlp": to}
         elif way == "prometheus":
-            made[key] = {"prometheus": {"enabled": True, "port": _port(metering.get("port"), 8000)}}
-            if metering.get("secure"):
-                made[key]["prometheus"]["tls"] = {"certificateSecretRef": {"name": _CERTIFICATE}}
+            made[key] = {"prometheus": {"enabled": True, "port": _port(metering.get("port"), _METRICS_PORT)}}
+            certificate = metering.get(kyvernoarguments.TLS_SECRET) or (metering.get("secure") and _CERTIFICATE)
+            if certificate:
+                made[key]["prometheus"]["tls"] = {"certificateSecretRef": {"name": str(certificate)}}
         else:
             raise Unreadable(f"{key}.metering.config: {way!r} is neither prometheus nor grpc")
     common = _common(made, "metering", left_out)
-    if "tls" in common.get("prometheus", ()):
+    _around_scrapes(common["prometheus"], to_do)
+    _needs_label(common.get("otlp") or {}, to_do)
+    return common
+
+
+def _around_scrapes(prometheus: Mapping[str, Any], to_do: Note) -> None:
+    """What the manifests do not do by themselves for metrics on another port, or over TLS."""
+    if prometheus.get("port", _METRICS_PORT) != _METRICS_PORT:
         to_do(
-            f"Secret {_CERTIFICATE}",
+            f"port {prometheus['port']}",
+            "write it as the containerPort `metrics` into manifests/operator.yaml, and as `prometheus.io/port` and the"
+            " port of kymograph-metrics into manifests/services.yaml",
+        )
+    if "tls" in prometheus:
+        to_do(
+            f"Secret {prometheus['tls']['certificateSecretRef']['name']}",
             "make it in the operator's namespace, with tls.crt and tls.key for the Service kymograph-metrics,"
             f" and label it {otlpexporter.SECRET_LABEL}=true",
         )
-    _needs_label(common.get("otlp") or {}, to_do)
-    return common
+        to_do("scrapes over TLS", "kubectl apply -k manifests/monitoring-secured, in place of manifests/monitoring")
 
 
 def _common(made: Mapping[str, _Told], what: str, left_out: Note) -> _Told:
@@ -174,21 +183,14 @@ def _around(controllers: Mapping[str, Mapping[str, Any]], left_out: Note, to_do:
         service = _map(values, "metricsService", key)
         if service.get("type", "ClusterIP") != "ClusterIP" or service.get("create") is False:
             left_out(f"{key}.metricsService", "the Service kymograph-metrics is part of the manifests")
-        for holder in _holders(key, values):
-            for name in _map(holder, "extraArgs", key):
-                if name in _FLAGS:
-                    to_do(f"{key}: flag --{name}", "give it to kymograph run, which takes it likewise")
+        for name in kyvernoarguments.given(key, values):
+            if name in kyvernoarguments.BESIDE:
+                to_do(f"{key}: flag --{name}", "give it to kymograph run, which takes it likewise")
         kyvernovariables.note(key, _variables(key, values), left_out, to_do)
 
 
-def _holders(key: str, values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Where a controller has its extra arguments and variables."""
-    yield values
-    yield _map(values, "container", key)
-
-
 def _variables(key: str, values: Mapping[str, Any]) -> dict[str, str | None]:
-    return kyvernovariables.named(_holders(key, values))
+    return kyvernovariables.named(kyvernoarguments.holders(key, values))
 
 
 def _features(
@@ -217,7 +219,4 @@ def _beside(values: Mapping[str, Any], features: Mapping[str, Any], left_out: No
 
 
 def _map(values: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:
-    value = values.get(key)
-    if not isinstance(value, dict | None):
-        raise Unreadable(f"{within}{'.' if within else ''}{key}: is no map")
-    return value or {}
+    return kyvernometrics.mapping(values.get(key), f"{within}{'.' if within else ''}{key}")

@@ -1,9 +1,10 @@
 """A resource from a file, checked as the API server would check it on its way into the cluster: by the CRD's schema.
 
-Patterns and the rules in CEL are left to whoever reads the resource, which finds the same mistakes and says it better.
+The rules in CEL are left to whoever reads the resource, which finds the same mistakes and says it better.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,6 +42,8 @@ def problems(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[tuple
             yield from problems(item, schema.get("items", {}), f"{path}[{index}]")
     elif isinstance(value, str):
         yield from _sized(len(value), schema, path, "Length", "characters")
+        if "pattern" in schema and not re.search(schema["pattern"], value):
+            yield path, f"{value!r} must match {schema['pattern']}"
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if value < schema.get("minimum", value):
             yield path, f"must be at least {schema['minimum']}"
