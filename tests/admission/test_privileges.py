@@ -1,5 +1,7 @@
 """A policy is taken only if the operator may do what it asks for; what is missing is said, ready to be granted."""
 
+import asyncio
+
 import pytest
 import yaml
 
@@ -105,3 +107,27 @@ async def test_every_pattern_of_a_loop_and_every_kind_of_a_list_counts() -> None
     assert [each.reason.partition("\n")[0].rpartition(" resource ")[2] for each in problems] == [
         "v1/Secret in namespace shop"
     ]
+
+
+async def test_a_policy_is_no_load_for_the_api_server() -> None:
+    """Some questions at once, and a bound on all: each kind, namespace and verb is one."""
+
+    class Slow(Reviews):
+        at_once = most = 0
+
+        async def create(self, resource, document):
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+            await asyncio.sleep(0)
+            self.at_once -= 1
+            return await super().create(resource, document)
+
+    def into(namespaces):
+        return [generating(namespace=f"n{number}") for number in range(namespaces)]
+
+    reviews = Slow(("get", "configmaps"), ("create", "configmaps"))
+    assert await found(reviews, *into(100)) == privileges.NOTHING
+    assert (len(reviews.asked), reviews.most) == (200, 8)
+    (problem,) = (await found(reviews, *into(300))).problems
+    assert (problem.path, len(reviews.asked)) == ("spec.rules", 200)
+    assert problem.reason.startswith("they need 600 rights on kinds and namespaces, more than 500")

@@ -137,6 +137,12 @@ def test_short_values_are_taken_out_as_words() -> None:
     assert hidden.text("no, r1 is not 1 but was-it") == "[redacted], r1 is not [redacted] but [redacted]"
 
 
+def test_of_an_object_with_thousands_of_values_nothing_is_told() -> None:
+    """To look for all of them, in all their forms, would take seconds."""
+    hidden = redaction.of(request_about(secret(stringData={f"{number}": f"value-{number}" for number in range(1001)})))
+    assert (hidden.text("whatever it is"), hidden.text("")) == (credentials.REDACTED, "")
+
+
 def test_only_secrets_are_redacted() -> None:
     """Of the core group: what others call a Secret has no such fields."""
     other = request_about(secret(data={"a": ENCODED}))

@@ -396,6 +396,12 @@ def test_fields_that_change_nothing_else_are_accepted(spec):
     assert compiler.compile_policy(document(rule(skipBackgroundRequests=False), **spec)).name == "p"
 
 
+def test_more_rules_than_can_be_compiled_in_time_are_refused_before_they_are():
+    """A policy is untrusted, too: thousands of rules would take minutes."""
+    (problem,) = problems_of(document(*(rule(f"r{number}") for number in range(501))))
+    assert problem == "spec.rules: has more than 500 rules; make several policies of them"
+
+
 def test_v2beta1_is_the_same_policy():
     policy = {**document(), "apiVersion": "kyverno.io/v2beta1"}
     assert compiler.compile_policy(policy).version == "v2beta1"

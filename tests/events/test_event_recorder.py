@@ -253,6 +253,15 @@ async def test_long_notes_are_cut(writing, text) -> None:
     assert made["note"].endswith("...")
 
 
+async def test_long_notes_that_are_told_alike_are_one(writing) -> None:
+    """Nothing is held of them but what is told."""
+    for end in ("a", "b"):
+        writing.recorder.add(note("x" * 2_000 + end))
+    async with writing.at_work():
+        await writing.until(lambda: writing.events.created)
+    assert len(writing.events.created) == 1
+
+
 def review(**more):
     return {**pods.create()["request"], **more}
 

@@ -76,6 +76,14 @@ def test_a_wellformed_review_gives_its_request() -> None:
         ("request.object.metadata", []),
         ("request.object.metadata.name", 1),
         ("request.object.metadata.labels", {"a": 1}),
+        ("request.oldObject", {"metadata": {"resourceVersion": 5}}),
+        ("request.oldObject", {"metadata": {"resourceVersion": ["7"]}}),
+        ("request.oldObject", {"metadata": {"resourceVersion": "9" * 5_000}}),
+        ("request.object.metadata.uid", "u" * 2_000),
+        ("request.object.metadata.name", "n" * 2_000),
+        ("request.object.metadata.namespace", "n" * 2_000),
+        ("request.kind.kind", "K" * 2_000),
+        ("request.name", "n" * 2_000),
     ],
 )
 def test_a_malformed_review_is_refused_by_field(path: str, value) -> None:

@@ -61,6 +61,7 @@ def here():
         ("bearer reader", http.HTTPStatus.OK),
         ("Bearer stranger", http.HTTPStatus.FORBIDDEN),
         ("Bearer made-up", http.HTTPStatus.UNAUTHORIZED),
+        ("Bearer \udcff", http.HTTPStatus.UNAUTHORIZED),
         ("Basic cmVhZGVyOng=", http.HTTPStatus.UNAUTHORIZED),
         ("", http.HTTPStatus.UNAUTHORIZED),
     ],

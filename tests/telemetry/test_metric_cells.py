@@ -44,6 +44,16 @@ def test_a_counter_is_a_cumulative_monotonic_sum_by_labels(registry):
     assert {(point.start_time_unix_nano, point.time_unix_nano) for point in metric.data.data_points} == {(100, 200)}
 
 
+def test_no_label_is_longer_than_a_name_can_be(registry):
+    """A review may claim to be about a kind of a megabyte; what begins alike is one series."""
+    counter = registry.counter(ABOUT)
+    for end in "ab":
+        counter.bind(("K" * 300 + end, "true")).add()
+    counter.bind(("K" * 253, "true")).add()
+    (point,) = read(registry)["requests"].data.data_points
+    assert (point.attributes, point.value) == ({"kind": "K" * 253, "allowed": "true"}, 3)
+
+
 def test_a_buckets_upper_bound_belongs_to_it(registry):
     histogram = registry.histogram(LATENCY, (0.1, 1.0))
     cell = histogram.bind(("Pod",))

@@ -22,6 +22,10 @@ _MOST_CONDITIONS = 64  # of one webhook, as API servers count
 _CONDITION_NAME = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 )
+MOST_RULES = 500
+"""Rules of a policy, as they are written: far more than any has, and as many as are compiled in about half a second,
+during which nobody else is answered."""
+
 _TIMEOUT_REASON = "the timeout value must be between 1 and 30 seconds"
 _SPEC = (
     "rules",
@@ -100,6 +104,10 @@ def compile_policy(document: Mapping[str, Any], *, admits_signed: bool = False) 
     reader = reading.Reader(
         declared, problems, policy=metadata["key"], namespace=metadata["namespace"], admits_signed=admits_signed
     )
+    rules = spec.raw("rules")
+    if isinstance(rules, list) and len(rules) > MOST_RULES:
+        problems.add("spec.rules", f"has more than {MOST_RULES} rules; make several policies of them")
+        problems.raise_if_any()
     written = _written_rules(spec, reader, problems)
     validation.check(document, problems)
     problems.raise_if_any()

@@ -13,10 +13,14 @@ KIND = "AdmissionReview"
 PATCH_TYPE = "JSONPatch"
 OPERATIONS = frozenset(("CREATE", "UPDATE", "DELETE", "CONNECT"))
 
+MOST_CHARACTERS = 1024
+"""What tells an object from others is shorter: names that an API server stores have up to 253 characters."""
+
 _STRING = frozenset({str})
 _STRINGS = ("uid", "operation")
 _OPTIONAL_STRINGS = ("name", "namespace", "subResource", "requestSubResource")
 _OPTIONAL_OBJECTS = ("object", "oldObject", "options", "requestKind", "requestResource")
+_METADATA_STRINGS = ("name", "namespace", "generateName", "uid", "resourceVersion")
 
 
 class MalformedReview(ValueError):
@@ -48,11 +52,13 @@ def request_of(document: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise MalformedReview(f"request.{field}: an object is required")
         for part in ("group", "version", last):
-            if type(value.get(part)) is not str:
-                raise MalformedReview(f"request.{field}.{part}: a string is required")
+            text = value.get(part)
+            if type(text) is not str or len(text) > MOST_CHARACTERS:
+                raise _unfit(text, f"{field}.{part}", "a string is required")
     for field in _OPTIONAL_STRINGS:
-        if type(request.get(field, "")) is not str:
-            raise MalformedReview(f"request.{field}: must be a string")
+        text = request.get(field, "")
+        if type(text) is not str or len(text) > MOST_CHARACTERS:
+            raise _unfit(text, field)
     for field in _OPTIONAL_OBJECTS:
         value = request.get(field)
         if value is not None and type(value) is not dict:
@@ -97,6 +103,13 @@ def response(
     return {"apiVersion": API_VERSION, "kind": KIND, "response": answer}
 
 
+def _unfit(text: Any, field: str, otherwise: str = "must be a string") -> MalformedReview:
+    """Why a field is refused: it is no string, or one too long."""
+    if type(text) is str:
+        otherwise = f"must have at most {MOST_CHARACTERS} characters"
+    return MalformedReview(f"request.{field}: {otherwise}")
+
+
 def _check_user(user: Any) -> None:
     if user is None:
         return
@@ -117,9 +130,10 @@ def _check_metadata(field: str, document: Any) -> None:
         return
     if type(metadata) is not dict:
         raise MalformedReview(f"request.{field}.metadata: must be an object")
-    for key in ("name", "namespace", "generateName", "uid"):
-        if type(metadata.get(key, "")) is not str:
-            raise MalformedReview(f"request.{field}.metadata.{key}: must be a string")
+    for key in _METADATA_STRINGS:
+        text = metadata.get(key, "")
+        if type(text) is not str or len(text) > MOST_CHARACTERS:
+            raise _unfit(text, f"{field}.metadata.{key}")
     for key in ("labels", "annotations"):
         values = metadata.get(key)
         if values is not None and (type(values) is not dict or not _are_strings(values.values())):

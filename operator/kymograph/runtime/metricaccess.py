@@ -75,6 +75,8 @@ class Access:
         if authorization[: len(_BEARER)].lower() != _BEARER:
             return http.HTTPStatus.UNAUTHORIZED
         token = authorization[len(_BEARER) :].strip()
+        if not token.isascii():  # no token has such characters, and not all of them can be sent on
+            return http.HTTPStatus.UNAUTHORIZED
         digest = hashlib.sha256(token.encode()).digest()
         known = self._answers.get(digest)
         if known is not None and self._clock() < known.until:

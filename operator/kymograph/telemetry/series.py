@@ -34,6 +34,9 @@ class Cell(temporality.Source, abc.ABC):
 CELL = 1_024
 """Bytes of a series with one number, its exemplar and what was told of it."""
 
+LONGEST = 253
+"""Characters of a label's value: as many as a name has in Kubernetes. Reviews may claim to be about anything."""
+
 LABEL = 56
 """Bytes of a label's value beside its characters."""
 
@@ -143,6 +146,8 @@ class Instrument(families.Family, Generic[CellT]):
         if not view.admits(values):
             return self._uncounted
         key = values if len(view.kept) == len(values) else tuple(values[at] for at in view.kept)
+        if any(len(value) > LONGEST for value in key):
+            key = tuple(value[:LONGEST] for value in key)
         cell = series.cells.get(key)
         if cell is not None:
             return cell

@@ -7,7 +7,7 @@ a variable, nothing can be said, and what is not granted shows in the UpdateRequ
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from kymograph.apimachinery import gvk, wildcard
 from kymograph.clients.kubernetes import discovery, resources
@@ -20,8 +20,18 @@ _REVIEWS = resources.Resource(
 _GENERATE = ("get", "create")
 _SYNCHRONIZE = ("get", "list", "create", "update", "delete")
 _TARGET = ("get", "update")
+_AT_ONCE = 8
+"""Questions that wait for an answer: a policy is admitted within milliseconds, and is no load for an API server."""
+
+_MOST = 500
+"""Questions that one policy may lead to; every kind, namespace and verb of its rules is one."""
+
 _INSTEAD = {"update": "patch"}
 """A verb that serves where another is not granted."""
+
+
+_Question: TypeAlias = tuple[discovery.Served, str, str, str]
+"""What is served, the verb, and of which namespace and name."""
 
 
 class Creating(Protocol):
@@ -88,7 +98,16 @@ class Privileges:
             {(each.served, verb, each.namespace, each.name) for each in needed for verb in _asked(each)},
             key=lambda question: (question[0].group, question[0].plural, *question[1:]),
         )
-        answers = await asyncio.gather(*(self._may(*question) for question in asked))
+        if len(asked) > _MOST:
+            reason = f"they need {len(asked)} rights on kinds and namespaces, more than {_MOST}: make several policies"
+            return Found((errors.Problem("spec.rules", reason),), ())
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def answer(question: _Question) -> bool:
+            async with at_once:
+                return await self._may(*question)
+
+        answers = await asyncio.gather(*map(answer, asked))
         granted = dict(zip(asked, answers, strict=True))
         problems, warnings = [], []
         for each in needed:

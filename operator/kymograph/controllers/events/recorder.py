@@ -187,6 +187,8 @@ class Recorder:
             return
         if self._actions and note.reason == notes.Reason.POLICY_APPLIED and note.action not in self._actions:
             return
+        if len(note.text) > MOST_TEXT:  # a message may quote an object of megabytes
+            note = note._replace(text=_cut(credentials.redacted(note.text)))
         now = self._clock() / 1e9
         series = self._series.get(note)
         if series is not None and series.until > now:
