@@ -30,21 +30,21 @@ class Collection:
         for name in names:
             self._store(name, {})
 
-    def _store(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    def _store(self, name: str, fields: dict[str, Any], namespace: str = "ns") -> dict[str, Any]:
         self.version += 1
-        document = {"metadata": {"name": name, "namespace": "ns", "resourceVersion": str(self.version)}, **fields}
-        self.objects["ns", name] = document
+        document = {"metadata": {"name": name, "namespace": namespace, "resourceVersion": str(self.version)}, **fields}
+        self.objects[namespace, name] = document
         return document
 
-    async def put(self, name: str, *, silently: bool = False, **fields: Any) -> None:
+    async def put(self, name: str, *, silently: bool = False, namespace: str = "ns", **fields: Any) -> None:
         """Create or change an object; silently where no watch is to hear of it."""
-        kind = "MODIFIED" if ("ns", name) in self.objects else "ADDED"
-        await self._tell(kind, self._store(name, fields), silently=silently)
+        kind = "MODIFIED" if (namespace, name) in self.objects else "ADDED"
+        await self._tell(kind, self._store(name, fields, namespace), silently=silently)
 
-    async def remove(self, name: str, *, silently: bool = False) -> None:
+    async def remove(self, name: str, *, silently: bool = False, namespace: str = "ns") -> None:
         """Delete an object."""
         self.version += 1
-        document = self.objects.pop(("ns", name))
+        document = self.objects.pop((namespace, name))
         document = {**document, "metadata": {**document["metadata"], "resourceVersion": str(self.version)}}
         await self._tell("DELETED", document, silently=silently)
 

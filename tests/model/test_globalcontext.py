@@ -5,6 +5,7 @@ import json
 import pytest
 
 from kymograph.cli import crds
+from support import waiting
 
 RESOURCE = {"group": "apps", "version": "v1", "resource": "deployments"}
 CALL = {"urlPath": "/api/v1/namespaces"}
@@ -15,10 +16,11 @@ MATCH = {"any": [{"resources": {"kinds": ["Pod"]}}]}
 @pytest.fixture(scope="module")
 def installed(kubectl):
     """The CRDs of this module."""
-    rendered = crds.render()
-    for plural in ("globalcontextentries", "policyexceptions"):
-        kubectl("apply", "-f", "-", input=rendered[f"{plural}.kyverno.io.yaml"])
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    rendered, kinds = crds.render(), ("globalcontextentries.kyverno.io", "policyexceptions.kyverno.io")
+    for kind in kinds:
+        kubectl("apply", "-f", "-", input=rendered[f"{kind}.yaml"])
+    for kind in kinds:
+        waiting.until(f"{kind} is served", lambda kind=kind: kubectl("get", kind, check=False).returncode == 0)
     return kubectl
 
 

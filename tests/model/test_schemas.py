@@ -7,15 +7,18 @@ import yaml
 
 from kymograph.cli import crds
 from kymograph.model import crd, kinds, policy, policyreport, tracingconfiguration
+from support import waiting
 
 
 @pytest.fixture(scope="module")
 def installed(kubectl):
     """The CRDs as `kymograph crds` prints them."""
-    for name, text in crds.render().items():
-        if name != "kustomization.yaml":
-            kubectl("apply", "-f", "-", input=text)
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    rendered = {name.removesuffix(".yaml"): text for name, text in crds.render().items()}
+    del rendered["kustomization"]
+    for text in rendered.values():
+        kubectl("apply", "-f", "-", input=text)
+    for kind in rendered:
+        waiting.until(f"{kind} is served", lambda kind=kind: kubectl("get", kind, check=False).returncode == 0)
     return kubectl
 
 
@@ -35,15 +38,15 @@ def configuration(spec, name="default"):
     "spec",
     [
         {},
-        tracingconfiguration.default()["spec"],
         {"traces": {}},
+        {"logs": {"loggers": {"kopf": "debug", "rooted": "info"}}},
         {"traces": {"endpoint": "collector.example:4317", "samplingRatePerMillion": 1_000_000, "parent": "link"}},
         {"traces": {"endpoint": "[fd00::1]:4317", "insecure": True}},
         {"traces": {"endpoint": "10.0.0.1:1"}, "resourceAttributes": {"k8s.cluster.name": "prod"}},
     ],
 )
 def test_a_good_configuration_is_taken(installed, spec) -> None:
-    """The default, the empty one, every form of endpoint."""
+    """The empty one, which is the default, and every form of endpoint."""
     assert taken(installed, configuration(spec)) == ""
 
 
@@ -57,6 +60,8 @@ def test_a_good_configuration_is_taken(installed, spec) -> None:
         ({"traces": {"samplingRatePerMillion": 1_000_001}}, "spec.traces.samplingRatePerMillion"),
         ({"traces": {"parent": "maybe"}}, "spec.traces.parent"),
         ({"metrics": {"prometheus": {"port": 0}}}, "spec.metrics.prometheus.port"),
+        ({"logs": {"loggers": {"root": "error"}}}, "its level is logs.level"),
+        ({"logs": {"loggers": {"": "error"}}}, "its level is logs.level"),
         ({"resourceAttributes": {"a": 1}}, "spec.resourceAttributes.a"),
         ({"resourceAttributes": {"": "x"}}, "spec.resourceAttributes: Invalid value: must have names of 1 to 255"),
         ({"resourceAttributes": {"cluster name": "x"}}, "must have names of 1 to 255 characters without spaces"),

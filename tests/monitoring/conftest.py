@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kymograph.telemetry import cells, families, metricsettings, providers, settings
-from kymograph.telemetry.instruments import cleanup_queue, leader_election, scan_lag, update_requests
 
 
 class Nowhere:
@@ -44,11 +43,6 @@ def filled(prefix: str) -> providers.Telemetry:
             family.observe(lambda family=family: [values(family.about.labels, 0)])
         elif isinstance(family, families.Gathered):
             family.observe(lambda family=family: [(values(family.about.labels, 0), 1)])
-    meter = made.meter_provider.get_meter("test")
-    leader_election.observe(meter, "kymograph", lambda: True)
-    scan_lag.observe(meter, lambda: 0.0)
-    cleanup_queue.observe(meter, lambda: {"ttl": (0, 0.0)})
-    update_requests.observe(meter, lambda: {"waiting": 0}, lambda: 0.0)
     return made
 
 
@@ -66,6 +60,7 @@ def values(labels: tuple[str, ...], number: int) -> tuple[str, ...]:
         "outcome": "failure",
         "policy_severity": "high",
         "policy_type": "cluster",
+        "name": "kymograph",
     }
     return tuple(looked_for.get(label) or f"{label}-{number}" for label in labels)
 

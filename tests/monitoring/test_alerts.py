@@ -28,7 +28,7 @@ def promtool(tmp_path):
         (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
         shutil.copy(CASES, tmp_path)
         return subprocess.run(
-            [executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110
+            [executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=220
         )
 
     return run

@@ -1,12 +1,13 @@
 """What `KymographWebhookFailing` goes by is what a real API server counts when it cannot call a webhook."""
 
+import itertools
 import json
 import re
 
 import pytest
 from prometheus_client import parser
 
-from support import monitoring, promql
+from support import monitoring, promql, waiting
 
 
 @pytest.fixture
@@ -63,13 +64,10 @@ def test_an_api_server_counts_webhooks_that_it_cannot_call(kubectl, namespace, u
 @pytest.fixture
 def eventually_refused(kubectl, namespace):
     """Creates Secrets until one is refused: the API server learns of webhooks a moment later."""
+    numbers = itertools.count()
 
-    def wait() -> None:
-        for number in range(200):
-            created = kubectl("-n", namespace, "create", "secret", "generic", f"try-{number}", check=False)
-            if created.returncode:
-                assert "failed calling webhook" in created.stderr
-                return
-        pytest.fail("the API server never called the webhook")
+    def refused() -> bool:
+        created = kubectl("-n", namespace, "create", "secret", "generic", f"try-{next(numbers)}", check=False)
+        return "failed calling webhook" in created.stderr
 
-    return wait
+    return lambda: waiting.until("the API server calls the webhook", refused)

@@ -10,7 +10,7 @@ from fakes import collection
 from kymograph.clients.kubernetes import errors
 from kymograph.controllers import policies
 from kymograph.controllers.reports import forms, reported, standing
-from kymograph.telemetry import cells, instruments
+from kymograph.telemetry import cells, instruments, metricsettings
 from support.reporting import FakeCluster, policy_document, row
 
 LABELS = ("policy_type", "policy_namespace", "policy_name", "rule_name", "rule_result")
@@ -134,6 +134,21 @@ async def test_what_is_said_of_a_policy_goes_with_it_before_reports_are_written_
     assert told(registry) == {(*S, "pass"): 1}
 
 
+async def test_namespaces_are_told_apart_and_left_out_where_that_is_asked_for(source, registry, following) -> None:
+    """By the namespace of the report, which is the object's; an object without one is counted always."""
+    for namespace, name in (("one", "a"), ("one", "b"), ("two", "a")):
+        await source.namespaced.put(name, namespace=namespace, results=[row("p")])
+    await source.of["clusterpolicyreports"].put("node", namespace="", results=[row("p")])
+    following()
+    await until(lambda: told(registry) == {(*P, "pass"): 4})
+    registry.configure(metricsettings.MetricSettings(by_namespace=True))
+    assert told(registry, "resource_namespace") == {("one",): 2, ("two",): 1, ("",): 1}
+    await source.namespaced.remove("b", namespace="one")
+    await until(lambda: told(registry, "resource_namespace") == {("one",): 1, ("two",): 1, ("",): 1})
+    registry.configure(metricsettings.MetricSettings(namespaces=metricsettings.NamespaceFilter(exclude=("t*",))))
+    assert told(registry) == {(*P, "pass"): 2}
+
+
 async def test_only_the_replica_that_leads_says_it(source, registry, following) -> None:
     """Nothing before and after; when it leads again it begins with what there is then."""
     await source.namespaced.put("one", results=[row("p")])
@@ -158,3 +173,18 @@ async def test_after_a_gap_it_is_right_again(source, registry, following) -> Non
     await source.namespaced.put("three", silently=True, results=[row("q")])
     await source.namespaced.break_watches(errors.Expired(410, "Expired", "too old resource version"))
     await until(lambda: told(registry) == {(*Q, "pass"): 2})
+
+
+async def test_nothing_is_said_before_all_reports_are_listed(source, registry, following) -> None:
+    """What a new leader has listed so far would look as if the rest had been put right: alerts would end."""
+    for name in "abcde":
+        await source.namespaced.put(name, results=[row("p")])
+    await source.of["clusterpolicyreports"].put("node", results=[row("p")])
+    following()
+    seen = []
+    async with asyncio.timeout(60):
+        while not told(registry):
+            seen.append(source.namespaced.listed)
+            await asyncio.sleep(0)
+    assert 1 in seen
+    assert told(registry) == {(*P, "pass"): 6}

@@ -83,7 +83,6 @@ async def world(monkeypatch):
     """A server with a certificate that is trusted; waits that are for other machines are cut short."""
     monkeypatch.setattr(keeping, "LEARNT", 0.0)
     monkeypatch.setattr(keeping, "SETTLE", 0.0)
-    monkeypatch.setattr(keeping, "TRUSTED_WITHIN", 0.05)
     made = World()
     assert await made.keeper.look()
     made.in_force = made.announced
@@ -129,13 +128,15 @@ async def test_a_lost_secret_is_healed_without_a_moment_of_mistrust(world, loss)
     assert certificates.from_secret(world.stored.data) == world.served
 
 
-async def test_while_nobody_writes_the_configurations_the_old_certificate_serves_on(world):
+async def test_while_nobody_writes_the_configurations_the_old_certificate_serves_on(world, monkeypatch):
     before = world.served
+    monkeypatch.setattr(keeping, "TRUSTED_WITHIN", 0.05)
     world.leader_writes = False
     world.ask("ca")
     assert not await world.keeper.look()
     assert world.served == before
     world.leader_writes = True
+    monkeypatch.setattr(keeping, "TRUSTED_WITHIN", 60.0)
     assert await world.keeper.look()
     assert world.served != before
 

@@ -185,6 +185,17 @@ async def test_a_lease_given_back_is_taken_at_once(lock, candidate, clock):
     assert lock.stored.holder == "b"
 
 
+async def test_who_cannot_give_the_lease_back_in_time_leaves_without(lock, candidate, monkeypatch):
+    """The next one waits until it ends."""
+    monkeypatch.setattr(leadership, "RELEASE_WITHIN", 0.01)
+    first = candidate("a")
+    await first.step()
+    lock.hangs = True
+    await asyncio.wait_for(first.resign(), 30)
+    assert not first.leading
+    assert lock.stored.holder == "a"
+
+
 async def test_a_restarted_container_goes_on_leading(candidate):
     """The same identity: the process before it is dead, so there is nobody to wait for."""
     await candidate("a").step()
@@ -244,7 +255,38 @@ async def test_work_begins_with_leadership_and_is_cancelled_with_its_loss(candid
     assert history == ["begun", "ended", "begun", "ended"]
 
 
-async def test_work_has_ended_before_the_lease_is_given_back(lock, candidate):
+async def test_work_does_not_begin_where_leadership_was_lost_in_the_turn_in_which_it_was_gained(
+    lock, candidate, monkeypatch
+) -> None:
+    """Who waits for the gain is woken by it, and not stopped by the loss."""
+    leader, began = candidate("a"), []
+
+    async def work() -> None:
+        began.append(leader.leading)
+        await asyncio.Event().wait()
+
+    leading = asyncio.create_task(leader.lead(work))
+    await asyncio.sleep(0)
+    written = lock.write
+    resigning = []
+
+    async def write(record: Record) -> Record:
+        stored = await written(record)
+        if not resigning:
+            resigning.append(asyncio.create_task(leader.resign()))
+        return stored
+
+    monkeypatch.setattr(lock, "write", write)
+    await leader.step()
+    await asyncio.gather(*resigning)
+    assert (lock.stored.holder, leader.leading) == ("", False)
+    leading.cancel()
+    await asyncio.gather(leading, return_exceptions=True)
+    assert began == []
+
+
+async def test_work_has_ended_before_the_lease_is_given_back(lock, candidate, monkeypatch):
+    monkeypatch.setattr(leadership, "RELEASE_WITHIN", 60.0)  # this process may stand still while the work ends
     first = candidate("a")
     held: list[str] = []
 

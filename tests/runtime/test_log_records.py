@@ -12,11 +12,24 @@ from opentelemetry.sdk.trace import TracerProvider
 from kymograph.runtime import logs
 from kymograph.telemetry import fieldpaths, logsettings, subject
 
+OURS = re.compile(r"kymograph\.(test|other)\b|kopf|aiohttp")
+"""The loggers of these tests."""
+
 
 @pytest.fixture
 def configured(logging_put_back):
     """Configure logging as the process does."""
     return logs.Log
+
+
+@pytest.fixture
+def written(capsys):
+    """Tells the lines of these loggers: threads of other tests may log, too."""
+
+    def lines():
+        return [line for line in capsys.readouterr().err.splitlines() if OURS.search(line)]
+
+    return lines
 
 
 def record(message="Policy %s compiled", arguments=("p",), exc_info=None, **extra):
@@ -86,29 +99,29 @@ def test_text_is_for_people() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_configured_records_go_to_standard_error(configured, capsys, log_format) -> None:
+def test_configured_records_go_to_standard_error(configured, written, log_format) -> None:
     """From the level on that was asked for; libraries only speak up about what is wrong."""
     configured(log_format, "info")
     logging.getLogger("kymograph.test").debug("too little")
     logging.getLogger("kymograph.test").info("hello")
     logging.getLogger("kopf.objects").info("chatter")
     logging.getLogger("kopf.objects").warning("trouble")
-    lines = capsys.readouterr().err.splitlines()
+    lines = written()
     assert len(lines) == 2
     assert re.search("hello", lines[0])
     assert re.search("trouble", lines[1])
     assert lines[0].startswith("{") is (log_format == "json")
 
 
-def test_a_level_above_warning_holds_for_libraries_too(configured, capsys) -> None:
+def test_a_level_above_warning_holds_for_libraries_too(configured, written) -> None:
     """Asked for errors, one gets errors."""
     configured("text", "error")
     logging.getLogger("aiohttp").warning("trouble")
     logging.getLogger("aiohttp").error("failure")
-    assert ["failure" in line for line in capsys.readouterr().err.splitlines()] == [True]
+    assert ["failure" in line for line in written()] == [True]
 
 
-def test_level_and_format_change_while_the_process_runs(configured, capsys) -> None:
+def test_level_and_format_change_while_the_process_runs(configured, written) -> None:
     """And go back to what it was started with; handlers of others stay where they are."""
     others = logging.NullHandler()
     log = configured("text", "info")
@@ -120,13 +133,13 @@ def test_level_and_format_change_while_the_process_runs(configured, capsys) -> N
     logger.warning("hidden")
     log.apply(logsettings.LogSettings())
     logger.info("back")
-    seen, back = capsys.readouterr().err.splitlines()
+    seen, back = written()
     assert json.loads(seen)["message"] == "seen"
     assert back.endswith("kymograph.test: back")
     assert others in logging.getLogger().handlers
 
 
-def test_a_logger_has_a_level_of_its_own_until_it_is_named_no_more(configured, capsys) -> None:
+def test_a_logger_has_a_level_of_its_own_until_it_is_named_no_more(configured, written) -> None:
     """A library's too; one that is named no more is as quiet as before."""
     log = configured("text", "info")
     log.apply(logsettings.LogSettings(loggers={"kymograph.test": "debug", "kopf": "info"}))
@@ -138,7 +151,7 @@ def test_a_logger_has_a_level_of_its_own_until_it_is_named_no_more(configured, c
         logging.getLogger(name).debug("again")
         logging.getLogger(name).warning("trouble of %s", name)
     logging.getLogger("kopf").info("chatter")
-    lines = [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
+    lines = [line.partition(": ")[2] for line in written()]
     assert lines == ["from kymograph.test", "chatter", "trouble of kymograph.test"]
 
 
@@ -172,11 +185,11 @@ def test_a_record_tells_nothing_that_its_subject_hides(formatter) -> None:
     assert "review-1" not in formatter.format(given)
 
 
-def test_named_fields_are_taken_out_from_the_next_record_on(configured, capsys) -> None:
+def test_named_fields_are_taken_out_from_the_next_record_on(configured, written) -> None:
     """And told again when they are named no more."""
     log = configured("json", "info")
     for fields in ((fieldpaths.parse("user", "f"),), ()):
         log.apply(logsettings.LogSettings(redacted=logsettings.Redacted(fields=fields)))
         logging.getLogger("kymograph.test").info("hello", extra={"user": "jane.doe"})
-    hidden, told = (json.loads(line)["user"] for line in capsys.readouterr().err.splitlines())
+    hidden, told = (json.loads(line)["user"] for line in written())
     assert (hidden, told) == ("[redacted]", "jane.doe")

@@ -23,7 +23,7 @@ def run(*flags, port, **environ):
         env={**kept, **environ},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=200,
         check=False,
     )
 
@@ -48,19 +48,22 @@ def test_with_several_kubeconfigs(unused_tcp_port) -> None:
     assert "KUBECONFIG names several files" in told(run(port=unused_tcp_port, KUBECONFIG=f"a{os.pathsep}b"))
 
 
+def written_for(url):
+    """A kubeconfig for an API server."""
+    return yaml.safe_dump(
+        {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+            "clusters": [{"name": "c", "cluster": {"server": url}}],
+        }
+    )
+
+
 def test_with_an_api_server_that_does_not_answer(tmp_path, unused_tcp_port_factory) -> None:
     """It is named, with the reason."""
     url = f"http://127.0.0.1:{unused_tcp_port_factory()}"
     path = tmp_path / "kubeconfig"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "c"}}],
-                "clusters": [{"name": "c", "cluster": {"server": url}}],
-            }
-        )
-    )
+    path.write_text(written_for(url))
     line = told(run(f"--kubeconfig={path}", "--namespace=kymograph", port=unused_tcp_port_factory()))
     assert line.startswith(f"kymograph: the API server at {url}: ")
 
@@ -124,6 +127,25 @@ def test_a_connection_that_cannot_be_used_is_a_setting(tmp_path) -> None:
     assert isinstance(refused.value.__cause__, kubernetes_errors.ConnectionInvalid)
 
 
+@pytest.mark.parametrize(("authority", "known"), [(pathlib.Path("/ca.pem"), True), (None, False)])
+@pytest.mark.usefixtures("logging_put_back")
+def test_callers_are_known_where_they_must_show_a_certificate(monkeypatch, tmp_path, authority, known) -> None:
+    """To telemetry, which keeps no more traces of others than it is told to."""
+
+    class Stop(Exception):
+        pass
+
+    def telemetry(*_, callers_known, **__):
+        raise Stop(callers_known)
+
+    monkeypatch.setattr(assemble, "Telemetry", telemetry)
+    reachable = tmp_path / "kubeconfig"
+    reachable.write_text(written_for("http://127.0.0.1:1"))
+    with pytest.raises(Stop) as stopped:
+        asyncio.run(assemble.run(settings.Settings(kubeconfig=reachable, webhook_client_ca=authority), {}))
+    assert stopped.value.args == (known,)
+
+
 def test_what_the_process_knows_of_itself_is_on_all_it_emits() -> None:
     """As OpenTelemetry names it; nothing that is not known."""
     known = {"POD_NAME": "web-1", "POD_UID": "u", "NODE_NAME": "n", "DEPLOYMENT_NAME": "d", "CLUSTER_NAME": "c"}
@@ -154,4 +176,4 @@ def test_kopf_is_imported_without_the_client_library_which_can_be_imported_later
         "kopfimport.import_kopf()\n"
         "assert sys.modules['kubernetes'] is kubernetes\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=110)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=200)

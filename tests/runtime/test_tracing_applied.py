@@ -1,184 +1,41 @@
 """A TracingConfiguration is applied while the process runs, all of it or none, and its author is told."""
 
 import asyncio
-import datetime as dt
 
-import aiohttp
 import kopf
 import pytest
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.localcluster import pki
-from kymograph.model import tracingconfiguration as model
-from kymograph.runtime import metricserver, tracing, tracingreport
-from kymograph.telemetry import defaults, logsettings, providers
-from support import trees
-
-NOW = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
-
-
-class Cluster:
-    """Holds the TracingConfiguration, or not.
-
-    Attributes:
-        failures: What the next calls of any kind raise instead.
-        statuses: The statuses written, oldest first.
-        applied: The entries of replicas that were applied, each with the field manager.
-    """
-
-    def __init__(self):
-        self.document = None
-        self.failures = []
-        self.statuses = []
-        self.applied = []
-        self.created = 0
-
-    def _fail(self):
-        if self.failures and (failure := self.failures.pop(0)) is not None:
-            raise failure
-
-    async def get(self, resource, name):
-        self._fail()
-        if self.document is None:
-            raise kubernetes_errors.NotFound(404, "NotFound", name)
-        return self.document
-
-    async def create(self, resource, document):
-        self._fail()
-        self.created += 1
-        self.document = {**document, "metadata": {**document["metadata"], "generation": 1, "uid": "made"}}
-        return self.document
-
-    async def merge(self, resource, name, patch, *, subresource):
-        self._fail()
-        assert (name, subresource) == ("default", "status")
-        self.statuses.append(patch["status"])
-        return {}
-
-    async def apply(self, resource, document, *, subresource, field_manager):
-        self._fail()
-        assert (document["metadata"]["name"], subresource) == ("default", "status")
-        self.applied.append((field_manager, document["status"].get("replicas", [])))
-        return {}
-
-
-class Secrets:
-    """There are none."""
-
-    async def read(self, names):
-        assert not tuple(names)
-        return {}
-
-    async def changed(self):
-        return False
-
-
-class Exporter:
-    def export(self, spans):
-        pass
-
-    def shutdown(self):
-        pass
-
-
-class Here:
-    def __init__(self):
-        self.cluster = Cluster()
-        self.unusable = False
-        self.destinations = []
-        self.telemetry = providers.Telemetry(lambda *_: ("", {}), facts={}, environ={}, make_exporter=self._make)
-        self.metrics = metricserver.MetricServer(self.telemetry)
-        self.logs = []
-        self.started_with(defaults.NONE)
-        self.tasks = []
-
-    def started_with(self, given, environ=None):
-        """Begin anew with other flags and variables."""
-        under = tracing.StartedWith(environ or {}, given)
-        self.tracing = tracing.Tracing(
-            self.cluster, self.telemetry, self.metrics, Secrets(), under, self.logs.append, lambda: NOW
-        )
-        self.reports = tracingreport.TracingReport(
-            self.cluster, self.tracing, "one", lambda: NOW, self.telemetry.tracer
-        )
-
-    def _make(self, to):
-        if self.unusable:
-            raise ValueError("bad certificate")
-        self.destinations.append(to)
-        return Exporter()
-
-    @property
-    def endpoint(self):
-        traces = self.telemetry.in_force.traces
-        return traces and traces.endpoint
-
-    def report(self):
-        self.tasks.append(asyncio.create_task(self.reports.report()))
-
-    def tell(self):
-        self.tasks.append(asyncio.create_task(self.reports.tell()))
-
-    async def until(self, condition):
-        """Wait for what nobody announces."""
-        async with asyncio.timeout(30):
-            while not condition():  # noqa: ASYNC110 - what is looked at has no event
-                await asyncio.sleep(0.001)
-
-    async def written(self, count):
-        """The statuses, once there are so many."""
-        await self.until(lambda: len(self.cluster.statuses) >= count)
-        return self.cluster.statuses
-
-    async def close(self):
-        for task in self.tasks:
-            assert not task.done(), task
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.metrics.serve(None)
-        await self.telemetry.shutdown(1)
+from kymograph.runtime import metricserver, tracing, tracinginforce, tracingreport
+from kymograph.telemetry import defaults, logsettings
+from support import oneprocess, trees
 
 
 @pytest.fixture
 async def here(monkeypatch):
     monkeypatch.setattr(tracingreport, "LOOK_EVERY", 0.002)
-    made = Here()
+    made = oneprocess.Here()
     yield made
     await made.close()
 
 
-def document(port, generation=1, uid="u", **traces):
-    spec = {"metrics": {"prometheus": {"enabled": port is not None, "port": port or 8000}}}
-    if traces:
-        spec["traces"] = traces
-    return {"metadata": {"name": "default", "generation": generation, "uid": uid}, "spec": spec}
-
-
-async def scraped(port):
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
-        assert answer.status == 200
-        return await answer.text()
-
-
-async def refused(port):
-    async with aiohttp.ClientSession() as session:
-        with pytest.raises(aiohttp.ClientConnectorError):
-            await session.get(f"http://127.0.0.1:{port}/metrics")
-    return True
-
-
-async def test_the_start_makes_the_resource_for_users_to_edit(here, monkeypatch, unused_tcp_port) -> None:
-    """With what applies where nobody said anything."""
-    made = {**model.default(), "spec": document(unused_tcp_port)["spec"]}
-    monkeypatch.setattr(model, "default", lambda: made)
+async def test_the_start_makes_the_resource_for_users_to_edit(here, unused_tcp_port) -> None:
+    """It says nothing: what applies where nobody said anything does, and so do the flags of a later start."""
+    here.started_with(defaults.Defaults(prometheus_port=unused_tcp_port))
     await here.tracing.start()
     assert (here.cluster.created, here.endpoint) == (1, None)
-    assert "# TYPE" in await scraped(unused_tcp_port)
+    assert here.cluster.document["spec"] == {}
+    assert "# TYPE" in await oneprocess.scraped(unused_tcp_port)
+    here.started_with(defaults.Defaults(prometheus=False, pushed=True, metrics=defaults.ExporterDefaults("b:1")))
+    await here.tracing.start()
+    assert (here.cluster.created, here.telemetry.in_force.metrics.otlp.endpoint) == (1, "b:1")
+    assert await oneprocess.refused(unused_tcp_port)
 
 
 async def test_the_start_takes_the_resource_that_another_replica_makes_first(here, unused_tcp_port) -> None:
     """Two replicas start at once; one of them meets a conflict and reads what the other made."""
-    there = document(unused_tcp_port, endpoint="a:1")
+    there = oneprocess.document(unused_tcp_port, endpoint="a:1")
     here.cluster.failures = [kubernetes_errors.NotFound(404, "", ""), kubernetes_errors.Conflict(409, "", "")]
     here.cluster.document = there
     await here.tracing.start()
@@ -195,9 +52,9 @@ async def test_a_start_without_an_answer_goes_on_with_the_defaults(here, monkeyp
 
 async def test_the_log_says_where_each_signal_goes(here, caplog) -> None:
     """Not only traces: who looks for metrics reads it, too."""
-    caplog.set_level("INFO", tracing.__name__)
-    await here.tracing.changed(document(None, endpoint="one:4317"))
-    await here.tracing.changed(document(None, generation=2))
+    caplog.set_level("INFO", tracinginforce.__name__)
+    await here.tracing.changed(oneprocess.document(None, endpoint="one:4317"))
+    await here.tracing.changed(oneprocess.document(None, generation=2))
     assert [record.message for record in caplog.records] == [
         "Telemetry configured: traces to one:4317",
         "Telemetry configured: nothing is exported",
@@ -232,16 +89,16 @@ async def _nowhere(self, port, guard=metricserver.OPEN):
 async def test_changes_move_exporters_and_ports_and_removal_the_defaults(here, unused_tcp_port_factory) -> None:
     """Without a restart; a status write is no change."""
     first, second = unused_tcp_port_factory(), unused_tcp_port_factory()
-    await here.tracing.changed(document(first, endpoint="a:1"))
+    await here.tracing.changed(oneprocess.document(first, endpoint="a:1"))
     assert here.endpoint == "a:1"
-    assert await scraped(first) is not None
-    await here.tracing.changed(document(second, 2, endpoint="b:1"))
-    assert (here.endpoint, await refused(first)) == ("b:1", True)
-    assert await scraped(second) is not None
-    await here.tracing.changed(document(first, 2, endpoint="c:1"))
+    assert await oneprocess.scraped(first) is not None
+    await here.tracing.changed(oneprocess.document(second, 2, endpoint="b:1"))
+    assert (here.endpoint, await oneprocess.refused(first)) == ("b:1", True)
+    assert await oneprocess.scraped(second) is not None
+    await here.tracing.changed(oneprocess.document(first, 2, endpoint="c:1"))
     assert here.endpoint == "b:1"
-    await here.tracing.changed(document(None, 3))
-    assert (here.endpoint, await refused(second)) == (None, True)
+    await here.tracing.changed(oneprocess.document(None, 3))
+    assert (here.endpoint, await oneprocess.refused(second)) == (None, True)
 
 
 def _of_telemetry(point):
@@ -252,23 +109,25 @@ def _of_telemetry(point):
 async def test_what_cannot_be_used_leaves_everything_as_it_was(here, unused_tcp_port_factory, wrong) -> None:
     """Also the half of it that could be used; the condition says why, and a mended one is taken."""
     good, other, taken = (unused_tcp_port_factory() for _ in range(3))
-    await here.tracing.changed(document(good, 1, endpoint="a:1"))
+    await here.tracing.changed(oneprocess.document(good, 1, endpoint="a:1"))
     here.report()
     await here.written(1)
     blocker = metricserver.MetricServer(here.telemetry)
     await blocker.serve(taken)
     here.unusable = wrong == "exporter"
     await here.tracing.changed(
-        document(taken if wrong == "port" else other, 2, endpoint="no endpoint" if wrong == "field" else "b:1")
+        oneprocess.document(
+            taken if wrong == "port" else other, 2, endpoint="no endpoint" if wrong == "field" else "b:1"
+        )
     )
     assert here.endpoint == "a:1"
-    assert await scraped(good) is not None
-    assert await refused(other)
+    assert await oneprocess.scraped(good) is not None
+    assert await oneprocess.refused(other)
     accepted = (await here.written(2))[1]["conditions"][0]
     assert (accepted["type"], accepted["status"], accepted["observedGeneration"]) == ("Accepted", "False", 2)
     assert "the last good configuration goes on" in accepted["message"]
     here.unusable = False
-    await here.tracing.changed(document(other, 3, endpoint="b:1"))
+    await here.tracing.changed(oneprocess.document(other, 3, endpoint="b:1"))
     assert (await here.written(3))[2]["conditions"][0]["status"] == "True"
     assert here.endpoint == "b:1"
     await blocker.serve(None)
@@ -280,22 +139,22 @@ async def test_what_cannot_be_used_leaves_everything_as_it_was(here, unused_tcp_
 
 async def test_a_status_is_written_once_until_something_changes(here, unused_tcp_port) -> None:
     """Not every second; a resource made again has no status yet and gets one."""
-    await here.tracing.changed(document(unused_tcp_port))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port))
     here.report()
     await here.written(1)
     await asyncio.sleep(0.02)
     assert len(here.cluster.statuses) == 1
-    await here.tracing.changed(document(unused_tcp_port, uid="again"))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port, uid="again"))
     await here.written(2)
     await here.tracing.removed()
-    await here.tracing.changed(document(unused_tcp_port, uid="once more"))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port, uid="once more"))
     assert [each["observedGeneration"] for each in await here.written(3)] == [1, 1, 1]
 
 
 async def test_counts_are_written_now_and_then(here, monkeypatch, unused_tcp_port) -> None:
     """A status whose counts alone have changed can wait."""
     monkeypatch.setattr(tracingreport, "COUNT_EVERY", 0.0)
-    await here.tracing.changed(document(unused_tcp_port, endpoint="a:1"))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port, endpoint="a:1"))
     here.report()
     await here.written(1)
     with here.telemetry.tracer.start_as_current_span("not sampled"):
@@ -308,7 +167,7 @@ async def test_counts_are_written_now_and_then(here, monkeypatch, unused_tcp_por
 
 async def test_a_status_that_cannot_be_written_is_tried_again(here, unused_tcp_port) -> None:
     """Whatever the API server says."""
-    await here.tracing.changed(document(unused_tcp_port))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port))
     here.cluster.failures = [kubernetes_errors.Unreachable("refused"), kubernetes_errors.NotFound(404, "", "")]
     here.report()
     assert len(await here.written(1)) == 1
@@ -321,7 +180,7 @@ def said_by(name, generation=1, reported_at="2024-03-01T12:00:00Z"):
 
 async def test_a_replica_applies_its_own_entry_and_takes_it_with_it(here, unused_tcp_port) -> None:
     """As a field manager of its own, once until something changes; when it stops, it applies nothing."""
-    await here.tracing.changed(document(unused_tcp_port, endpoint="a:1"))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port, endpoint="a:1"))
     here.tell()
     await here.until(lambda: here.cluster.applied)
     (manager, (entry,)) = here.cluster.applied[0]
@@ -331,7 +190,7 @@ async def test_a_replica_applies_its_own_entry_and_takes_it_with_it(here, unused
     here.telemetry.queue._sent += 5
     await asyncio.sleep(0.02)
     assert len(here.cluster.applied) == 1, "counts can wait"
-    await here.tracing.changed(document(unused_tcp_port, 2, endpoint="b:1"))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port, 2, endpoint="b:1"))
     await here.until(lambda: len(here.cluster.applied) == 2)
     here.tasks.pop().cancel()
     await here.until(lambda: here.cluster.applied[-1] == ("kymograph-one", []))
@@ -342,15 +201,15 @@ async def test_a_replica_shows_now_and_then_that_it_is_there(here, monkeypatch, 
     """Although it has nothing new to say."""
     monkeypatch.setattr(tracingreport, "COUNT_EVERY", 0.0)
     monkeypatch.setattr(tracingreport, "EACH", 0.001)
-    await here.tracing.changed(document(unused_tcp_port))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port))
     here.tell()
     await here.until(lambda: len(here.cluster.applied) >= 3)
 
 
 async def test_each_write_is_a_trace(here, exported, tracer, unused_tcp_port) -> None:
     """Whether of the whole status or of an entry."""
-    here.reports = tracingreport.TracingReport(here.cluster, here.tracing, "one", lambda: NOW, tracer)
-    await here.tracing.changed(document(unused_tcp_port))
+    here.reports = tracingreport.TracingReport(here.cluster, here.tracing, "one", lambda: oneprocess.NOW, tracer)
+    await here.tracing.changed(oneprocess.document(unused_tcp_port))
     here.report()
     here.tell()
     await here.until(lambda: len(exported.get_finished_spans()) >= 2)
@@ -362,8 +221,8 @@ async def test_each_write_is_a_trace(here, exported, tracer, unused_tcp_port) ->
 async def test_what_is_put_in_force_is_a_trace(here, exported, tracer, unused_tcp_port) -> None:
     """Of what cannot be used, too, with the reason."""
     here.telemetry.tracer = tracer
-    await here.tracing.changed(document(unused_tcp_port))
-    await here.tracing.changed(document(unused_tcp_port, 2, endpoint="no endpoint"))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port))
+    await here.tracing.changed(oneprocess.document(unused_tcp_port, 2, endpoint="no endpoint"))
     assert trees.render(exported.get_finished_spans()).splitlines() == [
         "TELEMETRY configuration",
         "TELEMETRY configuration ERROR: traces.endpoint: 'no endpoint' is not host:port",
@@ -376,7 +235,7 @@ async def test_the_leader_takes_out_those_that_are_gone(here, monkeypatch, unuse
     """Whose entries no longer change, by its own clock; and counts who is there."""
     monkeypatch.setattr(tracingreport, "COUNT_EVERY", 0.02)
     monkeypatch.setattr(tracingreport, "EACH", 0.0)
-    there = document(unused_tcp_port)
+    there = oneprocess.document(unused_tcp_port)
     await here.tracing.changed({**there, "status": {"replicas": [said_by("one"), said_by("two")]}})
     here.report()
     assert (await here.written(1))[0]["inForce"] == "2/2"
@@ -391,7 +250,7 @@ async def test_kopf_tells_of_the_one_named_default(here, unused_tcp_port) -> Non
     registry = kopf.OperatorRegistry()
     tracing.register(registry, here.tracing)
     (handler,) = registry._watching.get_all_handlers()
-    mine = document(unused_tcp_port, endpoint="a:1")
+    mine = oneprocess.document(unused_tcp_port, endpoint="a:1")
     await handler.fn(event={"type": "ADDED", "object": {**mine, "metadata": {**mine["metadata"], "name": "other"}}})
     assert here.endpoint is None
     await handler.fn(event={"type": None, "object": mine})
@@ -399,15 +258,15 @@ async def test_kopf_tells_of_the_one_named_default(here, unused_tcp_port) -> Non
 
 
 async def test_flags_apply_under_the_resource_that_is_made(here, unused_tcp_port) -> None:
-    """What the resource says by itself would hide them, so where there are flags it says nothing."""
+    """What the resource says would hide them, so it says nothing; what is edited into it does."""
     here.started_with(
         defaults.Defaults(traced=True, traces=defaults.ExporterDefaults("a:1"), prometheus_port=unused_tcp_port)
     )
     await here.tracing.start()
     assert here.cluster.document["spec"] == {}
     assert here.endpoint == "a:1"
-    assert "# TYPE" in await scraped(unused_tcp_port)
-    await here.tracing.changed(document(unused_tcp_port, 2, endpoint="b:1"))
+    assert "# TYPE" in await oneprocess.scraped(unused_tcp_port)
+    await here.tracing.changed(oneprocess.document(unused_tcp_port, 2, endpoint="b:1"))
     assert here.endpoint == "b:1"
     await here.tracing.removed()
     assert here.endpoint == "a:1"
@@ -435,22 +294,27 @@ async def test_certificates_in_files_are_followed(here, tmp_path, monkeypatch) -
     assert [to.ca for to in here.destinations] == [first, second]
 
 
-async def test_a_path_that_cannot_be_named_leaves_the_last_good_ones(here, monkeypatch) -> None:
-    """The condition says which one it is; what is right is live."""
+async def test_a_path_that_cannot_be_named_leaves_the_others(here, monkeypatch) -> None:
+    """The condition says which one it is. What was told to nobody before is not told now, what is right is live."""
     monkeypatch.setattr(metricserver.MetricServer, "serve", _nowhere)
 
     def redacting(generation, *paths):
-        return {**document(None, generation), "spec": {"logs": {"redact": {"paths": list(paths)}}}}
+        return {**oneprocess.document(None, generation), "spec": {"logs": {"redact": {"paths": list(paths)}}}}
 
     here.report()
     await here.tracing.changed(redacting(1, "data.password"))
     assert [path.text for path in here.telemetry.redacted_paths] == ["data.password"]
     await here.tracing.changed(redacting(2, "data.pin", "metadata.name"))
-    assert [path.text for path in here.telemetry.redacted_paths] == ["data.password"]
+    assert [path.text for path in here.telemetry.redacted_paths] == ["data.password", "data.pin"]
     await here.until(lambda: here.cluster.statuses and here.cluster.statuses[-1]["observedGeneration"] == 2)
     accepted = here.cluster.statuses[-1]["conditions"][0]
     assert (accepted["status"], accepted["reason"]) == ("False", "SettingsInvalid")
     assert "logs.redact.paths[1]: metadata.name" in accepted["message"]
+    assert "goes on, and logs.redact of this one holds beside its own" in accepted["message"]
+    await here.tracing.changed(redacting(3, "data.token", "metadata.name"))
+    assert [path.text for path in here.telemetry.redacted_paths] == ["data.password", "data.token"]
+    await here.tracing.changed(redacting(4, "data.pin"))
+    assert [path.text for path in here.telemetry.redacted_paths] == ["data.pin"]
     await here.tracing.removed()
     assert here.telemetry.redacted_paths == ()
 
@@ -458,11 +322,11 @@ async def test_a_path_that_cannot_be_named_leaves_the_last_good_ones(here, monke
 async def test_logs_are_told_with_everything_else(here, monkeypatch) -> None:
     """Nothing of a configuration that cannot be used applies, the log included; without one, the flags do."""
     monkeypatch.setattr(metricserver.MetricServer, "serve", _nowhere)
-    quiet = {**document(None), "spec": {"logs": {"level": "error", "loggers": {"kopf": "debug"}}}}
+    quiet = {**oneprocess.document(None), "spec": {"logs": {"level": "error", "loggers": {"kopf": "debug"}}}}
     await here.tracing.changed(quiet)
-    wrong = document(None, 2, endpoint="no endpoint")
+    wrong = oneprocess.document(None, 2, endpoint="no endpoint")
     await here.tracing.changed({**wrong, "spec": {**wrong["spec"], "logs": {"level": "debug"}}})
-    await here.tracing.changed({**document(None, 3), "spec": {"logs": {"level": "loud"}}})
+    await here.tracing.changed({**oneprocess.document(None, 3), "spec": {"logs": {"level": "loud"}}})
     await here.tracing.removed()
     assert here.logs == [
         logsettings.LogSettings("error", None, {"kopf": "debug"}),

@@ -5,8 +5,9 @@ import datetime as dt
 import pytest
 
 from kymograph.model import tracingconfiguration as model
-from kymograph.runtime import tracingstatus
-from kymograph.telemetry import export, push, settings
+from kymograph.runtime import errors, tracingstatus
+from kymograph.telemetry import errors as telemetry_errors
+from kymograph.telemetry import export, partial, push, settings
 
 NOW = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
 STAMP, EARLIER = "2024-03-01T12:00:00Z", "2024-02-01T00:00:00Z"
@@ -43,7 +44,7 @@ def test_every_exporter_of_the_settings_has_its_entry() -> None:
         "logs": {"otlp": {"endpoint": "d:1"}},
     }
     applied = settings.from_spec(spec)
-    assert list(tracingstatus.paths(applied)) == ["traces", "metrics", "logs", "traces.additional[b]"]
+    assert list(tracingstatus.paths(applied)) == ["traces", "traces.additional[b]", "metrics.otlp", "logs.otlp"]
     status = [export.ExportStatus(sent, {export.Reason.QUEUE_FULL: sent}, 0, None, None, None) for sent in (1, 2, 3)]
     found = tracingstatus.exporting(applied, {}, status[0], push.PushStatus(4, 4), status[1], {"b": status[2]})
     assert [(each.signal, each.name, each.endpoint, each.sent, each.dropped) for each in found] == [
@@ -52,6 +53,13 @@ def test_every_exporter_of_the_settings_has_its_entry() -> None:
         ("metrics", "", "c:1", 4, 4),
         ("logs", "", "d:1", 2, 2),
     ]
+
+
+def test_an_exporter_that_the_environment_takes_away_has_none() -> None:
+    """Additional destinations go on without the first."""
+    spec = {"traces": {"additional": [{"name": "b", "endpoint": "b:1"}]}}
+    applied = settings.from_spec(spec, {"OTEL_TRACES_EXPORTER": "none"})
+    assert list(tracingstatus.paths(applied)) == ["traces.additional[b]"]
 
 
 def test_a_disabled_sdk_is_told() -> None:
@@ -102,20 +110,47 @@ def test_the_message_names_the_endpoint_and_the_error_first() -> None:
     assert message == "collector:4317 does not take metrics: refused; collector:4317 takes traces"
 
 
+IN_USE = partial.LeftOut("metrics.prometheus", errors.PortTaken("port 80: in use"))
+NOWHERE = partial.LeftOut("traces", telemetry_errors.SettingsInvalid("traces.endpoint", "it is no host:port"))
+
+
 @pytest.mark.parametrize(
-    ("problem", "expected"),
+    ("problem", "reason", "message"),
     [
-        (None, ("True", "Applied", "The configuration is in force.")),
+        (None, "Applied", "The configuration is in force."),
         (
-            ("PortTaken", "port 80: in use"),
-            ("False", "PortTaken", "port 80: in use; the last good configuration goes on."),
+            tracingstatus.not_in_force(IN_USE.error),
+            "PortTaken",
+            "port 80: in use; the last good configuration goes on.",
+        ),
+        (
+            tracingstatus.in_force_without([IN_USE]),
+            "PortTaken",
+            "In force without metrics.prometheus. metrics.prometheus: port 80: in use.",
+        ),
+        (
+            tracingstatus.in_force_without([IN_USE, NOWHERE]),
+            "PortTaken",
+            (
+                "In force without metrics.prometheus, traces."
+                " metrics.prometheus: port 80: in use; traces.endpoint: it is no host:port."
+            ),
         ),
     ],
 )
-def test_accepted_says_whether_the_configuration_is_in_force(problem, expected) -> None:
-    """What cannot be used is named, and the last good configuration goes on."""
+def test_accepted_says_whether_the_configuration_is_in_force(problem, reason, message) -> None:
+    """What cannot be used is named, and what goes on: the last good configuration, or the other parts of this one."""
     accepted = condition(render(problem=problem), "Accepted")
-    assert (accepted["status"], accepted["reason"], accepted["message"]) == expected
+    assert accepted["status"] == str(problem is None)
+    assert (accepted["reason"], accepted["message"]) == (reason, message)
+
+
+def test_a_long_reason_does_not_hide_what_is_in_force() -> None:
+    """Such as one that lists all metrics there are."""
+    problem = tracingstatus.not_in_force(errors.PortTaken("why " * 1_000), redacting=True)
+    message = condition(render(problem=problem), "Accepted")["message"]
+    assert len(message) == tracingstatus.MOST_MESSAGE
+    assert message.endswith("; the last good configuration goes on, and logs.redact of this one holds beside its own.")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class CountedIds(IdGenerator):
 
 
 class FakeExporter:
-    """Keeps what it is given. `fail` makes it raise; `gate` makes it hang until opened."""
+    """Keeps what it is given. `fail` makes it raise; `gate` makes it hang until opened, in `thread`."""
 
     def __init__(self, *, fail=False, hang=False, rejected=None):
         self.spans = []
@@ -36,12 +36,14 @@ class FakeExporter:
         self.gate = threading.Event()
         self.exporting = threading.Event()
         self.stopped = threading.Event()
+        self.thread = None
         if not hang:
             self.gate.set()
 
     def export(self, spans):
+        self.thread = threading.current_thread()
         self.exporting.set()
-        self.gate.wait(60)
+        self.gate.wait(200)  # as good as for ever: longer than any test
         if self.fail:
             raise errors.ExportFailed("refused", self.rejected)
         self.batches.append(len(spans))

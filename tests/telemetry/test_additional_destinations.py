@@ -6,11 +6,12 @@ import itertools
 import pytest
 from opentelemetry.trace import SpanKind
 
-from kymograph.telemetry import errors, export, providers, settings, sharing
+from kymograph.telemetry import errors, export, memory, providers, settings, sharing
 from support import receivers as otlp
 from support import scraped, waiting
 
 PATIENCE = 30.0
+LONG = "x" * 1_000
 PARENT = f"00-{7:032x}-{9:016x}-01"
 
 
@@ -45,6 +46,15 @@ def review(telemetry):
     assert telemetry.keep(record)
 
 
+def long_review(telemetry, steps=50):
+    """One whose steps all have much to say: 200 KiB of memory, 51 spans."""
+    record = telemetry.begin(PARENT, None, 0)
+    for at in range(steps):
+        record.extend([(1, at, 1), ("fail", f"{at}-{LONG}", 2)])
+    record.finish("admission", {}, 3)
+    telemetry.keep(record)
+
+
 def work(telemetry):
     with telemetry.tracer.start_as_current_span("WORK", kind=SpanKind.INTERNAL, attributes={"a": "b"}):
         pass
@@ -56,6 +66,11 @@ def contents(receiver):
 
 async def come(receiver, count):
     await asyncio.to_thread(waiting.until, f"{count} spans", lambda: len(receiver.spans) >= count)
+
+
+async def counted(telemetry, name, count):
+    """Wait until so many spans are known to have come: those that are not are given to whoever comes next."""
+    await asyncio.to_thread(waiting.until, f"{count} counted", lambda: telemetry.additional[name].sent >= count)
 
 
 async def test_all_receivers_get_the_same_spans_with_the_same_resource(telemetry, receivers):
@@ -105,6 +120,64 @@ async def test_one_that_hangs_holds_up_nobody(telemetry, receivers):
     await come(hangs, 100)
 
 
+async def test_one_that_hangs_for_long_fills_the_memory_of_nobody_else(telemetry, receivers):
+    """It loses what it has no room for; the others lose no span, and requests under way no step."""
+    first, hangs = receivers(otlp.GRPC), receivers(otlp.GRPC)
+    hangs.gate.clear()
+    await telemetry.apply(settings.from_spec(spec(first, hangs=hangs)))
+    under_way = telemetry.begin(PARENT, None, 0)
+    reviews = 0
+    while not telemetry.additional["hangs"].dropped[export.Reason.MEMORY_FULL]:
+        for _ in range(20):
+            long_review(telemetry)
+        reviews += 20
+        assert await asyncio.to_thread(telemetry.queue.flush, PATIENCE)
+    for step in range(2_000):
+        under_way.extend([(1, step, 10), ("pass", "", 20)])
+    for _ in range(20):
+        long_review(telemetry)
+    assert await asyncio.to_thread(telemetry.queue.flush, PATIENCE)
+    mine = telemetry.queue.status()
+    assert (mine.sent, sum(mine.dropped.values())) == ((reviews + 20) * 51, 0)
+    assert under_way.dropped == 0
+    hangs.gate.set()
+
+
+async def test_what_each_may_hold_follows_how_many_there_are(telemetry, receivers):
+    """All of them together never more than one alone: what the first has no room for any more is dropped."""
+    first, second = receivers(otlp.GRPC), receivers(otlp.GRPC)
+    first.gate.clear()
+    await telemetry.apply(settings.from_spec(spec(first)))
+    rooms = [memory.DESTINATIONS, memory.DESTINATIONS // 2, memory.DESTINATIONS]
+    assert telemetry.queue.room.limit == rooms[0]
+    while not telemetry.queue.status().dropped[export.Reason.MEMORY_FULL]:
+        long_review(telemetry)
+    lost = telemetry.queue.status().dropped[export.Reason.MEMORY_FULL]
+    assert telemetry.queue.room.held > rooms[1]
+    await telemetry.apply(settings.from_spec(spec(first, second=second)))
+    assert telemetry.queue.room.limit == rooms[1] >= telemetry.queue.room.held
+    assert telemetry.queue.status().dropped[export.Reason.MEMORY_FULL] > lost
+    await telemetry.apply(settings.from_spec(spec(first)))
+    assert telemetry.queue.room.limit == rooms[2]
+    first.gate.set()
+
+
+async def test_they_get_spans_also_where_the_first_gets_none(telemetry, receivers):
+    """Since the environment says that its endpoint is nobody's; and the first may come back."""
+    first, second = receivers(otlp.GRPC), receivers(otlp.GRPC)
+    wanted = spec(first, second=second)
+    del wanted["traces"]["endpoint"]
+    await telemetry.apply(settings.from_spec(wanted, {"OTEL_TRACES_EXPORTER": "none"}))
+    review(telemetry)
+    work(telemetry)
+    await come(second, 3)
+    assert telemetry.queue.status().sent == sum(telemetry.queue.status().dropped.values()) == 0
+    await telemetry.apply(settings.from_spec(spec(first, second=second)))
+    review(telemetry)
+    await come(first, 2)
+    await come(second, 5)
+
+
 async def test_destinations_come_move_and_go_while_spans_come(telemetry, receivers):
     """What was not delivered goes along; a name that comes back goes on counting."""
     first, second, moved = receivers(otlp.GRPC), receivers(otlp.GRPC), receivers(otlp.HTTP)
@@ -113,13 +186,15 @@ async def test_destinations_come_move_and_go_while_spans_come(telemetry, receive
     await telemetry.apply(settings.from_spec(spec(first, other=second)))
     review(telemetry)
     await come(second, 2)
+    await counted(telemetry, "other", 2)
     await telemetry.apply(settings.from_spec(spec(first, other=moved)))
     review(telemetry)
     await come(moved, 2)
+    await counted(telemetry, "other", 4)
     await telemetry.apply(settings.from_spec(spec(first)))
     review(telemetry)
     await come(first, 8)
-    await asyncio.to_thread(waiting.until, "all is counted", lambda: telemetry.additional["other"].sent == 4)
+    assert telemetry.additional["other"].sent == 4
     assert (len(second.spans), len(moved.spans)) == (2, 2)
     await telemetry.apply(settings.from_spec(spec(first, other=second)))
     review(telemetry)

@@ -1,9 +1,14 @@
 """What is taken in at once, without a queue, is work of a controller like all other: counted, with how it ended."""
 
+import pathlib
+
 from fakes.collection import Collection
 from kymograph.controllers import exceptions, policies, policymetrics
 from kymograph.controllers.configuration import store as configuration
+from support import trees
 from support.writtenpolicies import policy, validating
+
+HERE = pathlib.Path(__file__).parent
 
 EXCEPTED = {
     "exceptions": [{"policyName": "p", "ruleNames": ["r"]}],
@@ -37,17 +42,23 @@ async def test_policies_are_compiled(kept) -> None:
 
 async def test_exceptions_are_taken_in(kept) -> None:
     """Made, made wrong, and deleted."""
-    store = exceptions.ExceptionStore(Collection(), "*", kept.telemetry.work("exceptions-controller").reconciled)
+    worked = kept.telemetry.work("exceptions-controller").reconciled
+    store = exceptions.ExceptionStore(Collection(), "*", worked, kept.telemetry.tracer)
     for name, spec in (("e", EXCEPTED), ("odd", {**EXCEPTED, "exceptions": []}), ("e", None)):
         document = None if spec is None else {"metadata": {"name": name, "namespace": "ns"}, "spec": spec}
         store._changed(("ns", name), document)
     assert outcomes(kept, "exceptions-controller") == {"success": 2, "PolicyInvalid": 1}
+    trees.compare(HERE / "exceptions.tree", kept.finished())
 
 
 async def test_the_config_map_is_taken_in(kept) -> None:
     """That something of it does not count is the outcome."""
     worked = kept.telemetry.work("config-controller").reconciled
-    store = configuration.ConfigurationStore(Collection(), "ns", "kymograph", worked=worked)
+    store = configuration.ConfigurationStore(
+        Collection(), "ns", "kymograph", worked=worked, tracer=kept.telemetry.tracer
+    )
     for data in ({}, {"resourceFilters": "oops, what"}):
-        store._changed({"metadata": {"name": "kymograph", "namespace": "ns"}, "data": data})
+        document = {"metadata": {"name": "kymograph", "namespace": "ns"}, "data": data}
+        store._changed(("ns", "kymograph"), document)
     assert outcomes(kept, "config-controller") == {"success": 1, "ConfigurationInvalid": 1}
+    trees.compare(HERE / "configuration.tree", kept.finished())

@@ -59,7 +59,12 @@ def test_a_limit_that_is_no_positive_duration_is_refused(written):
 
 
 @pytest.fixture
-async def telemetry(fake_exporter, ids):
+def callers_known():
+    return False
+
+
+@pytest.fixture
+async def telemetry(fake_exporter, ids, callers_known):
     ticks = itertools.count(1_000)
     exporter = fake_exporter()
     made = providers.Telemetry(
@@ -67,6 +72,7 @@ async def telemetry(fake_exporter, ids):
         facts={},
         environ={},
         make_exporter=lambda _: exporter,
+        callers_known=callers_known,
         ids=ids,
         clock=lambda: next(ticks),
         wall_clock=lambda: 1_000_000,
@@ -154,16 +160,41 @@ async def test_past_the_cap_callers_are_not_followed_and_are_counted(telemetry):
     await telemetry.apply(traces(None, parentTracesPerSecond=3))
     followed = [review(telemetry, SAMPLED)[1].endswith("-01") for _ in range(10)]
     assert followed == [True] * 3 + [False] * 7
-    assert "telemetry_traces_capped_total 7.0" in scraped.text(telemetry)
+    assert "telemetry_traces_capped_total 7" in scraped.text(telemetry)
     server = (await exported(telemetry))["admission"]
     assert server.attributes == {}
 
 
+@pytest.mark.parametrize("callers_known", [True])
 async def test_past_the_cap_a_rule_may_still_keep_a_request(telemetry):
+    """Of callers that had to show who they are."""
     await telemetry.apply(traces({"denied": True}, parentTracesPerSecond=0))
     _, told = review(telemetry, SAMPLED, denied=True)
     assert told.endswith("-00")
     assert (await exported(telemetry))["admission"].attributes == {semconv.KEPT_BY: "denied"}
+    assert "telemetry_traces_capped_total 1" in scraped.text(telemetry)
+
+
+@pytest.mark.parametrize("traceparent", [None, UNSAMPLED, SAMPLED])
+async def test_callers_that_nobody_knows_get_no_more_traces_from_rules_than_from_headers(telemetry, traceparent):
+    """A request that is sure to be denied costs its writer no more than a header; both draw from one cap."""
+    await telemetry.apply(traces(None, parentTracesPerSecond=3, decisionLink="https://jaeger/{trace_id}"))
+    records = [review(telemetry, traceparent, denied=True)[0] for _ in range(10)]
+    linked = [bool(telemetry.decision_link(record.decision)) for record in records]
+    assert linked == [record.traceparent.endswith("-01") for record in records] == [True] * 3 + [False] * 7
+    assert "telemetry_traces_capped_total 7" in scraped.text(telemetry)
+    assert await asyncio.to_thread(telemetry.queue.flush, PATIENCE)
+    assert [span.name for span in telemetry.exporter.spans].count("admission") == 3
+
+
+async def test_what_the_administrators_rates_choose_does_not_count_against_the_cap(telemetry):
+    """Whatever a keep rule says of it, too: a rule about policies is applied at the end, as keep rules are."""
+    rules = [{"policies": ["p"], "samplingRatePerMillion": 1_000_000}]
+    await telemetry.apply(traces({"denied": True}, parentTracesPerSecond=0, samplingRules=rules))
+    record = telemetry.begin(None, None, 0)
+    assert telemetry.judge(record, 3, denied=True, policies=lambda: ["p"])
+    assert not telemetry.judge(telemetry.begin(None, None, 0), 3, denied=True, policies=lambda: ["q"])
+    assert "telemetry_traces_capped_total 1" in scraped.text(telemetry)
 
 
 async def test_roots_do_not_count_against_the_cap(telemetry):

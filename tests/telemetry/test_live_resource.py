@@ -29,6 +29,11 @@ def test_configured_stands_above_environment_above_facts(environ, configured, ex
     assert attributes["telemetry.sdk.language"] == "python"
 
 
+@pytest.mark.parametrize(("environ", "configured"), [({"OTEL_RESOURCE_ATTRIBUTES": "=x, =y"}, {}), ({}, {"": "x"})])
+def test_what_has_no_name_is_no_attribute(environ, configured):
+    assert "" not in resource.attributes_of(FACTS, environ, configured)
+
+
 def test_its_content_changes_and_it_stays_the_same_resource():
     live = resource.LiveResource({"a": "1"})
     before, key = live.attributes, hash(live)

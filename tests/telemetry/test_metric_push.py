@@ -60,15 +60,19 @@ class FakeReceiver:
 
 
 class Pushed:
-    """Metrics and the push of them, on a clock that advances with every look."""
+    """Metrics and the push of them, on a clock that advances with every look.
 
-    def __init__(self):
+    A receiver has all the time that it may need: one that is interrupted may have taken what its successor is told
+    again.
+    """
+
+    def __init__(self, grace=PATIENCE):
         self._ticks = itertools.count(1)
         self.cells = cells.Cells(SCOPE, lambda: next(self._ticks))
         self.requests = self.cells.counter(REQUESTS)
         self.duration = self.cells.histogram(DURATION, (0.1, 1.0))
         self.sdks = 0
-        self.push = push.Push(self.collect, wall_clock=lambda: next(self._ticks), grace=0.2)
+        self.push = push.Push(self.collect, wall_clock=lambda: next(self._ticks), grace=grace)
 
     def collect(self):
         point = sdk.NumberDataPoint({"reason": "a"}, 1, next(self._ticks), self.sdks)
@@ -87,8 +91,8 @@ class Pushed:
 
 
 @pytest.fixture
-def pushed():
-    made = Pushed()
+def pushed(request):
+    made = Pushed(getattr(request, "param", PATIENCE))
     yield made
     made.push.close(PATIENCE)
 
@@ -163,6 +167,7 @@ def test_another_receiver_is_told_what_the_one_before_was_not(pushed):
     assert old.stopped.wait(PATIENCE)
 
 
+@pytest.mark.parametrize("pushed", [0.2], indirect=True, ids=["with little grace"])
 def test_a_receiver_that_hangs_is_interrupted_and_its_successor_told_everything(pushed):
     old, new = FakeReceiver(hang=True), FakeReceiver()
     pushed.requests.bind(("Pod", "a")).add(3)

@@ -162,3 +162,20 @@ async def test_a_signal_is_a_queue_of_one(registry, counted, moments):
         assert (told(registry), waited(registry)) == ({("some-controller",): 0}, [(1, 3.0)])
         signal.clear()
     assert waited(registry) == [(1, 3.0)]
+
+
+def test_a_source_that_raises_takes_nothing_else_with_it(registry, caplog):
+    """It may be changing just then; that is said once."""
+
+    def changing():
+        yield ("a", "x"), 1
+        raise RuntimeError("dictionary changed size during iteration")
+
+    depth = registry.observed(DEPTH)
+    depth.observe(changing, "first")
+    depth.observe(lambda: [(("b", "x"), 2)], "second")
+    registry.observed_counter(LOST).observe(lambda: [(("full",), 3)])
+    for _ in range(2):
+        assert values(registry, "depth") == {("a", "x"): 1, ("b", "x"): 2}
+        assert values(registry, "lost") == {("full",): 3}
+    assert [record.getMessage().partition(" is read")[0] for record in caplog.records] == ["What depth"]

@@ -4,8 +4,12 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 """
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pytest
+from opentelemetry.sdk import environment_variables
 
 from kymograph.localcluster import pki
 from kymograph.telemetry import defaults, destination, environment, errors, metricsettings, resource, settings
@@ -157,6 +161,20 @@ def test_an_exporter_of_the_environment_is_not_for_an_endpoint_that_the_resource
     assert [each.endpoint for each in exporters(environ, endpoint="field:1")] == ["field:1"] * 3
 
 
+@pytest.mark.parametrize(("value", "first"), [("none", []), ("console", ["-"])])
+def test_nor_for_additional_destinations(value, first):
+    """Which are named by the resource only; what they need is read."""
+    header = {"name": "authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "header"}}}
+    spec = {"headers": [{"name": "a", "valueFrom": {"secretKeyRef": {"name": "first", "key": "b"}}}]}
+    spec["additional"] = [{"name": "vendor", "endpoint": "vendor:1", "headers": [header]}]
+    read = settings.from_spec({"traces": spec}, {"OTEL_TRACES_EXPORTER": value})
+    assert [each.endpoint for each in read.exporters] == [*first, "vendor:1"]
+    assert read.secrets == {"token"}
+    written = defaults.Defaults(output="-")
+    (only,) = settings.from_spec({"traces": spec}, {"OTEL_TRACES_EXPORTER": value}, written).exporters
+    assert only.endpoint == "-"
+
+
 def test_metrics_that_are_scraped_are_not_pushed():
     """`/metrics` is there whatever the variable says."""
     (_, pushed, _), environ = exporters({"OTEL_METRICS_EXPORTER": "prometheus"}), {"OTEL_METRICS_EXPORTER": "none"}
@@ -256,6 +274,8 @@ def test_who_we_are_has_variables(environ, configured, expected):
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "monotonic"),
         ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "native"),
         ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://[::1:4317"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:port"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(variable, value):
@@ -263,6 +283,40 @@ def test_a_variable_that_cannot_be_used_is_named(variable, value):
     with pytest.raises(errors.SettingsInvalid) as refused:
         settings.from_spec({"traces": {}, "metrics": {"otlp": {}}, "logs": {"otlp": {}}}, {variable: value})
     assert refused.value.path == variable
+
+
+SPAN = """
+import asyncio, os
+from kymograph.telemetry import providers, settings
+
+class Exporter:
+    def export(self, spans):
+        print(*(len(part) for span in spans for part in (span.attributes, span.attributes["a"], span.events)))
+    def shutdown(self):
+        pass
+
+async def main():
+    telemetry = providers.Telemetry(lambda *_: ("", {}), facts={}, environ={}, make_exporter=lambda _: Exporter())
+    await telemetry.apply(settings.from_spec({"traces": {"samplingRatePerMillion": 1_000_000}}))
+    with telemetry.tracer.start_as_current_span("WORK", attributes={"a": "long", "b": "c", "d": "e"}) as span:
+        span.add_event("one")
+        span.add_event("two")
+    telemetry.meter_provider.force_flush()
+    await telemetry.shutdown(30.0)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("value", ["lots", "1"])
+def test_a_variable_of_the_sdk_that_is_no_default_here_changes_nothing(value):
+    """Neither whether the process starts, nor what the spans of background work say."""
+    known = {name for name in vars(environment_variables).values() if isinstance(name, str) and name[:5] == "OTEL_"}
+    meant = {name: value for name in known if not name.startswith("OTEL_PYTHON_")}  # those choose parts of the SDK
+    assert {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_METRIC_EXPORT_TIMEOUT"} <= set(meant)
+    command, environ = [sys.executable, "-c", SPAN], {**os.environ, **meant}
+    ran = subprocess.run(command, env=environ, check=False, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("3 4 2\n", "", 0)
 
 
 @pytest.mark.parametrize(("text", "why"), [("1h", "between 100ms and 10m"), ("soon", "timeout"), ("10ms", "between")])

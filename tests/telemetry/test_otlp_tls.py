@@ -90,6 +90,7 @@ async def test_rotation_of_authority_and_client_certificate_loses_nothing(receiv
             "traces": {
                 "endpoint": f"127.0.0.1:{(old := receivers(protocol, port=port, tls=HERE)).port}",
                 "protocol": protocol.value,
+                "timeout": "2m",  # what the receiver refuses is tried until we have learned of its change
                 "tls": {
                     "caSecretRef": {"name": "otel-ca", "key": "ca.pem"},
                     "clientCertificateSecretRef": {"name": "otel-client"},

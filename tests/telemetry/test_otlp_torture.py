@@ -204,7 +204,9 @@ async def test_a_swap_between_protocols_loses_nothing(receivers):
 
 
 def applied(endpoint, protocol):
-    return settings.TelemetrySettings(traces=settings.TraceSettings(endpoint, protocol=protocol))
+    """What no receiver takes is kept for longer than any of these tests lasts."""
+    traces = settings.TraceSettings(endpoint, protocol=protocol, timeout=4 * PATIENCE)
+    return settings.TelemetrySettings(traces=traces)
 
 
 def review(telemetry, name):

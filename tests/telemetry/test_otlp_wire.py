@@ -34,7 +34,9 @@ def protocol(request):
 
 
 def applied(endpoint, protocol, **attributes):
-    traces = settings.TraceSettings(endpoint, protocol=protocol, sampling_rate_per_million=1_000_000)
+    traces = settings.TraceSettings(
+        endpoint, protocol=protocol, sampling_rate_per_million=1_000_000, timeout=4 * PATIENCE
+    )
     return settings.TelemetrySettings(traces=traces, resource_attributes=attributes)
 
 
@@ -87,7 +89,7 @@ async def test_a_dead_endpoint_costs_callers_nothing_and_what_waits_goes_to_a_li
     began = time.monotonic()
     for _ in range(200):
         assert review(telemetry)
-    assert time.monotonic() - began < 5.0, "one connection's time-out is 10 s"
+    assert time.monotonic() - began < PATIENCE, "a batch may take four times as long, and there are many reviews"
     receiver = receivers(protocol)
     await telemetry.apply(applied(receiver.endpoint, protocol))
     assert await flushed(telemetry)

@@ -70,6 +70,26 @@ def test_the_resource_is_target_info_and_the_process_is_there(telemetry):
     assert families["process_resident_memory_bytes"].samples[0].value > 0
 
 
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+@pytest.mark.parametrize(
+    ("attributes", "labels"),
+    [
+        ({"": "x", "a": "y"}, {"a": "y"}),
+        ({"__name__": "x"}, {"_name_": "x"}),
+        ({"a_b": "2", "c": "z", "a.b": "1"}, {"a_b": "1;2", "c": "z"}),
+        ({"a.-_b": "x"}, {"a_b": "x"}),
+        ({"9lives": "x"}, {"key_9lives": "x"}),
+        ({"größe": "x"}, {"gr_e": "x"}),
+    ],
+)
+def test_whatever_the_resource_says_the_scrape_can_be_read(telemetry, accept, attributes, labels):
+    """One label that cannot be would have Prometheus refuse all series."""
+    telemetry.prometheus.show_resource(attributes)
+    families, _ = read(telemetry, accept)
+    name = "target" if accept else "target_info"
+    assert families[name].samples[0].labels == labels
+
+
 def test_telemetry_counts_itself(telemetry):
     families, _ = read(telemetry)
     assert families["telemetry_spans_exported"].samples[0].value == 0

@@ -42,6 +42,19 @@ def test_clocks_that_agree_are_left_alone():
     assert traced.spend(SECOND, SECOND + steady.TOLERANCE).end_time == DAY + SECOND + steady.TOLERANCE
 
 
+def test_a_thread_that_waits_while_a_span_begins_makes_it_no_shorter():
+    """Between two looks at clocks, for as long as the machine likes."""
+    traced = Traced()
+
+    def looked() -> int:
+        traced.now += SECOND
+        return DAY
+
+    traced.provider.add_span_processor(steady.SteadySpans(lambda: traced.now, looked, traced.ended.append))
+    span = traced.spend(SECOND, 2 * SECOND)
+    assert span.end_time - span.start_time == 2 * SECOND
+
+
 def test_a_span_that_is_told_of_afterwards_is_left_alone():
     """Its maker says when it began and ended, and has looked at a monotonic clock itself."""
     traced = Traced()

@@ -18,7 +18,7 @@ async def test_contexts_are_counted_whatever_is_made_of_them(fake_exporter, spec
     lines = {line for line in scraped.text(telemetry).splitlines() if line.startswith("admission_trace_context_total{")}
     await telemetry.shutdown(1)
     found = sorted(line.partition("context=")[2] for line in lines)
-    assert found == ['"none"} 3.0', '"sampled"} 2.0', '"unsampled"} 1.0']
+    assert found == ['"none"} 3', '"sampled"} 2', '"unsampled"} 1']
 
 
 def test_log_settings_are_read() -> None:
@@ -34,6 +34,8 @@ def test_log_settings_are_read() -> None:
         ({"level": "loud"}, "logs.level"),
         ({"format": "xml"}, "logs.format"),
         ({"loggers": {"kopf": "loud"}}, "logs.loggers[kopf]"),
+        ({"loggers": {"root": "error"}}, "logs.loggers[root]"),
+        ({"loggers": {"": "error"}}, "logs.loggers[]"),
     ],
 )
 def test_wrong_log_settings_are_refused_with_the_field(spec, path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from kymograph.telemetry import memory, providers, semconv, settings, undecided
@@ -111,7 +112,7 @@ async def test_a_trace_is_bounded_and_says_what_is_missing(telemetry, monkeypatc
 
 
 async def test_all_of_them_are_bounded_together(telemetry, monkeypatch):
-    """In number: those that have waited longest go. In memory: what finds no room is counted as missing."""
+    """Those that have waited longest for their root go on without steps, and say how many are missing."""
     monkeypatch.setattr(undecided, "MOST_TRACES", 3)
     await telemetry.apply(traces(errors=True))
     tracer = telemetry.tracer_for("background")
@@ -120,21 +121,42 @@ async def test_all_of_them_are_bounded_together(telemetry, monkeypatch):
         with tracer.start_as_current_span(f"root {number}", end_on_exit=False) as root:
             tracer.start_span(f"step {number}").end()
             roots.append(root)
+    with trace.use_span(roots[0]):
+        tracer.start_span("a later step").end()
     for root in roots:
         root.set_status(Status(StatusCode.ERROR, "no"))
         root.end()
     found = await kept(telemetry)
-    assert {name for name in found if name.startswith("step")} == {"step 2", "step 3", "step 4"}
-    assert len([name for name in found if name.startswith("root")]) == 5
+    assert {name for name in found if "step" in name} == {"step 2", "step 3", "step 4"}
+    missing = [found[f"root {number}"].attributes.get(semconv.STEPS_DROPPED) for number in range(5)]
+    assert missing == [2, 1, None, None, None]
+
+
+async def test_what_is_known_of_those_that_were_given_up_is_bounded_too(telemetry, monkeypatch):
+    """A root that never ends is not remembered for ever."""
+    monkeypatch.setattr(undecided, "MOST_TRACES", 1)
+    monkeypatch.setattr(undecided, "MOST_GIVEN_UP", 1)
+    await telemetry.apply(traces(errors=True))
+    tracer = telemetry.tracer_for("background")
+    roots = [tracer.start_span(f"root {number}") for number in range(3)]
+    for root in roots:
+        with trace.use_span(root):
+            tracer.start_span("step").end()
+    for root in roots:
+        root.set_status(Status(StatusCode.ERROR, "no"))
+        root.end()
+    found = await kept(telemetry)
+    assert [found[root.name].attributes.get(semconv.STEPS_DROPPED) for root in roots] == [None, 1, None]
 
 
 async def test_what_is_given_up_gives_its_memory_back(telemetry):
     """Whether it was kept or not."""
     await telemetry.apply(traces(errors=True))
     full = memory.Share(0)
-    telemetry.spans_room.limit, before = full.limit, telemetry.spans_room.limit
+    telemetry.undecided_room.limit, before = full.limit, telemetry.undecided_room.limit
     work(telemetry, root="no")
-    telemetry.spans_room.limit = before
+    telemetry.undecided_room.limit = before
     work(telemetry)
-    assert telemetry.spans_room.held == 0
-    assert await kept(telemetry) == {}
+    assert telemetry.undecided_room.held == 0
+    (root,) = (await kept(telemetry)).values()
+    assert root.attributes[semconv.STEPS_DROPPED] == 2

@@ -7,6 +7,7 @@ They are spelled and take values as in Kyverno: booleans may stand alone, and an
 import argparse
 import re
 
+from kymograph.cli import flagvalues
 from kymograph.telemetry import defaults
 
 COLLECTOR = "opentelemetrycollector.kyverno.svc.cluster.local"
@@ -110,14 +111,14 @@ def _traces_endpoint(options: argparse.Namespace) -> str:
 
 def _boolean(group: "argparse._ArgumentGroup", name: str, meaning: str) -> None:
     group.add_argument(
-        name, nargs="?", type=_truth, const=True, default=False, metavar="true|false", help=f"{meaning} (default: no)"
+        name,
+        nargs="?",
+        type=flagvalues.boolean,
+        const=True,
+        default=False,
+        metavar="true|false",
+        help=f"{meaning} (default: no)",
     )
-
-
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text}: must be true or false")
-    return text.lower() == "true"
 
 
 def _host(text: str) -> str:

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opentelemetry import trace
+
 from kymograph.clients.kubernetes import informer, resources
 from kymograph.engine import errors
 from kymograph.engine import exceptions as engine
-from kymograph.telemetry import work
+from kymograph.telemetry import roots, semconv, work
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,8 @@ EVERYWHERE = "*"
 
 PATIENCE = 5.0
 """Seconds that serving waits for the first list. Without exceptions more is denied than should be, never less."""
+
+_NOBODY = trace.NoOpTracer()
 
 _DISABLED = "PolicyException resources would not be processed until it is enabled."
 _ELSEWHERE = "PolicyException resource namespace must match the defined namespace."
@@ -34,13 +38,19 @@ class ExceptionStore:
         client: Lists and watches them.
         namespace: Where they count: a namespace, or `*` for all; None where none do.
         worked: Is told of each change that was taken in.
+        tracer: For a root span of each.
     """
 
     def __init__(
-        self, client: informer.Source, namespace: str | None, worked: work.Reconciled = work.uncounted
+        self,
+        client: informer.Source,
+        namespace: str | None,
+        worked: work.Reconciled = work.uncounted,
+        tracer: trace.Tracer = _NOBODY,
     ) -> None:
         self._namespace = namespace
         self._worked = worked
+        self._tracer = tracer
         self._compiled: dict[informer.Key, engine.CompiledException] = {}
         self._current: engine.Exceptions | None = engine.NONE
         self._listeners: list[Callable[[], None]] = []
@@ -93,13 +103,15 @@ class ExceptionStore:
 
     def _changed(self, key: informer.Key, document: Mapping[str, Any] | None) -> None:
         began = time.perf_counter()
-        outcome = self._take(key, document)
-        self._current = None
-        for listener in self._listeners:
-            listener()
+        about = {semconv.OBJECT_NAMESPACE: key[0], semconv.OBJECT_NAME: key[1]}
+        with roots.root(self._tracer, "ADMISSION exception compilation", about) as span:
+            outcome = self._take(key, document, span)
+            self._current = None
+            for listener in self._listeners:
+                listener()
         self._worked(time.perf_counter() - began, outcome)
 
-    def _take(self, key: informer.Key, document: Mapping[str, Any] | None) -> str:
+    def _take(self, key: informer.Key, document: Mapping[str, Any] | None, span: trace.Span) -> str:
         """Compile an exception, or forget it; the kind of error, or success."""
         self._compiled.pop(key, None)
         if document is not None:
@@ -109,8 +121,10 @@ class ExceptionStore:
                 self._compiled[key] = engine.compile_exception(whole)
             except errors.PolicyInvalid as invalid:
                 logger.warning("PolicyException %s does not compile and excepts nothing: %s", "/".join(key), invalid)
+                roots.fail(span, invalid)
                 return type(invalid).__name__
             except Exception as error:  # one exception, however odd, must not stop the others
                 logger.exception("PolicyException %s excepts nothing; this is a defect of Kymograph", "/".join(key))
+                roots.fail(span, error)
                 return type(error).__name__
         return work.SUCCESS

@@ -66,12 +66,16 @@ class StepTraces:
         """Where the steps of the next evaluation are to be noted; None where nobody would look at them."""
         return Trail(self._clock()) if trace.get_current_span().is_recording() else None
 
-    @property
     def offset(self) -> int:
-        """Nanoseconds from the clock of evaluations to that on the wall."""
-        return self._wall_clock() - self._clock()
+        """Nanoseconds from the clock of evaluations to that on the wall, as of now.
 
-    def tell(self, trail: Trail, around: Span, rule: CompiledRule | None = None) -> None:
+        A thread may have to wait between two looks. What was noted then seems later than it was, but never earlier than
+        a span that was open, nor later than now.
+        """
+        now = self._clock()
+        return self._wall_clock() - now
+
+    def tell(self, trail: Trail, around: Span, rule: CompiledRule | None = None, offset: int | None = None) -> None:
         """Make spans of what was noted, below another.
 
         Args:
@@ -79,8 +83,9 @@ class StepTraces:
             around: The span.
             rule: The rule that `around` is about, and its policy's span is above that: of it only the steps are told,
                 and of other rules that were evaluated with it nothing; None to tell everything.
+            offset: What `offset` gave, where the start of `around` was told by it; None where the SDK looked.
         """
-        offset = self.offset
+        offset = self.offset() if offset is None else offset
         inside: list[tuple[int, Span | None]] = []
         for head, body, now in watching.written_out(trail.steps):
             if isinstance(head, str):

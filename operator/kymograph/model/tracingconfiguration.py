@@ -163,8 +163,9 @@ _TRACES = crd.record(
             "minimum": 0,
             "maximum": 1_000_000,
             "description": (
-                "How many traces that callers ask for are made in a second by each replica, so that a forged trace "
-                "context cannot flood the collector. Default: 1000."
+                "How many traces that callers can force are made in a second by each replica, by a trace context or, "
+                "where nobody knows who they are, by requests that a keep rule keeps: forged ones cannot flood the "
+                "collector. Default: 1000."
             ),
         },
         "keep": _KEEP,
@@ -393,10 +394,10 @@ TRACING_CONFIGURATION = crd.Kind(
 
 
 def default() -> dict[str, Any]:
-    """The resource that says what applies where nobody said anything."""
+    """The resource that users edit: it says nothing, since what it says would win over flags and variables."""
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": KIND,
         "metadata": {"name": NAME},
-        "spec": {"metrics": {"prometheus": {"enabled": True, "port": 8000}}},
+        "spec": {},
     }

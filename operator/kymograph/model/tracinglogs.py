@@ -4,6 +4,8 @@ from kymograph.model import crd, otlpexporter
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json", "ecs")
+ROOT_NAMES = ("root", "")
+"""What Python calls the root logger."""
 
 MOST_PATHS = 32
 """Paths that a list of them may have: each is looked for in every request that a policy says something about."""
@@ -47,6 +49,12 @@ LOGS = crd.record(
             "description": "Levels of single loggers (kymograph.controllers.admission) and of those below them.",
             "maxProperties": 64,
             "additionalProperties": {**_LEVEL, "description": "The least that this logger logs."},
+            "x-kubernetes-validations": [
+                crd.rule(
+                    f"!({list(ROOT_NAMES)}.exists(name, name in self))",
+                    "must not name the root logger (root, or an empty name): its level is logs.level",
+                )
+            ],
         },
         "redact": crd.record(
             "What is taken out of records, spans, Events and reports, beside what is in Secrets and tokens.",

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kymograph import __version__
 from kymograph.clients.kubernetes import account, informer, resources
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import errors as kubernetes_errors
@@ -48,7 +47,6 @@ from kymograph.runtime import (
 )
 from kymograph.runtime.settings import Settings
 from kymograph.telemetry import roots
-from kymograph.telemetry.instruments import cleanup_queue, update_requests
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -83,7 +81,12 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
         raise errors.SettingsInvalid(str(error)) from error
     namespace = settings.namespace or connected.namespace
     async with contextlib.AsyncExitStack() as stack:
-        telemetry = Telemetry(spans.describe, facts=identity.facts(namespace, environ), environ=environ)
+        telemetry = Telemetry(
+            spans.describe,
+            facts=identity.facts(namespace, environ),
+            environ=environ,
+            callers_known=settings.webhook_client_ca is not None,
+        )
         stack.push_async_callback(telemetry.shutdown, FLUSH)
         client = clients.KubernetesClient(connected, telemetry.client_spans)
         stack.push_async_callback(client.close)
@@ -140,8 +143,9 @@ class _Process(parts.Parts):
             )
             self.tasks += [self.leader.lead(writer.run), self.leader.lead(telling.report)]
         if "cleanup" in self.settings.controllers:
-            meter = self.telemetry.meter_provider.get_meter("kymograph", __version__)
-            cleanup_queue.observe(meter, lambda: self.cleaning.backlogs if self.cleaning else {})
+            told = self.telemetry.instruments
+            told.cleanup_depth.observe(lambda: [((queue,), depth) for queue, (depth, _) in self._backlogs()])
+            told.cleanup_oldest.observe(lambda: [((queue,), age) for queue, (_, age) in self._backlogs()])
             self.tasks.append(self.leader.lead(lambda: self._clean_up(answers)))
         self.on_kinds_changed.append(self.store.suspect)  # with its definition, every policy of a kind goes
         self.tasks += [self._watch_kinds(), self.leader.run(), self.lock.watch(self.leader.noticed).run()]
@@ -241,8 +245,11 @@ class _Process(parts.Parts):
             lambda: self.configured.current().most_update_requests,
             self.compilations.of,
         )
-        meter = self.telemetry.meter_provider.get_meter("kymograph", __version__)
-        update_requests.observe(meter, lambda: working.waiting, lambda: working.age)
+        told = self.telemetry.instruments
+        told.update_requests_waiting.observe(
+            lambda: [((str(state),), count) for state, count in working.waiting.items()]
+        )
+        told.update_requests_oldest.observe(lambda: [((), working.age)])
         self.on_kinds_changed.append(working.look_again)
 
         async def work() -> None:
@@ -250,6 +257,10 @@ class _Process(parts.Parts):
             await working.run()
 
         self.tasks.append(self.leader.lead(work))
+
+    def _backlogs(self) -> Iterable[tuple[str, tuple[int, float]]]:
+        """By queue of clean-ups how many wait, and the seconds since the first of them was due."""
+        return self.cleaning.backlogs.items() if self.cleaning else ()
 
     async def _deletable(self) -> Iterable[resources.Resource]:
         """The resources of which the operator may list and delete objects in every namespace."""

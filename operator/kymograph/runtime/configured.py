@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from opentelemetry import trace
+
 from kymograph.clients.kubernetes import informer
 from kymograph.controllers import policies as stored
 from kymograph.controllers.admission import webhooknames, webhooks
@@ -26,6 +28,7 @@ class Configured:
         policies: Told what holds for all of them.
         tells: Whether this replica tells people what is wrong with it, so that not all do.
         worked: Is told of each change that was taken in.
+        tracer: For a root span of each.
 
     Attributes:
         store: What it says at this moment.
@@ -41,6 +44,7 @@ class Configured:
         policies: stored.PolicyStore,
         tells: Callable[[], bool],
         worked: work.Reconciled,
+        tracer: trace.Tracer,
     ) -> None:
         self._settings = settings
         self._events = events
@@ -48,7 +52,7 @@ class Configured:
         self._policies = policies
         self._tells = tells
         elsewhere, _, name = settings.config_map.rpartition("/")
-        self.store = stores.ConfigurationStore(client, elsewhere or namespace, name, self._report, worked)
+        self.store = stores.ConfigurationStore(client, elsewhere or namespace, name, self._report, worked, tracer)
         self.store.listen(self._choose_events)
         self.store.listen(self._tell_policies)
 

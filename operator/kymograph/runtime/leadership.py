@@ -41,8 +41,9 @@ leader stops; seconds between two tries; and the part of that by which tries of 
 TOGETHER = 0.2
 """Seconds over which the tries of followers are spread when the Lease ends."""
 
-RELEASE_WITHIN = 2.0
-"""Seconds that giving the Lease back may take on a stop."""
+RELEASE_WITHIN = 5.0
+"""Seconds that giving the Lease back may take on a stop: as long as readiness fails before that, by default. An API
+server that is slow for a moment would otherwise leave the cluster without a leader until the Lease ends."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,7 +145,8 @@ class Leader:
             Exception: What the work raised. It may not end otherwise.
         """
         while True:
-            await self._leads.wait()
+            while not self._leads.is_set():  # lost again in the turn in which it was gained
+                await self._leads.wait()
             task = asyncio.create_task(work())
             self._work.add(task)
             try:

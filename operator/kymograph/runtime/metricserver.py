@@ -118,6 +118,16 @@ class MetricServer:
         if before is not None:
             await before.cleanup()
 
+    async def can_listen(self, port: int) -> bool:
+        """Whether a port that was taken could be served on now."""
+        try:
+            listening = await asyncio.get_running_loop().create_server(asyncio.Protocol, self._host, port)
+        except OSError:
+            return False
+        listening.close()
+        await listening.wait_closed()
+        return True
+
     async def _present(self, guard: Guard) -> None:
         try:
             await asyncio.to_thread(self._tls.load, guard.certificate, guard.key)

@@ -10,7 +10,6 @@ from typing import Any
 import kopf
 from opentelemetry import trace
 
-from kymograph import __version__
 from kymograph.clients.kubernetes import client as clients
 from kymograph.clients.kubernetes import connection, discovery
 from kymograph.controllers import exceptions, policies, policytraces
@@ -35,7 +34,6 @@ from kymograph.runtime import (
 from kymograph.runtime.settings import Settings
 from kymograph.telemetry import clientmetrics
 from kymograph.telemetry.current import ClientSpans
-from kymograph.telemetry.instruments import leader_election
 from kymograph.telemetry.providers import Telemetry
 
 
@@ -82,9 +80,10 @@ class Parts:
         self.connected = connected
         self.health = health.Health()
         self.store = policies.PolicyStore(ignores_failures=settings.force_failure_policy_ignore)
-        self.compilations = policytraces.Compilations(self.store, telemetry.tracer_for("admission"))
+        admission = telemetry.tracer_for("admission")
+        self.compilations = policytraces.Compilations(self.store, admission)
         worked = telemetry.work("exceptions-controller").reconciled
-        self.exceptions = exceptions.ExceptionStore(client, _excepted(settings, namespace), worked)
+        self.exceptions = exceptions.ExceptionStore(client, _excepted(settings, namespace), worked, admission)
         self.catalogues = discovery.Catalogues(client)
         self.on_kinds_changed: list[Callable[[], None]] = []
         self.on_namespace_changed: list[Callable[[str, Mapping[str, str] | None], None]] = [
@@ -119,8 +118,8 @@ class Parts:
         self.identity = identity.candidate(settings, environ)
         self.replica = environ.get("POD_NAME") or self.identity
         self.leader = leadership.Leader(self.lock, self.identity, time.monotonic, random.random, telemetry.tracer)
-        meter = telemetry.meter_provider.get_meter("kymograph", __version__)
-        leader_election.observe(meter, identity.election(settings.controllers), lambda: self.leader.leading)
+        elected = (identity.election(settings.controllers),)
+        telemetry.instruments.leading.observe(lambda: [(elected, int(self.leader.leading))])
         self.configured = configured.Configured(
             settings,
             namespace,
@@ -130,6 +129,7 @@ class Parts:
             self.store,
             lambda: self.leader.leading or not self.leader.followed,
             telemetry.work("config-controller").reconciled,
+            admission,
         )
         self.seam: handlers.Seam | None = None
         self.cleaning: cleanup.Cleanup | None = None

@@ -9,7 +9,7 @@ Secret of the namespace, to gain a second or two. Between two reads only their m
 import base64
 import binascii
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kymograph.clients.kubernetes import client as clients
@@ -22,6 +22,29 @@ from kymograph.telemetry import errors as telemetry_errors
 logger = logging.getLogger(__name__)
 
 _TOKEN_TYPES = frozenset({"kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"})
+
+
+class Read(Mapping[str, Mapping[str, bytes]]):
+    """The data of Secrets by name; a lookup of one that cannot be used raises why.
+
+    Args:
+        read: The data of each, or what is wrong with it.
+    """
+
+    def __init__(self, read: Mapping[str, Mapping[str, bytes] | Exception]) -> None:
+        self._read = read
+
+    def __getitem__(self, name: str) -> Mapping[str, bytes]:
+        found = self._read[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
 
 
 class TelemetrySecrets:
@@ -37,11 +60,12 @@ class TelemetrySecrets:
         self._namespace = namespace
         self._seen: dict[str, str] = {}
 
-    async def read(self, names: Iterable[str]) -> dict[str, Mapping[str, bytes]]:
+    async def read(self, names: Iterable[str], *, partly: bool = False) -> "Read":
         """Read the data of Secrets.
 
         Args:
             names: Their names; they are the ones that `changed` looks at from now on.
+            partly: What is wrong with one of them is raised when that one is looked up, and not here.
 
         Raises:
             SecretNotAllowed: One of them may not be used.
@@ -49,22 +73,30 @@ class TelemetrySecrets:
             KubernetesError: One of them cannot be read for now, or for want of the right to.
         """
         self._seen = {}
-        read: dict[str, Mapping[str, bytes]] = {}
+        read: dict[str, Mapping[str, bytes] | Exception] = {}
         for name in sorted(names):
-            if name == secretstore.NAME:
-                raise telemetry_errors.SecretNotAllowed(f"Secret {name!r}", "it is the operator's own")
-            self._seen[name] = "unread"
             try:
-                document = await self._client.get(resources.SECRETS, name, namespace=self._namespace)
-            except errors.NotFound:
-                self._seen[name] = ""
-                raise telemetry_errors.SecretMissing(
-                    f"Secret {name!r}", f"there is none in namespace {self._namespace!r}"
-                ) from None
-            self._seen[name] = _version(document)
-            self._judge(name, document)
-            read[name] = _data(name, document)
-        return read
+                read[name] = await self._read(name)
+            except (telemetry_errors.SettingsInvalid, errors.KubernetesError) as error:
+                if not partly:
+                    raise
+                read[name] = error
+        return Read(read)
+
+    async def _read(self, name: str) -> dict[str, bytes]:
+        if name == secretstore.NAME:
+            raise telemetry_errors.SecretNotAllowed(f"Secret {name!r}", "it is the operator's own")
+        self._seen[name] = "unread"
+        try:
+            document = await self._client.get(resources.SECRETS, name, namespace=self._namespace)
+        except errors.NotFound:
+            self._seen[name] = ""
+            raise telemetry_errors.SecretMissing(
+                f"Secret {name!r}", f"there is none in namespace {self._namespace!r}"
+            ) from None
+        self._seen[name] = _version(document)
+        self._judge(name, document)
+        return _data(name, document)
 
     async def changed(self) -> bool:
         """Whether a Secret that was read last is another one now; False while that cannot be found out."""

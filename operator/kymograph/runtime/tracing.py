@@ -1,33 +1,34 @@
 """The TracingConfiguration, applied while the process runs.
 
-A configuration that cannot be used is shown as a condition, and the last good one goes on; who writes that down, and
-how often, is for `tracingreport` to say.
+What becomes of one that cannot be used is for `tracinginforce` to say, and who writes down what is in force, and how
+often, for `tracingreport`.
 """
 
 import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import logging
-import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import kopf
-from opentelemetry.trace import Span
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
 from kymograph.model import tracingconfiguration as model
-from kymograph.runtime import errors, metricserver, telemetrysecrets, tracingstatus
-from kymograph.telemetry import defaults, destination, logsettings, roots, settings
-from kymograph.telemetry import errors as telemetry_errors
+from kymograph.runtime import metricserver, telemetrysecrets, tracinginforce, tracingstatus
+from kymograph.telemetry import defaults, logsettings, roots, settings
 from kymograph.telemetry.providers import Telemetry
 
 logger = logging.getLogger(__name__)
 
 SECRETS_EVERY = 3.0
-"""Seconds between two looks at the Secrets that exporters use: how long a rotated one may go unnoticed."""
+"""Seconds between two looks at the Secrets that exporters use: how long a rotated one may go unnoticed.
+
+A port that was taken is looked at as often.
+"""
 
 
 class Cluster(Protocol):
@@ -79,35 +80,33 @@ class Tracing:
         self._client = client
         self._telemetry = telemetry
         self._counted = telemetry.work("telemetry-controller")
-        self._metrics = metrics
-        self._secrets = secrets
-        self._started_with = started_with
-        self._apply_logs = apply_logs
+        read = functools.partial(settings.from_spec, environ=started_with.environ, defaults=started_with.flags)
+        self._in_force = tracinginforce.InForce(telemetry, metrics, secrets, read, apply_logs, now)
         self._now = now
         self._document: Mapping[str, Any] | None = None
-        self._applied = settings.TelemetrySettings()
-        self._since: dict[str, int] = {}
-        self._files: Mapping[str, tuple[int, ...]] = {}
-        self._problem: tuple[str, str] | None = None
         self._listeners: list[asyncio.Event] = []
         self._lock = asyncio.Lock()
         self._kinds = asyncio.Event()
         self._found = False
+        self._told = 0  # how often
 
     async def start(self) -> None:
         """Apply the resource as it is now before the first request comes.
 
-        Where there is none one is made, for users to edit: it says what applies by default. It cannot ship with the
-        manifests, because kubectl applies no object of a kind that it installs in the same breath.
+        Where there is none one is made, for users to edit: it says nothing, and what applies by default applies. It
+        cannot ship with the manifests, because kubectl applies no object of a kind that it installs in the same breath.
         """
+        told = self._told
         try:
             document = await self._read_or_create()
         except kubernetes_errors.KubernetesError as error:
+            if self._told != told:
+                return  # the watch knows better by now
             logger.warning("The TracingConfiguration cannot be read, the defaults apply: %s", error)
             await self.removed()
             return
-        self._found = True
-        await self.changed(document)
+        if self._told == told:
+            await self.changed(document)
 
     def kinds_changed(self) -> None:
         """A CustomResourceDefinition came or went: perhaps ours."""
@@ -126,39 +125,37 @@ class Tracing:
             return await self._client.get(resources.TRACING_CONFIGURATIONS, model.NAME)
         except kubernetes_errors.NotFound:
             pass
-        made = model.default()
-        if self._started_with.flags != defaults.NONE:
-            made["spec"] = {}  # what it says would win over the flags
         try:
-            return await self._client.create(resources.TRACING_CONFIGURATIONS, made)
+            return await self._client.create(resources.TRACING_CONFIGURATIONS, model.default())
         except kubernetes_errors.Conflict:
             return await self._client.get(resources.TRACING_CONFIGURATIONS, model.NAME)
 
     async def changed(self, document: Mapping[str, Any]) -> None:
         """The resource is (now) like this."""
         self._found = True
+        self._told += 1
         async with self._lock:
             before = self._document
             self._document = document
             if before is not None and _uid(before) == _uid(document) and _generation(before) == _generation(document):
                 self._tell()
             else:
-                await self._apply(document.get("spec") or {})
+                await self._apply()
 
     async def removed(self) -> None:
         """There is no resource (any more): the defaults apply."""
+        self._told += 1
         async with self._lock:
             self._document = None
-            await self._apply({})
+            await self._apply()
 
     async def follow_secrets(self) -> None:
-        """Apply the configuration again when a Secret or file that it names has changed, until cancelled."""
+        """Apply the configuration again when a Secret or file has changed or a port is free, until cancelled."""
         while True:
             await asyncio.sleep(SECRETS_EVERY)
             async with self._lock:
-                document = self._document
-                if (document is not None and await self._secrets.changed()) or await self._files_changed():
-                    await self._apply((document or {}).get("spec") or {})
+                if await self._in_force.outdated():
+                    await self._apply()
 
     async def judged(self) -> tuple[Mapping[str, Any], dict[str, Any]] | None:
         """The resource and the status that this replica alone gives it; None where there is no resource.
@@ -180,70 +177,26 @@ class Tracing:
         finally:
             self._listeners.remove(event)
 
-    async def _files_changed(self) -> bool:
-        return bool(self._files) and await asyncio.to_thread(_looks_of, self._files) != self._files
-
-    async def _apply(self, spec: Mapping[str, Any]) -> None:
+    async def _apply(self) -> None:
+        document = self._document
         with (
             self._counted.reconciling() as ended,
             roots.root(self._telemetry.tracer, "TELEMETRY configuration") as span,
         ):
-            await self._applied_or_not(spec, span)
-            if self._problem is not None:
-                ended(self._problem[0])
+            await self._in_force.use(None if document is None else document.get("spec") or {}, span)
+            if self._in_force.problem is not None:
+                ended(self._in_force.problem[0])
         self._tell()
-
-    async def _applied_or_not(self, spec: Mapping[str, Any], span: Span) -> None:
-        try:
-            wanted = settings.from_spec(spec, self._started_with.environ, self._started_with.flags)
-            self._files = await asyncio.to_thread(_looks_of, wanted.files)
-            secrets = await self._secrets.read(wanted.secrets)
-            await self._put_in_force(wanted, secrets)
-        except (telemetry_errors.TelemetryError, errors.PortTaken, kubernetes_errors.KubernetesError) as error:
-            self._problem = (type(error).__name__, str(error))
-            roots.fail(span, error)
-            logger.warning("The TracingConfiguration cannot be used, the last good one goes on: %s", error)
-        else:
-            now = int(self._now().timestamp() * 1e9)
-            before = tracingstatus.paths(self._applied)
-            for name, exporter in tracingstatus.paths(wanted).items():
-                if before.get(name) != exporter:
-                    self._since[name] = now
-            self._applied = wanted
-            self._problem = None
-            going = (f"{name} to {exporter.endpoint}" for name, exporter in tracingstatus.paths(wanted).items())
-            logger.info("Telemetry configured: %s", ", ".join(going) or "nothing is exported")
 
     def _tell(self) -> None:
         for event in self._listeners:
             event.set()
 
-    async def _put_in_force(self, wanted: settings.TelemetrySettings, secrets: destination.Secrets) -> None:
-        """Apply settings, all of them or none."""
-        port, guard = self._metrics.port, self._metrics.guard
-        metrics = wanted.metrics
-        await self._metrics.serve(
-            metrics.prometheus_port if metrics.prometheus_enabled else None, metricserver.guard(metrics, secrets)
-        )
-        try:
-            await self._telemetry.apply(wanted, secrets)
-        except telemetry_errors.TelemetryError:
-            await self._metrics.serve(port, guard)
-            raise
-        self._apply_logs(wanted.logs)
-
     def _status(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        telemetry = self._telemetry
-        signals = tracingstatus.exporting(
-            self._applied,
-            self._since,
-            telemetry.queue.status(),
-            telemetry.push.status(),
-            telemetry.log_queue.status(),
-            telemetry.additional,
+        in_force = self._in_force
+        return tracingstatus.render(
+            document, in_force.problem, in_force.exporting(), self._now(), disabled=in_force.disabled
         )
-        disabled = self._applied.disabled
-        return tracingstatus.render(document, self._problem, signals, self._now(), disabled=disabled)
 
 
 def register(registry: kopf.OperatorRegistry, tracing: Tracing) -> None:
@@ -258,19 +211,6 @@ def register(registry: kopf.OperatorRegistry, tracing: Tracing) -> None:
             await tracing.removed()
         else:
             await tracing.changed(dict(document))
-
-
-def _looks_of(paths: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """What files look like from outside: those of a mounted Secret are exchanged, hence the inode."""
-    looks: dict[str, tuple[int, ...]] = {}
-    for path in paths:
-        try:
-            found = pathlib.Path(path).stat()
-        except OSError:
-            looks[path] = ()
-        else:
-            looks[path] = (found.st_ino, found.st_mtime_ns, found.st_size)
-    return looks
 
 
 def _generation(document: Mapping[str, Any]) -> Any:

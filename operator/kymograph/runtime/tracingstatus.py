@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kymograph.telemetry import destination, export, push, settings
+from kymograph.telemetry import destination, export, partial, push, settings
 
 MOST_MESSAGE = 1024
 """Characters of a condition's message and of an exporter's last error."""
@@ -81,6 +81,7 @@ def exporting(
     metrics: push.PushStatus,
     logs: export.ExportStatus | None = None,
     additional: Mapping[str, export.ExportStatus] = types.MappingProxyType({}),
+    left_out: frozenset[str] = frozenset(),
 ) -> list[Exporting]:
     """The state of the signals that are exported.
 
@@ -91,29 +92,55 @@ def exporting(
         metrics: What became of data points.
         logs: What became of log records.
         additional: What became of spans for additional destinations, by their names.
+        left_out: The exporters, by their paths, that are not in force.
     """
     found = []
-    if applied.traces is not None:
-        found.append(_queued("traces", applied.traces.endpoint, since.get("traces", 0), traces))
-        for each in applied.traces.additional:
-            began = since.get(f"traces.additional[{each.name}]", 0)
-            found.append(_queued("traces", each.endpoint, began, additional[each.name], each.name))
-    if applied.metrics.otlp is not None:
-        endpoint = applied.metrics.otlp.endpoint
-        times = (metrics.last_success, metrics.last_error, metrics.last_error_at)
-        found.append(Exporting("metrics", endpoint, since.get("metrics", 0), metrics.sent, metrics.dropped, *times))
-    if applied.logs.otlp is not None and logs is not None:
-        found.append(_queued("logs", applied.logs.otlp.endpoint, since.get("logs", 0), logs))
+    for path, to in paths(applied, left_out).items():
+        began = since.get(path, 0)
+        if path == "metrics.otlp":
+            times = (metrics.last_success, metrics.last_error, metrics.last_error_at)
+            found.append(Exporting("metrics", to.endpoint, began, metrics.sent, metrics.dropped, *times))
+        elif path == "logs.otlp":
+            if logs is not None:
+                found.append(_queued("logs", to.endpoint, began, logs))
+        elif isinstance(to, settings.AdditionalDestination):
+            found.append(_queued("traces", to.endpoint, began, additional[to.name], to.name))
+        else:
+            found.append(_queued("traces", to.endpoint, began, traces))
     return found
 
 
-def paths(applied: settings.TelemetrySettings) -> dict[str, destination.ExporterSettings]:
-    """The exporters that settings ask for, by what they are called in `exporting`."""
-    named = {"traces": applied.traces, "metrics": applied.metrics.otlp, "logs": applied.logs.otlp}
-    found: dict[str, destination.ExporterSettings] = {key: each for key, each in named.items() if each is not None}
-    if applied.traces is not None:
-        found |= {f"traces.additional[{each.name}]": each for each in applied.traces.additional}
-    return found
+def paths(
+    applied: settings.TelemetrySettings, left_out: frozenset[str] = frozenset()
+) -> dict[str, destination.ExporterSettings]:
+    """The exporters that settings ask for, without those left out, by their paths in the spec."""
+    first, more = (None, ()) if applied.traces is None else (applied.traces.first, applied.traces.additional)
+    found: dict[str, destination.ExporterSettings | None] = {
+        "traces": first,
+        **{f"traces.additional[{each.name}]": each for each in more},
+        "metrics.otlp": applied.metrics.otlp,
+        "logs.otlp": applied.logs.otlp,
+    }
+    return {path: each for path, each in found.items() if each is not None and path not in left_out}
+
+
+def not_in_force(error: Exception, *, redacting: bool = False) -> tuple[str, str]:
+    """The reason and the message of a condition: a change cannot be used.
+
+    Args:
+        error: Why.
+        redacting: What it adds to what nobody is told holds already.
+    """
+    also = ", and logs.redact of this one holds beside its own" if redacting else ""
+    goes_on = f"; the last good configuration goes on{also}."
+    return type(error).__name__, str(error)[: MOST_MESSAGE - len(goes_on)] + goes_on
+
+
+def in_force_without(left_out: Sequence[partial.LeftOut]) -> tuple[str, str]:
+    """The reason and the message of a condition: there is no last good configuration, and parts cannot be used."""
+    names = ", ".join(each.part for each in left_out)
+    reasons = "; ".join(sorted((each.sentence for each in left_out), key=len))  # one may list all metrics there are
+    return type(left_out[0].error).__name__, f"In force without {names}. {reasons}."
 
 
 def render(
@@ -131,7 +158,7 @@ def render(
 
     Args:
         document: The resource, with the status before.
-        problem: Why it is not in force, as a reason and a text; None where it is.
+        problem: What of it is not in force, as a reason and a message; None where all is.
         signals: What is exported.
         now: The time of a condition's transition.
         disabled: Whoever started us wants nothing exported.
@@ -154,7 +181,7 @@ def render(
     if problem is None:
         accepted = condition("Accepted", "True", "Applied", "The configuration is in force.")
     else:
-        accepted = condition("Accepted", "False", problem[0], f"{problem[1]}; the last good configuration goes on.")
+        accepted = condition("Accepted", "False", *problem)
     failing_first = sorted(signals, key=lambda each: not each.failed)
     message = "; ".join(each.sentence for each in failing_first)
     if disabled:

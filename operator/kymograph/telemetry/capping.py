@@ -1,7 +1,8 @@
 """A cap on the traces that callers can force on us.
 
-A `traceparent` that says "sampled" costs its writer nothing and us a trace; whoever reaches the webhook port can write
-one. Past the cap such a request is answered like any other and is not sampled, and those it calls are told so.
+A `traceparent` that says "sampled" costs its writer nothing and us a trace, and so does a request that a keep rule is
+sure to keep; whoever reaches the webhook port can write either. Past the cap such a request is answered like any other
+and is not traced, and those it calls are told so.
 """
 
 DEFAULT_PER_SECOND = 1_000
@@ -15,7 +16,7 @@ class Cap:
     """A token bucket that holds one second's worth. Used by one thread; `refused` is read by any.
 
     Attributes:
-        refused: Decisions that were not followed, so far.
+        refused: Traces that were not made, so far.
     """
 
     __slots__ = ("_at", "_per_second", "_tokens", "refused")
@@ -32,8 +33,13 @@ class Cap:
             self._per_second = per_second
             self._tokens = float(per_second)
 
-    def admits(self, now_ns: int) -> bool:
-        """Whether one more forced trace is followed at this moment of a monotonic clock."""
+    def admits(self, now_ns: int, *, again: bool = False) -> bool:
+        """Whether one more forced trace is made at this moment of a monotonic clock.
+
+        Args:
+            now_ns: The moment.
+            again: The same trace was refused before, and is counted.
+        """
         if self._at is not None:
             now_ns = max(now_ns, self._at)  # requests are not begun in the order of their arrival
             gained = (now_ns - self._at) * self._per_second / _NANOSECONDS
@@ -42,5 +48,5 @@ class Cap:
         if self._tokens >= 1.0:
             self._tokens -= 1.0
             return True
-        self.refused += 1
+        self.refused += not again
         return False

@@ -26,6 +26,7 @@ from kymograph.telemetry import (
     families,
     memory,
     metricsettings,
+    partial,
     series,
     temporality,
     views,
@@ -294,13 +295,15 @@ class Cells:
         """Call whoever keeps bound cells when some are the metrics' no longer: all must be bound anew."""
         self._holders.append(holder)
 
-    def check(self, wanted: metricsettings.MetricSettings) -> Mapping[str, views.View]:
+    def check(
+        self, wanted: metricsettings.MetricSettings, parts: partial.Whole = partial.WHOLE
+    ) -> Mapping[str, views.View]:
         """Make the views of all metrics, by name, and put nothing in force.
 
         Raises:
             SettingsInvalid: A metric or label is named that there is not.
         """
-        return views.resolve(wanted, (family.subject for family in self._families.values()))
+        return views.resolve(wanted, (family.subject for family in self._families.values()), parts)
 
     def configure(self, wanted: metricsettings.MetricSettings) -> None:
         """Show the metrics as the settings say, from now on; called in the thread that writes cells.
@@ -310,8 +313,12 @@ class Cells:
         Raises:
             SettingsInvalid: See `check`; then nothing changed.
         """
-        resolved, now = self.check(wanted), self._wall_clock()
-        self.exemplars = wanted.exemplars
+        self.show(self.check(wanted), exemplars=wanted.exemplars)
+
+    def show(self, resolved: Mapping[str, views.View], *, exemplars: bool) -> None:
+        """The same with views that `check` made, which cannot fail."""
+        now = self._wall_clock()
+        self.exemplars = exemplars
         changed = [family.show(resolved[name], now) for name, family in self._families.items()]
         if any(changed):
             self._rebind()

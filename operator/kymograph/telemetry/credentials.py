@@ -10,7 +10,7 @@ import re
 REDACTED = "[redacted]"
 
 _TOKEN = re.compile(
-    r"\b(?P<scheme>Bearer|Basic|bearer|basic)\s+(?=[\w.~+/-]*\d|[\w.~+/-]{16})[\w.~+/-]{8,}=*"
+    r"\b(?P<scheme>(?i:bearer|basic))\s+(?=[\w.~+/-]*\d|[\w.~+/-]{16})[\w.~+/-]{8,}=*"
     r"|\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*"
 )
 
@@ -26,7 +26,8 @@ _QUERY = re.compile(r"(\w://[^?#\s\"'<>]*)\?[^#\s\"'<>]*")
 
 def redacted(text: str) -> str:
     """A text without tokens. Of a text without the signs of one no more than those is looked for."""
-    if "eyJ" in text or "earer" in text or "asic" in text:
+    lowered = text.lower()  # schemes are (RFC 9110, 11.1)
+    if "eyJ" in text or "bearer" in lowered or "basic" in lowered:
         text = _TOKEN.sub(_replacement, text)
     if "://" in text and "@" in text:
         text = _USER.sub(f"{REDACTED}@", text)

@@ -7,6 +7,7 @@ headers, protocol, timeout, compression and TLS, each also in the form for one s
 specification has it and OpenTelemetry's own Python exporters do not. Nothing is opened here: of files there are names.
 """
 
+import contextlib
 import dataclasses
 import urllib.parse
 from collections.abc import Mapping
@@ -251,11 +252,10 @@ def _endpoint(name: str, url: str, signal: str, *, plaintext: bool) -> tuple[str
     if not url:
         return None, False, None
     schemed = "://" in url
-    parts = urllib.parse.urlsplit(url if schemed else f"{'http' if plaintext else 'https'}://{url}")
-    try:
+    parts, port = urllib.parse.SplitResult("", "", "", "", ""), 0
+    with contextlib.suppress(ValueError):
+        parts = urllib.parse.urlsplit(url if schemed else f"{'http' if plaintext else 'https'}://{url}")
         port = (parts.port or (_PORTS[parts.scheme] if schemed else 0)) if parts.scheme in _PORTS else 0
-    except ValueError:
-        port = 0
     if not port or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise errors.SettingsInvalid(name, "is not the URL of an http(s) endpoint")  # it may hold a password
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

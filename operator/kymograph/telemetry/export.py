@@ -137,11 +137,12 @@ class Queue(Generic[ItemT]):
         capacity: Items that wait at most.
         linger: Seconds that an item waits for others to share its batch.
         grace: Seconds that a replaced exporter has to finish by itself, and then again to stop.
-        room: What items may hold of memory, until they are delivered or dropped; queues can share it.
+        room: What items may hold of memory, until they are delivered or dropped.
 
     Attributes:
         enabled: Whether anything is behind the queue. Read it before making what would be queued.
         batch: How many items are in one export.
+        room: What items hold of memory.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Queue(Generic[ItemT]):
         self._capacity = capacity
         self._linger = linger
         self._grace = grace
-        self._room = room or memory.Share(memory.SPANS)
+        self.room = room or memory.Share(memory.DESTINATIONS)
         self._changed = threading.Condition()
         self._waiting: collections.deque[_Entry] = collections.deque()
         self._size = 0  # items in _waiting
@@ -182,13 +183,25 @@ class Queue(Generic[ItemT]):
         """Accept an item of so many bytes, if there is room and anything behind the queue."""
         return self._accept((1, weight, item))
 
-    def limit(self, limits: environment.QueueLimits) -> None:
-        """Change the bounds; what is left open is as the queue was made. What waits already stays."""
+    def limit(self, limits: environment.QueueLimits, room: int | None = None) -> None:
+        """Change the bounds; what is left open is as the queue was made. What waits already stays.
+
+        Args:
+            limits: In number and time.
+            room: In bytes; of what waits and has no room then, what came last is dropped. None changes nothing.
+        """
         capacity, linger = self._started_with
         with self._changed:
             self._capacity = limits.capacity or capacity
             self._linger = linger if limits.linger is None else limits.linger
             self.batch = min(limits.batch or BATCH, self._capacity)
+            self.room.limit = self.room.limit if room is None else room
+            while self._waiting and self.room.held > self.room.limit:
+                count, weight, _ = self._waiting.pop()
+                self.room.give(weight)
+                self._size -= count
+                self._dropped[Reason.MEMORY_FULL] += count
+            self._changed.notify_all()
 
     def swap(self, exporter: Exporter[ItemT] | None) -> None:
         """Put another exporter, or none, behind the queue, and return at once.
@@ -259,25 +272,25 @@ class Queue(Generic[ItemT]):
             if size + count > self._capacity:
                 self._dropped[Reason.QUEUE_FULL] += count
                 return False
-            if not self._room.take(entry[1]):
+            if not self.room.take(entry[1]):
                 self._dropped[Reason.MEMORY_FULL] += count
                 return False
             self._waiting.append(entry)
             self._size = size + count
             if not size:
                 self._due = self._clock() + self._linger
-            if not size or size < self.batch <= size + count:
+            if not size or size < self.batch <= size + count or self.room.is_half_full:
                 self._changed.notify_all()
         return True
 
     def _take(self, shipment: _Shipment[ItemT]) -> list[_Entry] | None:
-        """Wait for a batch's worth of entries; None when this shipment has nothing more to do."""
+        """Wait for entries worth a batch, or that leave little room; None when this shipment has nothing more to do."""
         with self._changed:
             while not shipment.retired:
                 last = self._shipment is not shipment
                 if self._waiting:
                     left = self._due - self._clock()
-                    if last or self._flushes or self._size >= self.batch or left <= 0:
+                    if last or self._flushes or self._size >= self.batch or left <= 0 or self.room.is_half_full:
                         return self._pop()
                 elif last:
                     return None
@@ -288,11 +301,12 @@ class Queue(Generic[ItemT]):
 
     def _pop(self) -> list[_Entry]:
         entries: list[_Entry] = []
-        taken = 0
-        while self._waiting and taken < self.batch:
+        taken = size = 0
+        while self._waiting and taken < self.batch and size <= self.room.limit // 2:
             entry = self._waiting.popleft()
             entries.append(entry)
             taken += entry[0]
+            size += entry[1]
         self._size -= taken
         self._in_hand += taken
         return entries
@@ -357,7 +371,7 @@ class Queue(Generic[ItemT]):
         self._waiting.extendleft((1, each, item) for item in reversed(held))
         if self._shipment is None:
             self._dropped[self._undeliverable] += self._size
-            self._room.give(sum(weight for _, weight, _ in self._waiting))
+            self.room.give(sum(weight for _, weight, _ in self._waiting))
             self._waiting.clear()
             self._size = 0
 
@@ -369,7 +383,7 @@ class Queue(Generic[ItemT]):
 
     def _let_go(self, shipment: _Shipment[ItemT]) -> None:
         """A shipment holds nothing of what it took."""
-        self._room.give(shipment.weight)
+        self.room.give(shipment.weight)
         shipment.weight = 0
 
     def _batch(self, held: list[ItemT]) -> list[ItemT]:

@@ -2,6 +2,7 @@
 
 import abc
 import itertools
+import logging
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -9,6 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 from opentelemetry.sdk.metrics import export
 
 from kymograph.telemetry import metricsettings, views
+
+logger = logging.getLogger(__name__)
 
 OVERFLOW: Mapping[str, str | bool] = {"otel.metric.overflow": True}
 """The attributes of the series that takes what comes when a metric has no room for another series; as in the SDK."""
@@ -133,6 +136,13 @@ class Gathered(Family):
         self._merged = merged
         self._start = 0
         self._sources: dict[str, Callable[[], Iterable[tuple[Values, float]]]] = {}
+        self._failed = False
+
+    @property
+    def tells_namespaces(self) -> bool:
+        """Whether it makes a difference which namespace a series is about: they are told apart, or not all counted."""
+        view = self._view
+        return view.namespace is not None and (view.namespace in view.kept or view.namespaces.excludes)
 
     def show(self, view: views.View, now: int) -> bool:  # noqa: ARG002 - the signature of all metrics
         """Show it otherwise; see `Family`."""
@@ -148,7 +158,7 @@ class Gathered(Family):
         labels = [self.about.labels[at] for at in view.kept]
         there_are: dict[Values, float] = {}
         overflow: float | None = None
-        for values, value in itertools.chain.from_iterable(source() for source in list(self._sources.values())):
+        for values, value in self._told():
             if not view.admits(values):
                 continue
             key = values if len(view.kept) == len(values) else tuple(values[at] for at in view.kept)
@@ -162,6 +172,16 @@ class Gathered(Family):
             yield export.NumberDataPoint(dict(zip(labels, key, strict=True)), start, clock(), value)
         if overflow is not None:
             yield export.NumberDataPoint(OVERFLOW, start, clock(), overflow)
+
+    def _told(self) -> Iterator[tuple[Values, float]]:
+        """What all sources say. One that raises says no more this time; the others, and other metrics, go on."""
+        for source in list(self._sources.values()):
+            try:
+                yield from source()
+            except Exception:  # whoever is read may be changing just now
+                if not self._failed:
+                    logger.exception("What %s is read from raised; what it had not told is not shown", self.about.name)
+                self._failed = True
 
 
 class Observed(Gathered):

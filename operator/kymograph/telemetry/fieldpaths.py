@@ -15,7 +15,7 @@ It is that part of JSONPath (RFC 9535) which selects by name, index and wildcard
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kymograph.model import tracinglogs as model
@@ -84,13 +84,6 @@ def parse(text: Any, field: str) -> Path:
     if len(steps) > MOST_STEPS:
         raise errors.SettingsInvalid(field, f"{text!r} has more than {MOST_STEPS} steps")
     return Path(text, tuple(steps))
-
-
-def parse_all(texts: Sequence[Any], field: str) -> tuple[Path, ...]:
-    """Read a list of paths; raises SettingsInvalid, which names the item, as `parse` does."""
-    if len(texts) > model.MOST_PATHS:
-        raise errors.SettingsInvalid(field, f"has more than {model.MOST_PATHS} paths")
-    return tuple(parse(text, f"{field}[{at}]") for at, text in enumerate(texts))
 
 
 def _selected(document: Any, step: str | int | None) -> Iterator[Any]:

@@ -114,12 +114,16 @@ class Handler(logging.Handler):
     def follow(self, wanted: logsettings.LogSettings) -> None:
         """Take records from the root logger as these settings say."""
         root, exported = logging.getLogger(), wanted.otlp
-        self._hidden = wanted.redacted.fields
+        self.hide(wanted.redacted.fields)
         if exported is None:
             root.removeHandler(self)
             return
         self.setLevel(logging.NOTSET if exported.level is None else exported.level.upper())
         root.addHandler(self)
+
+    def hide(self, fields: tuple[fieldpaths.Path, ...]) -> None:
+        """Tell the values of these fields to nobody from now on."""
+        self._hidden = fields
 
     def emit(self, record: logging.LogRecord) -> None:
         """Accept a record; see `logging.Handler`."""

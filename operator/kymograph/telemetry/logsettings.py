@@ -2,11 +2,11 @@
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kymograph.model import tracinglogs as model
-from kymograph.telemetry import destination, errors, fieldpaths
+from kymograph.telemetry import destination, errors, fieldpaths, partial
 
 IDENTITY: frozenset[tuple[str | int | None, ...]] = frozenset(
     {
@@ -50,6 +50,12 @@ class Redacted:
     paths: tuple[fieldpaths.Path, ...] = ()
     fields: tuple[fieldpaths.Path, ...] = ()
 
+    def joined(self, other: "Redacted") -> "Redacted":
+        """What is told by neither."""
+        return Redacted(
+            tuple(dict.fromkeys((*self.paths, *other.paths))), tuple(dict.fromkeys((*self.fields, *other.fields)))
+        )
+
 
 NOTHING_MORE = Redacted()
 
@@ -73,50 +79,92 @@ class LogSettings:
     redacted: Redacted = NOTHING_MORE
 
 
-def from_spec(spec: Mapping[str, Any], environ: Mapping[str, str] = types.MappingProxyType({})) -> LogSettings:
+def from_spec(
+    spec: Mapping[str, Any],
+    environ: Mapping[str, str] = types.MappingProxyType({}),
+    parts: partial.Whole = partial.WHOLE,
+) -> LogSettings:
     """Read `spec.logs` of a TracingConfiguration.
 
     Args:
         spec: That part of the spec, as decoded from JSON.
         environ: Environment variables: OpenTelemetry's are the defaults of how to export what is exported.
+        parts: What becomes of a part that cannot be used.
 
     Raises:
         SettingsInvalid: A field has a value that cannot be used.
     """
-    loggers = {
-        str(name): _one_of(level, model.LEVELS, f"logs.loggers[{name}]")
-        for name, level in (spec.get("loggers") or {}).items()
-    }
-    level, form, otlp = spec.get("level"), spec.get("format"), spec.get("otlp")
+    level = form = otlp = None
+    with parts.part("logs.level"):
+        level = _given(spec.get("level"), model.LEVELS, "logs.level")
+    with parts.part("logs.format"):
+        form = _given(spec.get("format"), model.FORMATS, "logs.format")
+    with parts.part("logs.otlp"):
+        otlp = None if spec.get("otlp") is None else _exported(spec["otlp"], environ)
     return LogSettings(
-        level=None if level is None else _one_of(level, model.LEVELS, "logs.level"),
-        format=None if form is None else _one_of(form, model.FORMATS, "logs.format"),
-        loggers=types.MappingProxyType(loggers),
-        otlp=None if otlp is None else _exported(otlp, environ),
-        redacted=_redacted(spec.get("redact") or {}),
+        level=level,
+        format=form,
+        loggers=types.MappingProxyType(_loggers(spec.get("loggers") or {}, parts)),
+        otlp=otlp,
+        redacted=redacted(spec.get("redact") or {}, parts),
     )
 
 
-def _redacted(spec: Mapping[str, Any]) -> Redacted:
-    field = "logs.redact.paths"
-    paths = fieldpaths.parse_all(spec.get("paths") or (), field)
-    for at, path in enumerate(paths):
-        if path.steps in IDENTITY:
-            raise errors.SettingsInvalid(f"{field}[{at}]", f"{path.text} says which object it is, and is told always")
-    field = "logs.redact.fields"
-    fields = fieldpaths.parse_all(spec.get("fields") or (), field)
-    for at, path in enumerate(fields):
-        if path.steps[0] in OURS:
-            raise errors.SettingsInvalid(f"{field}[{at}]", f"{path.steps[0]} is a field of every record's own")
-    return Redacted(paths, fields)
+def redacted(spec: Mapping[str, Any], parts: partial.Whole = partial.WHOLE) -> Redacted:
+    """Read `spec.logs.redact` of a TracingConfiguration; each path is a part.
+
+    Raises:
+        SettingsInvalid: A path is none, or names what cannot be left unsaid.
+    """
+    return Redacted(_paths(spec, "paths", parts, _identity), _paths(spec, "fields", parts, _of_every_record))
+
+
+def _paths(
+    spec: Mapping[str, Any], key: str, parts: partial.Whole, objection: Callable[[fieldpaths.Path], str]
+) -> tuple[fieldpaths.Path, ...]:
+    field, texts = f"logs.redact.{key}", spec.get(key) or ()
+    with parts.part(f"{field}[{model.MOST_PATHS}:]"):
+        if len(texts) > model.MOST_PATHS:
+            raise errors.SettingsInvalid(field, f"has more than {model.MOST_PATHS} paths")
+    found = []
+    for at, text in enumerate(texts[: model.MOST_PATHS]):
+        place = f"{field}[{at}]"
+        with parts.part(place):
+            path = fieldpaths.parse(text, place)
+            if against := objection(path):
+                raise errors.SettingsInvalid(place, against)
+            found.append(path)
+    return tuple(found)
+
+
+def _identity(path: fieldpaths.Path) -> str:
+    return f"{path.text} says which object it is, and is told always" if path.steps in IDENTITY else ""
+
+
+def _of_every_record(path: fieldpaths.Path) -> str:
+    return f"{path.steps[0]} is a field of every record's own" if path.steps[0] in OURS else ""
+
+
+def _loggers(spec: Mapping[str, Any], parts: partial.Whole) -> dict[str, str]:
+    read = {}
+    for name, level in spec.items():
+        field = f"logs.loggers[{name}]"
+        with parts.part(field):
+            if name in model.ROOT_NAMES:
+                raise errors.SettingsInvalid(field, "this is the root logger, whose level is logs.level")
+            read[str(name)] = _one_of(level, model.LEVELS, field)
+    return read
 
 
 def _exported(spec: Mapping[str, Any], environ: Mapping[str, str]) -> ExportedLogs:
-    level = spec.get("level")
     return ExportedLogs(
         **destination.from_spec(spec, "logs.otlp", destination.Signal.LOGS, environ),
-        level=None if level is None else _one_of(level, model.LEVELS, "logs.otlp.level"),
+        level=_given(spec.get("level"), model.LEVELS, "logs.otlp.level"),
     )
+
+
+def _given(value: Any, allowed: tuple[str, ...], path: str) -> str | None:
+    return None if value is None else _one_of(value, allowed, path)
 
 
 def _one_of(value: Any, allowed: tuple[str, ...], path: str) -> str:

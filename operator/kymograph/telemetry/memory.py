@@ -9,8 +9,12 @@ import threading
 
 MIB = 1 << 20
 
-SPANS = 18 * MIB
-"""Of large requests that are not decided yet, and of all that waits for a destination or is being sent to one."""
+UNDECIDED = 6 * MIB
+"""Of large requests under way, and of other traces that are not decided yet."""
+
+DESTINATIONS = 12 * MIB
+"""Finished spans that wait for a destination or are being sent to it: each may hold an equal part. What several of them
+hold is weighed for each, since any of them may be the one that never lets go of it."""
 
 UNDER_WAY = 6 * MIB
 """What each of 1,000 requests that are answered at a time may note without being weighed: see `recorder.FREE`."""
@@ -34,7 +38,7 @@ WRITTEN = 6 * MIB
 BEGUN = 2 * MIB
 """When spans of the SDK began: see `steady`."""
 
-ALL = SPANS + UNDER_WAY + LOG_RECORDS + SERIES + REQUESTS + SCRAPES + WRITTEN + BEGUN
+ALL = UNDECIDED + DESTINATIONS + UNDER_WAY + LOG_RECORDS + SERIES + REQUESTS + SCRAPES + WRITTEN + BEGUN
 """What all of it may come to: 64 MiB."""
 
 BATCH = MIB // 2
@@ -46,7 +50,7 @@ class Share:
     """A share of memory, and how much of it is held. Used by any thread.
 
     Args:
-        limit: Bytes.
+        limit: Bytes; can be changed.
     """
 
     def __init__(self, limit: int) -> None:
@@ -58,6 +62,11 @@ class Share:
     def held(self) -> int:
         """Bytes that are held."""
         return self._held
+
+    @property
+    def is_half_full(self) -> bool:
+        """Whether it is time for its holders to let go of something."""
+        return self._held * 2 > self.limit
 
     def take(self, size: int, *, anyway: bool = False) -> bool:
         """Hold so many bytes more, if there is room, or `anyway`."""

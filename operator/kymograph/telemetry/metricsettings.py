@@ -14,7 +14,7 @@ from typing import Any
 
 from kymograph.apimachinery import duration, wildcard
 from kymograph.telemetry import defaults as startup
-from kymograph.telemetry import destination, environment, errors
+from kymograph.telemetry import destination, environment, errors, partial
 
 PREFIXES = ("", "kyverno_")
 """The prefixes there are: none, or Kyverno's, under which its dashboards and alerts work unchanged."""
@@ -100,6 +100,11 @@ class NamespaceFilter:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    @property
+    def excludes(self) -> bool:
+        """Whether there may be namespaces that are not counted."""
+        return bool(self.include or self.exclude)
+
     def admits(self, namespace: str) -> bool:
         """Whether what happens to a resource in this namespace is counted; without a namespace it is."""
         if not namespace:
@@ -148,6 +153,7 @@ def from_spec(
     spec: Mapping[str, Any],
     environ: Mapping[str, str] = types.MappingProxyType({}),
     defaults: startup.Defaults = startup.NONE,
+    parts: partial.Whole = partial.WHOLE,
 ) -> MetricSettings:
     """Read `spec.metrics` of a TracingConfiguration.
 
@@ -155,33 +161,32 @@ def from_spec(
         spec: That part of the spec, as decoded from JSON.
         environ: Environment variables: OpenTelemetry's are the defaults of what the spec does not say about a push.
         defaults: What the process was started with.
+        parts: What becomes of a part that cannot be used.
 
     Raises:
         SettingsInvalid: A field has a value that cannot be used.
     """
-    prometheus = spec.get("prometheus") or {}
-    port = prometheus.get("port", defaults.prometheus_port)
-    if not isinstance(port, int) or not 0 < port < 65536:
-        raise errors.SettingsInvalid("metrics.prometheus.port", f"{port!r} is not a port")
-    prefix = spec.get("prefix", "")
-    if prefix not in PREFIXES:
-        raise errors.SettingsInvalid("metrics.prefix", f"{prefix!r} is none of {', '.join(map(repr, PREFIXES))}")
-    limit = spec.get("cardinalityLimit", CARDINALITY_LIMIT)
-    if not isinstance(limit, int) or not LEAST_CARDINALITY_LIMIT <= limit <= MOST_CARDINALITY_LIMIT:
-        raise errors.SettingsInvalid(
-            "metrics.cardinalityLimit",
-            f"{limit!r} is not between {LEAST_CARDINALITY_LIMIT} and {MOST_CARDINALITY_LIMIT}",
-        )
-    tls, authorized = _served(prometheus)
+    served: dict[str, Any] = {"prometheus_enabled": False}
+    prefix, limit, otlp, exemplars = "", CARDINALITY_LIMIT, None, True
+    with parts.part("metrics.prometheus"):
+        served = _served(spec.get("prometheus") or {}, defaults)
+    with parts.part("metrics.prefix"):
+        prefix = _prefix(spec.get("prefix", ""))
+    with parts.part("metrics.cardinalityLimit"):
+        limit = _limit(spec.get("cardinalityLimit", CARDINALITY_LIMIT))
+    with parts.part("metrics.otlp"):
+        pushed = spec.get("otlp", {} if defaults.pushed else None)
+        otlp = None if pushed is None else _push(pushed, environ, defaults.metrics)
+    exposure: dict[str, Exposure] = {}
+    for name, shown in (spec.get("exposure") or {}).items():
+        with parts.part(f"metrics.exposure[{name}]"):
+            exposure[name] = _exposure(name, shown or {})
+    with parts.part("OTEL_METRICS_EXEMPLAR_FILTER"):
+        exemplars = environment.exemplars(environ) if defaults.exemplars is None else defaults.exemplars
     namespaces = spec.get("namespaces") or {}
-    otlp = spec.get("otlp", {} if defaults.pushed else None)
-    exposure = {name: _exposure(name, shown or {}) for name, shown in (spec.get("exposure") or {}).items()}
     return MetricSettings(
-        prometheus_enabled=bool(prometheus.get("enabled", defaults.prometheus)),
-        prometheus_port=port,
-        prometheus_tls=tls if "tls" in prometheus else defaults.prometheus_tls,
-        prometheus_authorized=authorized,
-        otlp=None if otlp is None else _push(otlp, environ, defaults.metrics),
+        **served,
+        otlp=otlp,
         prefix=prefix,
         by_namespace=bool(spec.get("byNamespace", bool(prefix))),
         unified=bool(spec.get("unified", not prefix)),
@@ -191,7 +196,7 @@ def from_spec(
             exclude=tuple(map(str, namespaces.get("exclude") or ())),
         ),
         cardinality_limit=limit,
-        exemplars=environment.exemplars(environ) if defaults.exemplars is None else defaults.exemplars,
+        exemplars=exemplars,
     )
 
 
@@ -211,8 +216,26 @@ def _push(spec: Mapping[str, Any], environ: Mapping[str, str], flags: startup.Ex
     )
 
 
-def _served(spec: Mapping[str, Any]) -> tuple[str, bool]:
-    """The Secret of the certificate, and whether scrapers have to show a token."""
+def _prefix(prefix: Any) -> str:
+    if prefix not in PREFIXES:
+        raise errors.SettingsInvalid("metrics.prefix", f"{prefix!r} is none of {', '.join(map(repr, PREFIXES))}")
+    return str(prefix)
+
+
+def _limit(limit: Any) -> int:
+    if not isinstance(limit, int) or not LEAST_CARDINALITY_LIMIT <= limit <= MOST_CARDINALITY_LIMIT:
+        raise errors.SettingsInvalid(
+            "metrics.cardinalityLimit",
+            f"{limit!r} is not between {LEAST_CARDINALITY_LIMIT} and {MOST_CARDINALITY_LIMIT}",
+        )
+    return limit
+
+
+def _served(spec: Mapping[str, Any], defaults: startup.Defaults) -> dict[str, Any]:
+    """Whether and where metrics are served, with which Secret, and whether scrapers have to show a token."""
+    port = spec.get("port", defaults.prometheus_port)
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise errors.SettingsInvalid("metrics.prometheus.port", f"{port!r} is not a port")
     tls = str(((spec.get("tls") or {}).get("certificateSecretRef") or {}).get("name") or "")
     authorization = spec.get("authorization", "none")
     if authorization not in AUTHORIZATIONS:
@@ -223,7 +246,12 @@ def _served(spec: Mapping[str, Any]) -> tuple[str, bool]:
         raise errors.SettingsInvalid("metrics.prometheus.tls", "certificateSecretRef.name must be given")
     if authorization == "kubernetes" and not tls:
         raise errors.SettingsInvalid("metrics.prometheus.authorization", "a token must not be shown without tls")
-    return tls, authorization == "kubernetes"
+    return {
+        "prometheus_enabled": bool(spec.get("enabled", defaults.prometheus)),
+        "prometheus_port": port,
+        "prometheus_tls": tls if "tls" in spec else defaults.prometheus_tls,
+        "prometheus_authorized": authorization == "kubernetes",
+    }
 
 
 def _interval(text: Any, environ: Mapping[str, str]) -> float:

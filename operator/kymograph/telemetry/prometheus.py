@@ -76,7 +76,7 @@ class PullReader(PrometheusMetricReader):
     def show_resource(self, attributes: "Mapping[str, str]") -> None:
         """Show these resource attributes as the labels of `target_info`."""
         with self._scraping:
-            self._collectors.set_target_info({_label(key): value for key, value in attributes.items()})
+            self._collectors.set_target_info(_labels(attributes))
 
     def _pieces(self, encode: Callable[[CollectorRegistry], bytes], *, openmetrics: bool) -> Iterator[bytes]:
         with self._scraping:
@@ -96,6 +96,14 @@ def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def _label(key: str) -> str:
-    """Make a label's name of an attribute's key, as OpenTelemetry's Prometheus compatibility rules say."""
-    return re.sub(r"[^a-zA-Z0-9_]+", "_", key)
+def _labels(attributes: "Mapping[str, str]") -> dict[str, str]:
+    """Make labels of attributes, as OpenTelemetry's Prometheus compatibility rules say (section "Metric Attributes").
+
+    What is not allowed in a label's name is an underscore, however much of it stands in a row: so none is of those that
+    Prometheus reserves (`__name__`). Where keys become one label, their values are joined in the order of the keys.
+    """
+    found: dict[str, list[str]] = {}
+    for key in sorted(filter(None, attributes)):
+        label = re.sub(r"[^a-zA-Z0-9]+", "_", key)
+        found.setdefault(f"key_{label}" if label[0].isdigit() else label, []).append(attributes[key])
+    return {label: ";".join(values) for label, values in found.items()}

@@ -6,6 +6,7 @@ exporter behind the queue, the settings the sampler reads, the content of the re
 """
 
 import asyncio
+import dataclasses
 import functools
 import importlib
 import itertools
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace import Tracer as SDKTracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -36,6 +37,7 @@ from kymograph.telemetry import (
     logsettings,
     memory,
     metricencoding,
+    partial,
     prometheus,
     propagators,
     push,
@@ -52,7 +54,7 @@ from kymograph.telemetry import (
     ways,
     work,
 )
-from kymograph.telemetry.instruments import capped_traces, exported_log_records, exported_spans, trace_context
+from kymograph.telemetry.instruments import exported_log_records, exported_spans, trace_context
 from kymograph.telemetry.metricsettings import Temporality
 
 if TYPE_CHECKING:
@@ -60,6 +62,18 @@ if TYPE_CHECKING:
 
 SCOPE = "kymograph"
 """The name of the instrumentation scope of all our spans and metrics."""
+
+_LIMITS = SpanLimits(
+    max_attributes=128,
+    max_events=128,
+    max_links=128,
+    max_span_attributes=128,
+    max_event_attributes=128,
+    max_link_attributes=128,
+    max_attribute_length=SpanLimits.UNSET,
+    max_span_attribute_length=SpanLimits.UNSET,
+)
+"""The SDK's own. What is not said here a variable says, or ends the process if it cannot: of spans of the SDK only."""
 
 
 def otlp(origin: encoding.Origin, to: destination.Destination) -> export.Exporter[encoding.Span]:
@@ -97,6 +111,7 @@ class Telemetry:
             over OTLP, for which reviews are written straight from their logs.
         make_metric_exporter: The same for metrics.
         make_log_exporter: The same for log records; None for those over OTLP.
+        callers_known: Whoever sends a review has shown who it is.
         ids: Where trace and span ids come from.
         clock: Monotonic nanoseconds, the clock of recorders.
         wall_clock: Nanoseconds since the epoch.
@@ -125,6 +140,7 @@ class Telemetry:
         make_exporter: ways.MakeSpanExporter | None = None,
         make_metric_exporter: MakeMetricExporter = otlp_metrics,
         make_log_exporter: ways.MakeLogExporter | None = None,
+        callers_known: bool = False,
         ids: IdGenerator | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         wall_clock: Callable[[], int] = time.time_ns,
@@ -133,6 +149,7 @@ class Telemetry:
         self._facts = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **facts}
         self._environ = environ
         self._make_metric_exporter = make_metric_exporter
+        self._callers_known = callers_known
         self._ids = ids or RandomIdGenerator()
         self._clock = clock
         self._wall_clock = wall_clock
@@ -162,11 +179,11 @@ class Telemetry:
             capacity=logexport.CAPACITY,
             room=memory.Share(memory.LOG_RECORDS),
         )
-        self.spans_room = memory.Share(memory.SPANS)
+        self.undecided_room = memory.Share(memory.UNDECIDED)
         self._log_handler = logexport.Handler(self.log_queue)
         self.redacted_paths: tuple[fieldpaths.Path, ...] = ()
         self._ways = ways.Ways(
-            lambda: export.ExportQueue(render, wall_clock=wall_clock, clock=time.monotonic, room=self.spans_room),
+            lambda: export.ExportQueue(render, wall_clock=wall_clock, clock=time.monotonic),
             make_exporter,
             self.log_queue,
             make_log_exporter or functools.partial(otlp_logs, origin),
@@ -188,18 +205,19 @@ class Telemetry:
         meter = self.meter_provider.get_meter(SCOPE, version)
         exported_spans.observe(meter, self.queue.status, lambda: self._ways.additional)
         exported_log_records.observe(meter, self.log_queue.status)
-        capped_traces.observe(self.meter_provider.get_meter(SCOPE, version), lambda: self._cap.refused)
-        trace_context.observe(self.meter_provider.get_meter(SCOPE, version), self._contexts.read)
+        self.instruments.traces_capped.observe(lambda: [((), self._cap.refused)])
+        self.instruments.trace_contexts.observe(self._contexts.read)
         self._observe_metrics(version)
         self.tracer_provider = TracerProvider(
             sampler=sampling.LiveSampler(lambda: self._settings.traces),
             resource=self._resource,
+            span_limits=_LIMITS,
             shutdown_on_exit=False,
             id_generator=self._ids,
             meter_provider=self.meter_provider,
         )
         fan = self._ways.fan
-        judged = undecided.Undecided(lambda: self._settings.traces, fan.on_end, fan.keep, self.spans_room)
+        judged = undecided.Undecided(lambda: self._settings.traces, fan.on_end, fan.keep, self.undecided_room)
         steadied = steady.SteadySpans(time.monotonic_ns, time.time_ns, judged.ended)
         self.tracer_provider.add_span_processor(steadied)
         self.tracer: Tracer = self.tracer_provider.get_tracer(SCOPE, version)
@@ -264,7 +282,7 @@ class Telemetry:
         self._contexts.count(sampled=None if caller is None else caller.sampled)
         decision = sampling.decide(self._reviews, caller, self._ids, self._cap, started_ns, namespace)
         wall_ns = self._on_the_wall(started_ns) if decision.recorded else 0
-        return recorder.Recorder(decision, started_ns, wall_ns, self._ids, self._forms, baggage, self.spans_room)
+        return recorder.Recorder(decision, started_ns, wall_ns, self._ids, self._forms, baggage, self.undecided_room)
 
     def judge(
         self,
@@ -279,7 +297,8 @@ class Telemetry:
         """Decide at a request's end whether its spans are wanted; only then is there any use in finishing it.
 
         Args:
-            record: The request's recorder; a keep rule that applies is noted in it.
+            record: The request's recorder; a keep rule that applies is noted in it. Where nobody knows who calls, it
+                takes part in the cap on traces that callers can force.
             now: The moment, on the recorder's clock.
             denied: The request was denied.
             failed: Tells whether a policy could not be evaluated; asked only if a rule wants to know.
@@ -296,8 +315,10 @@ class Telemetry:
                 namespace=namespace,
                 policies=policies,
             )
-            if not rule and sampling.is_sampled_after_all(traces, record.decision, namespace, policies):
-                rule = keeping.SAMPLING_RULE
+            if sampling.is_sampled_after_all(traces, record.decision, namespace, policies):
+                rule = rule or keeping.SAMPLING_RULE
+            elif rule and not self._affords(record.decision, now):
+                rule = ""
             if rule:
                 record.keep(rule, self._on_the_wall(record.started_ns))
         return record.decision.recorded
@@ -314,7 +335,10 @@ class Telemetry:
         return finished.decision.recorded and self._ways.fan.offer(finished)
 
     async def apply(
-        self, wanted: settings.TelemetrySettings, secrets: destination.Secrets = destination.NO_SECRETS
+        self,
+        wanted: settings.TelemetrySettings,
+        secrets: destination.Secrets = destination.NO_SECRETS,
+        parts: partial.Whole = partial.WHOLE,
     ) -> None:
         """Put settings in force; on return they are.
 
@@ -322,6 +346,7 @@ class Telemetry:
             wanted: The settings.
             secrets: The data of the Secrets that `wanted.secrets` names. Applied again with other data, they take
                 effect like any other change.
+            parts: What becomes of a part that cannot be used. Where none of their destinations can, no spans are made.
 
         Raises:
             SettingsInvalid: A Secret lacks what it is named for, or it cannot be used; or a metric or label is named
@@ -329,20 +354,26 @@ class Telemetry:
             ExporterInvalid: An exporter cannot be made from them. What was in force stays in force.
         """
         async with self._applying:
-            self.cells.check(wanted.metrics)
-            traces, pushed = wanted.traces, wanted.metrics.otlp
+            shown = self.cells.check(wanted.metrics, parts)
+            pushed = wanted.metrics.otlp
             push_to = metrics = None
             if pushed is not None:
-                place = await asyncio.to_thread(destination.resolve, pushed, secrets, "metrics.otlp")
-                push_to = (place, pushed.interval, pushed.temporality)
-            plan = await self._ways.plan(wanted, secrets)
+                with parts.part("metrics.otlp"):
+                    place = await asyncio.to_thread(destination.resolve, pushed, secrets, "metrics.otlp")
+                    push_to = (place, pushed.interval, pushed.temporality)
+            plan = await self._ways.plan(wanted, secrets, parts)
             if push_to is not None and push_to != self._pushed:
+                other, push_to = push_to, None
                 try:
-                    metrics = await ways.made(self._make_metric_exporter, push_to[0])
+                    with parts.part("metrics.otlp"):
+                        metrics = await ways.made(self._make_metric_exporter, other[0])
+                        push_to = other
                 except errors.ExporterInvalid:
                     await plan.abandon()
                     raise
-            self.cells.configure(wanted.metrics)  # nothing can fail from here on
+            traces = wanted.traces if plan.traced else None
+            wanted = dataclasses.replace(wanted, traces=traces)
+            self.cells.show(shown, exemplars=wanted.metrics.exemplars)  # nothing can fail from here on
             self._ways.carry_out(plan, wanted)
             self._log_handler.follow(wanted.logs)
             self.redacted_paths = wanted.logs.redacted.paths
@@ -356,6 +387,11 @@ class Telemetry:
             if traces is not None:
                 self._cap.change(traces.parent_traces_per_second)
             self._describe_ourselves(wanted.resource_attributes)
+
+    def redact(self, redacted: logsettings.Redacted) -> None:
+        """Tell nobody of these fields from now on, until settings say otherwise."""
+        self.redacted_paths = redacted.paths
+        self._log_handler.hide(redacted.fields)
 
     async def shutdown(self, patience: float) -> None:
         """Deliver what waits within `patience` seconds, count the rest as dropped, and stop."""
@@ -383,6 +419,11 @@ class Telemetry:
         made.metric_points_exported.observe(lambda: [((), status().sent)])
         made.metric_points_dropped.observe(lambda: [((), status().dropped)])
         made.info.observe(lambda: [(version or "",)])
+
+    def _affords(self, decision: sampling.Decision, now: int) -> bool:
+        """Whether a keep rule may have its way; a caller's wish that was refused at the start is not counted twice."""
+        refused = decision.parent is not None and decision.parent.sampled
+        return self._callers_known or self._cap.admits(now, again=refused)
 
     def _on_the_wall(self, moment_ns: int) -> int:
         return self._wall_clock() - (self._clock() - moment_ns)

@@ -243,7 +243,7 @@ class Recorder:
         error: str = "",
         events: Sequence[Event] = (),
     ) -> None:
-        """Say what the server span says. After this the recorder belongs to whoever renders it.
+        """Say what the server span says. After this the recorder belongs to whoever renders it, and weighs it anew.
 
         Args:
             name: The server span's name: `admission validate CREATE apps/Deployment`.
@@ -253,6 +253,7 @@ class Recorder:
             events: What happened at one moment, such as the denial.
         """
         self.server = Server(name, attributes, error, events, now)
+        self._claim = None
 
     @property
     def span_count(self) -> int:

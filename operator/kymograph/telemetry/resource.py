@@ -62,7 +62,7 @@ def attributes_of(
 
     Returns:
         What is configured stands above the environment, that above the facts, and those above the SDK's and our own
-        defaults; so the standard variables work, which Kyverno's metrics ignore.
+        defaults; so the standard variables work, which Kyverno's metrics ignore. What has no name is left out.
     """
     attributes = {
         resources.TELEMETRY_SDK_LANGUAGE: "python",
@@ -74,7 +74,7 @@ def attributes_of(
     }
     if name := environ.get(OTEL_SERVICE_NAME):
         attributes[semconv.SERVICE_NAME] = name
-    return {**attributes, **configured}
+    return {key: value for key, value in {**attributes, **configured}.items() if key}
 
 
 def _from_environment(listed: str) -> dict[str, str]:

@@ -71,7 +71,7 @@ def decide(
         traces: The settings in force, or None when nothing is exported.
         parent: Who called, if the request said so.
         ids: Where new ids come from.
-        cap: Limits the traces that callers ask for; None does not.
+        cap: Limits the traces that callers can force; None does not.
         now_ns: The moment, on the cap's clock.
         namespace: The namespace of the request's object, or an empty string.
 

@@ -19,6 +19,7 @@ from kymograph.telemetry import (
     keeping,
     logsettings,
     metricsettings,
+    partial,
     propagators,
     samplingrules,
 )
@@ -84,11 +85,12 @@ class TraceSettings(destination.ExporterSettings):
         sampling_rate_per_million: How many of a million requests without a parent are traced; 0 traces only what the
             parent sampled.
         parent: What a `traceparent` on an incoming request means.
-        parent_traces_per_second: How many parents' decisions to sample are followed in a second.
+        parent_traces_per_second: How many traces that callers can force are made in a second.
         keep: Which requests keep our spans although they were not sampled.
         controllers: What controllers do differently.
         user: Whether spans say who made a request.
         additional: Where spans go besides.
+        additional_only: They go there and not to the endpoint of this.
         decision_link: The URL under which the trace of a denial is found; None where none is told.
         sampling_rules: Other rates for some namespaces, policies and controllers; the first that fits counts.
     """
@@ -102,8 +104,14 @@ class TraceSettings(destination.ExporterSettings):
     )
     user: bool = False
     additional: tuple[AdditionalDestination, ...] = ()
+    additional_only: bool = False
     decision_link: decisionlink.Template | None = None
     sampling_rules: tuple[samplingrules.SamplingRule, ...] = ()
+
+    @property
+    def first(self) -> destination.ExporterSettings | None:
+        """The first destination of spans; None where they go to the additional ones alone."""
+        return None if self.additional_only else self
 
     def of(self, controller: Controller) -> "TraceSettings | None":
         """The settings as one controller has them; None if it makes no spans."""
@@ -145,8 +153,8 @@ class TelemetrySettings:
     @property
     def exporters(self) -> list[destination.ExporterSettings]:
         """Where anything goes."""
-        additional = () if self.traces is None else self.traces.additional
-        return [each for each in (self.traces, *additional, self.metrics.otlp, self.logs.otlp) if each is not None]
+        traced = () if self.traces is None else (self.traces.first, *self.traces.additional)
+        return [each for each in (*traced, self.metrics.otlp, self.logs.otlp) if each is not None]
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -164,6 +172,7 @@ def from_spec(
     spec: Mapping[str, Any],
     environ: Mapping[str, str] = types.MappingProxyType({}),
     defaults: startup.Defaults = startup.NONE,
+    parts: partial.Whole = partial.WHOLE,
 ) -> TelemetrySettings:
     """Read the `spec` of a TracingConfiguration.
 
@@ -171,6 +180,7 @@ def from_spec(
         spec: The resource's `spec`, as decoded from JSON. `traces: {}` means the default endpoint.
         environ: Environment variables: OpenTelemetry's are the defaults of how to export what is exported.
         defaults: What the process was started with; it stands before the environment.
+        parts: What becomes of a part that cannot be used.
 
     Returns:
         The settings; fields that this room does not act on are not looked at.
@@ -178,22 +188,31 @@ def from_spec(
     Raises:
         SettingsInvalid: A field has a value that cannot be used.
     """
-    traces = spec.get("traces", {} if defaults.traced else None)
+    forms: tuple[propagators.Propagator, ...] = propagators.DEFAULT
+    disabled = False
+    span_queue = log_queue = environment.NO_LIMITS
+    with parts.part("propagators"):
+        forms = propagators.from_spec(spec.get("propagators"), environ)
+    with parts.part("OTEL_BSP"):
+        span_queue = environment.queue_limits(environ, "BSP")
+    with parts.part("OTEL_BLRP"):
+        log_queue = environment.queue_limits(environ, "BLRP")
+    with parts.part("OTEL_SDK_DISABLED"):
+        disabled = environment.disabled(environ)
     read = TelemetrySettings(
-        traces=None if traces is None else _traces(traces, environ, defaults),
-        metrics=metricsettings.from_spec(spec.get("metrics") or {}, environ, defaults),
+        traces=_exported_traces(spec, environ, defaults, parts),
+        metrics=_metrics(spec.get("metrics") or {}, environ, defaults, parts),
         resource_attributes=types.MappingProxyType(
             {str(key): str(value) for key, value in (spec.get("resourceAttributes") or {}).items()}
         ),
-        logs=logsettings.from_spec(spec.get("logs") or {}, environ),
-        propagated=propagators.from_spec(spec.get("propagators"), environ),
-        span_queue=environment.queue_limits(environ, "BSP"),
-        log_queue=environment.queue_limits(environ, "BLRP"),
+        logs=_logs(spec.get("logs") or {}, environ, parts),
+        propagated=forms,
+        span_queue=span_queue,
+        log_queue=log_queue,
     )
-    read = _ways(read, spec, environ, defaults)
     if defaults.output:
         read = _written(read, defaults.output)
-    if not environment.disabled(environ):
+    if not disabled:
         return read
     return dataclasses.replace(
         read,
@@ -206,7 +225,7 @@ def from_spec(
 
 def _written(read: TelemetrySettings, output: str) -> TelemetrySettings:
     """The same settings, where everything is written and nothing is sent."""
-    traces = None if read.traces is None else dataclasses.replace(read.traces, additional=())
+    traces = None if read.traces is None else dataclasses.replace(read.traces, additional=(), additional_only=False)
     return dataclasses.replace(
         read,
         traces=_to_output(traces, output),
@@ -215,21 +234,32 @@ def _written(read: TelemetrySettings, output: str) -> TelemetrySettings:
     )
 
 
-def _ways(
-    read: TelemetrySettings, spec: Mapping[str, Any], environ: Mapping[str, str], defaults: startup.Defaults
-) -> TelemetrySettings:
-    """The same settings, where signals go by the exporters of the environment whose endpoint nobody else names."""
-    metrics, logs = (spec.get(part) or {} for part in ("metrics", "logs"))
-    return dataclasses.replace(
-        read,
-        traces=_way(read.traces, spec.get("traces"), environ, "TRACES", defaults.traces),
-        metrics=dataclasses.replace(
-            read.metrics, otlp=_way(read.metrics.otlp, metrics.get("otlp"), environ, "METRICS", defaults.metrics)
-        ),
-        logs=dataclasses.replace(
-            read.logs, otlp=_way(read.logs.otlp, logs.get("otlp"), environ, "LOGS", startup.ExporterDefaults())
-        ),
-    )
+def _exported_traces(
+    spec: Mapping[str, Any], environ: Mapping[str, str], defaults: startup.Defaults, parts: partial.Whole
+) -> TraceSettings | None:
+    said, traces = spec.get("traces", {} if defaults.traced else None), None
+    with parts.part("traces"):
+        read = None if said is None else _traces(said, environ, defaults, parts)
+        traces = _way(read, said, environ, "TRACES", defaults.traces)
+        if traces is None and read is not None and read.additional:  # these have endpoints that the resource names
+            traces = dataclasses.replace(read, additional_only=True)
+    return traces
+
+
+def _metrics(
+    spec: Mapping[str, Any], environ: Mapping[str, str], defaults: startup.Defaults, parts: partial.Whole
+) -> metricsettings.MetricSettings:
+    read, otlp = metricsettings.from_spec(spec, environ, defaults, parts), None
+    with parts.part("metrics.otlp"):
+        otlp = _way(read.otlp, spec.get("otlp"), environ, "METRICS", defaults.metrics)
+    return dataclasses.replace(read, otlp=otlp)
+
+
+def _logs(spec: Mapping[str, Any], environ: Mapping[str, str], parts: partial.Whole) -> logsettings.LogSettings:
+    read, otlp = logsettings.from_spec(spec, environ, parts), None
+    with parts.part("logs.otlp"):
+        otlp = _way(read.otlp, spec.get("otlp"), environ, "LOGS", startup.ExporterDefaults())
+    return dataclasses.replace(read, otlp=otlp)
 
 
 def _way(
@@ -254,7 +284,9 @@ def _to_output(exporter: _ExporterT | None, output: str) -> _ExporterT | None:
     )
 
 
-def _traces(spec: Mapping[str, Any], environ: Mapping[str, str], defaults: startup.Defaults) -> TraceSettings:
+def _traces(
+    spec: Mapping[str, Any], environ: Mapping[str, str], defaults: startup.Defaults, parts: partial.Whole
+) -> TraceSettings:
     parent = spec.get("parent", ParentPolicy.RESPECT)
     if parent not in tuple(ParentPolicy):
         raise errors.SettingsInvalid("traces.parent", f"{parent!r} is none of {', '.join(ParentPolicy)}")
@@ -284,7 +316,7 @@ def _traces(spec: Mapping[str, Any], environ: Mapping[str, str], defaults: start
             }
         ),
         user=bool((spec.get("attributes") or {}).get("user", False)),
-        additional=_additional(spec.get("additional") or (), environ),
+        additional=_additional(spec.get("additional") or (), environ, parts),
         decision_link=None if link is None else decisionlink.parse(str(link), "traces.decisionLink"),
         sampling_rules=samplingrules.from_spec(
             spec.get("samplingRules") or (), "traces.samplingRules", tuple(Controller)
@@ -292,19 +324,22 @@ def _traces(spec: Mapping[str, Any], environ: Mapping[str, str], defaults: start
     )
 
 
-def _additional(listed: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> tuple[AdditionalDestination, ...]:
+def _additional(
+    listed: Sequence[Mapping[str, Any]], environ: Mapping[str, str], parts: partial.Whole
+) -> tuple[AdditionalDestination, ...]:
     found: dict[str, AdditionalDestination] = {}
     for at, spec in enumerate(listed):
         path, name = f"traces.additional[{at}]", spec.get("name")
-        if not isinstance(name, str) or not name:
-            raise errors.SettingsInvalid(f"{path}.name", "must be set")
-        if name in found:
-            raise errors.SettingsInvalid(f"{path}.name", f"{name!r} is there twice")
-        if "endpoint" not in spec:
-            raise errors.SettingsInvalid(f"{path}.endpoint", "must be set")
-        found[name] = AdditionalDestination(
-            **destination.from_spec(spec, path, destination.Signal.TRACES, environ), name=name
-        )
+        with parts.part(path):
+            if not isinstance(name, str) or not name:
+                raise errors.SettingsInvalid(f"{path}.name", "must be set")
+            if name in found:
+                raise errors.SettingsInvalid(f"{path}.name", f"{name!r} is there twice")
+            if "endpoint" not in spec:
+                raise errors.SettingsInvalid(f"{path}.endpoint", "must be set")
+            found[name] = AdditionalDestination(
+                **destination.from_spec(spec, path, destination.Signal.TRACES, environ), name=name
+            )
     return tuple(found.values())
 
 

@@ -42,11 +42,12 @@ class SteadySpans(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: "Context | None" = None) -> None:  # noqa: ARG002 - the SDK's signature
         """Remember when it began, if that was now; see `SpanProcessor`."""
+        began = self._clock()  # between two looks at the wall clock: no later than these are apart
         if span.start_time is None or abs(self._wall_clock() - span.start_time) > TOLERANCE // 2:
             return
         if len(self._began) >= MOST_OPEN:
             self._began.popitem(last=False)
-        self._began[span.get_span_context().span_id] = self._clock()
+        self._began[span.get_span_context().span_id] = began
 
     def on_end(self, span: ReadableSpan) -> None:
         """Pass it on; see `SpanProcessor`."""

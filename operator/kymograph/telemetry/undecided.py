@@ -25,6 +25,9 @@ MOST_TRACES = 1_000
 MOST_SPANS = 2_000
 """Spans of one trace; of more it is told how many are missing."""
 
+MOST_GIVEN_UP = 4_000
+"""Traces that were given up and whose missing spans are still counted: half a megabyte of numbers."""
+
 
 class _Trace:
     """The spans of a trace that have ended."""
@@ -65,6 +68,7 @@ class Undecided:
         self._kept = kept
         self._room = room
         self._traces: collections.OrderedDict[int, _Trace] = collections.OrderedDict()
+        self._given_up: collections.OrderedDict[int, int] = collections.OrderedDict()  # how many spans each has lost
 
     def ended(self, span: "ReadableSpan") -> None:
         """A span has ended; that of a root decides about its trace."""
@@ -72,28 +76,39 @@ class Undecided:
         if context is None or context.trace_flags.sampled:
             self._sampled(span)
             return
-        held = self._traces.get(context.trace_id)
+        trace_id = context.trace_id
         if span.parent is None:
-            self._traces.pop(context.trace_id, None)
-            self._decide(span, held)
-            return
-        if held is None:
-            held = self._traces[context.trace_id] = _Trace(self._room)
-            if len(self._traces) > MOST_TRACES:
-                self._traces.popitem(last=False)
-        held.add(span)
+            self._decide(span, self._traces.pop(trace_id, None), self._given_up.pop(trace_id, 0))
+        elif trace_id in self._given_up:
+            self._given_up[trace_id] += 1
+        elif trace_id in self._traces:
+            self._traces[trace_id].add(span)
+        else:
+            self._hold(trace_id).add(span)
 
-    def _decide(self, root: "ReadableSpan", held: _Trace | None) -> None:
+    def _hold(self, trace_id: int) -> _Trace:
+        """A trace of which nothing is held yet; too many, and the one that has waited longest goes."""
+        held = self._traces[trace_id] = _Trace(self._room)
+        if len(self._traces) > MOST_TRACES:
+            oldest, given_up = self._traces.popitem(last=False)
+            self._given_up[oldest] = len(given_up.spans) + given_up.dropped
+            if len(self._given_up) > MOST_GIVEN_UP:
+                self._given_up.popitem(last=False)
+        return held
+
+    def _decide(self, root: "ReadableSpan", held: _Trace | None, missing: int) -> None:
         traces = self._current()
-        within = held.spans if held is not None else []
+        within: list[ReadableSpan] = []
+        if held is not None:
+            within, missing = held.spans, held.dropped
         rule = "" if traces is None else _rule(traces.keep, (*within, root))
         if not rule:
             return
         for span in within:
             self._kept(span)
         said = {**(root.attributes or {}), semconv.KEPT_BY: rule}
-        if held is not None and held.dropped:
-            said[semconv.STEPS_DROPPED] = held.dropped
+        if missing:
+            said[semconv.STEPS_DROPPED] = missing
         self._kept(toldspans.copied(root, attributes=said))
 
 

@@ -8,7 +8,7 @@ half of what its users configure does nothing.
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from kymograph.telemetry import errors, metricsettings
+from kymograph.telemetry import errors, metricsettings, partial
 
 KYVERNO = "kyverno_"
 CLASSIC = frozenset({"cluster", "namespaced", ""})
@@ -102,12 +102,15 @@ class Subject:
         return frozenset(names | {KYVERNO + name for name in names} if self.about.kyverno else names)
 
 
-def resolve(wanted: metricsettings.MetricSettings, subjects: Iterable[Subject]) -> Mapping[str, View]:
+def resolve(
+    wanted: metricsettings.MetricSettings, subjects: Iterable[Subject], parts: partial.Whole = partial.WHOLE
+) -> Mapping[str, View]:
     """Make the views of all instruments.
 
     Args:
         wanted: The settings.
         subjects: All instruments.
+        parts: What becomes of a metric that cannot be shown as it is wanted.
 
     Returns:
         Views by `Description.name`.
@@ -120,13 +123,14 @@ def resolve(wanted: metricsettings.MetricSettings, subjects: Iterable[Subject]) 
     for spelled, exposure in wanted.exposure.items():
         path = f"metrics.exposure[{spelled}]"
         subject = next((each for each in known if spelled in each.spellings), None)
-        if subject is None:
-            there_are = ", ".join(sorted(each.about.name for each in known))
-            raise errors.SettingsInvalid(path, f"there is no such metric; there are {there_are}")
-        if subject.about.name in chosen:
-            raise errors.SettingsInvalid(path, f"{subject.about.name} is configured twice")
-        _check(subject, exposure, path)
-        chosen[subject.about.name] = exposure
+        with parts.part(path):
+            if subject is None:
+                there_are = ", ".join(sorted(each.about.name for each in known))
+                raise errors.SettingsInvalid(path, f"there is no such metric; there are {there_are}")
+            if subject.about.name in chosen:
+                raise errors.SettingsInvalid(path, f"{subject.about.name} is configured twice")
+            _check(subject, exposure, path)
+            chosen[subject.about.name] = exposure
     default = metricsettings.Exposure()
     return {each.about.name: _view(each, wanted, chosen.get(each.about.name, default)) for each in known}
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from kymograph.telemetry import destination, encoding, errors, export, logexport, settings, sharing
+from kymograph.telemetry import destination, encoding, errors, export, logexport, memory, partial, settings, sharing
 
 ItemT = TypeVar("ItemT")
 MadeT = TypeVar("MadeT")
@@ -51,10 +51,12 @@ class Plan:
     Attributes:
         steps: The ways, where they are to ship, and the exporters made for it.
         additional: The queues and ways of the additional destinations from now on, by their names.
+        traced: Whether spans are shipped anywhere.
     """
 
     steps: list[tuple[Way[Any], destination.Destination | None, export.Exporter[Any] | None]]
     additional: dict[str, _Additional]
+    traced: bool = False
 
     async def abandon(self) -> None:
         """Let go of what was made for it."""
@@ -100,12 +102,15 @@ class Ways:
         """What became of the spans for each additional destination that there is or was, by its name."""
         return {name: queue.status() for name, (queue, _) in self._more.items()}
 
-    async def plan(self, wanted: settings.TelemetrySettings, secrets: destination.Secrets) -> Plan:
+    async def plan(
+        self, wanted: settings.TelemetrySettings, secrets: destination.Secrets, parts: partial.Whole = partial.WHOLE
+    ) -> Plan:
         """Make everything that settings need.
 
         Args:
             wanted: The settings.
             secrets: The data of the Secrets that they name.
+            parts: What becomes of a destination that cannot be used; nothing is shipped to one that is left out.
 
         Raises:
             SettingsInvalid: A Secret or file lacks what it is named for, or it cannot be used.
@@ -115,20 +120,25 @@ class Ways:
         additional = () if traces is None else traces.additional
         more = {each.name: self._more.get(each.name) or self._new() for each in additional}
         places: list[tuple[Way[Any], destination.ExporterSettings | None, str]] = [
-            (self._first, traces, "traces"),
+            (self._first, None if traces is None else traces.first, "traces"),
             (self._logs, wanted.logs.otlp, "logs.otlp"),
             *((more[each.name][1], each, f"traces.additional[{each.name}]") for each in additional),
         ]
         places += [(way, None, "") for name, (_, way) in self._more.items() if name not in more]
-        resolved = [
-            (way, None if place is None else await asyncio.to_thread(destination.resolve, place, secrets, path))
-            for way, place, path in places
-        ]
+        resolved: list[tuple[Way[Any], destination.Destination | None, str]] = []
+        for way, place, path in places:
+            to = None
+            with parts.part(path):
+                to = None if place is None else await asyncio.to_thread(destination.resolve, place, secrets, path)
+            resolved.append((way, to, path))
         plan = Plan([], more)
         try:
-            for way, to in resolved:
-                exporter = None if to is None or to == way.to else await made(way.make, to)
-                plan.steps.append((way, to, exporter))
+            for way, to, path in resolved:
+                leads: tuple[destination.Destination | None, export.Exporter[Any] | None] = None, None
+                with parts.part(path):
+                    leads = to, None if to is None or to == way.to else await made(way.make, to)
+                plan.steps.append((way, *leads))
+                plan.traced |= way is not self._logs and leads[0] is not None
         except errors.ExporterInvalid:
             await plan.abandon()
             raise
@@ -139,7 +149,7 @@ class Ways:
         self._more |= plan.additional
         others = [queue for queue, _ in plan.additional.values()]
         for queue in (self.queue, *others):
-            queue.limit(wanted.span_queue)
+            queue.limit(wanted.span_queue, memory.DESTINATIONS // (1 + len(others)))
         self._logs.queue.limit(wanted.log_queue)
         for way, to, exporter in plan.steps:
             way.ship(to, exporter)

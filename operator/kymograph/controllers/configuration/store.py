@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from opentelemetry import trace
+
 from kymograph.clients.kubernetes import informer, resources
 from kymograph.controllers.configuration import reading
-from kymograph.telemetry import work
+from kymograph.telemetry import roots, semconv, work
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,8 @@ PATIENCE = 5.0
 
 INVALID = "ConfigurationInvalid"
 """The outcome of taking in a ConfigMap of which something does not count; also the reason of the Event about it."""
+
+_NOBODY = trace.NoOpTracer()
 
 Report = Callable[[Mapping[str, Any], Iterable[reading.Problem]], None]
 """Is told what is wrong with the ConfigMap: its document, and the problems."""
@@ -35,6 +39,7 @@ class ConfigurationStore:
         name: Its name.
         report: Tells people what is wrong with it.
         worked: Is told of each change that was taken in.
+        tracer: For a root span of each.
 
     Attributes:
         current: What counts; replaced as a whole.
@@ -47,18 +52,20 @@ class ConfigurationStore:
         name: str,
         report: Report = lambda _document, _problems: None,
         worked: work.Reconciled = work.uncounted,
+        tracer: trace.Tracer = _NOBODY,
     ) -> None:
         self.current = reading.NOTHING
         self._name = name
         self._report = report
         self._worked = worked
+        self._tracer = tracer
         self._listeners: list[Callable[[], None]] = []
         self._informer = informer.Informer(
             client,
             resources.CONFIG_MAPS,
             namespace=namespace,
             field_selector=f"metadata.name={name}",
-            changed=lambda _key, document: self._changed(document),
+            changed=self._changed,
         )
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -77,8 +84,18 @@ class ConfigurationStore:
         except TimeoutError:
             logger.warning("The ConfigMap %s cannot be read; until it can, it says nothing", self._name)
 
-    def _changed(self, document: Mapping[str, Any] | None) -> None:
+    def _changed(self, key: informer.Key, document: Mapping[str, Any] | None) -> None:
         began = time.perf_counter()
+        about = {semconv.OBJECT_NAMESPACE: key[0], semconv.OBJECT_NAME: key[1]}
+        with roots.root(self._tracer, "ADMISSION configuration", about) as span:
+            outcome = self._taken(document)
+            if outcome != work.SUCCESS:
+                span.set_attribute(semconv.ERROR_TYPE, outcome)
+                span.set_status(trace.Status(trace.StatusCode.ERROR))
+        self._worked(time.perf_counter() - began, outcome)
+
+    def _taken(self, document: Mapping[str, Any] | None) -> str:
+        """Do as it says from now on; what is wrong with it, or success."""
         data = (document or {}).get("data") or {}
         self.current, problems = reading.read(data, reading.NOTHING if document is None else self.current)
         for problem in problems:
@@ -91,4 +108,4 @@ class ConfigurationStore:
                 self._report(document, problems)
         for listener in self._listeners:
             listener()
-        self._worked(time.perf_counter() - began, INVALID if problems else work.SUCCESS)
+        return INVALID if problems else work.SUCCESS

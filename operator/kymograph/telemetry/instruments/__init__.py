@@ -11,9 +11,11 @@ from kymograph.telemetry.instruments import (
     admission_requests,
     admission_review_duration,
     breakers,
+    capped_traces,
     cel_policies,
     cleanup_deleted_objects,
     cleanup_errors,
+    cleanup_queue,
     client_requests,
     controllers,
     decision_records_dropped,
@@ -23,6 +25,7 @@ from kymograph.telemetry.instruments import (
     global_context,
     http_requests,
     installation,
+    leader_election,
     metrics_themselves,
     policy_cache,
     policy_changes,
@@ -33,7 +36,9 @@ from kymograph.telemetry.instruments import (
     report_reviews_dropped,
     report_updates,
     scan_duration,
+    scan_lag,
     scanned_objects,
+    trace_context,
     ttl_deleted_objects,
     ttl_errors,
     ttl_info,
@@ -55,6 +60,8 @@ class Instruments:
     admission_review_duration: cells.Histogram
     admission_refused: cells.Counter
     deprecated_api_requests: cells.Counter
+    trace_contexts: families.ObservedCounter
+    traces_capped: families.ObservedCounter
     policy_changes: cells.Counter
     policy_results: cells.Counter
     policy_execution_duration: cells.Histogram
@@ -71,6 +78,7 @@ class Instruments:
     report_updates: cells.Counter
     report_reviews_dropped: cells.Counter
     scan_duration: cells.Histogram
+    scan_lag: families.Observed
     scanned_objects: cells.Counter
     events_dropped: cells.Counter
     decision_records_dropped: cells.Counter
@@ -82,11 +90,15 @@ class Instruments:
     ttl_errors: cells.Counter
     ttl_info: families.Info
     ttl_invalid_labels: cells.Counter
+    cleanup_depth: families.Observed
+    cleanup_oldest: families.Observed
     update_requests: cells.Counter
     update_requests_stopped: cells.Counter
     update_requests_refused: cells.Counter
     generated_objects_contested: cells.Counter
     update_requests_listed: families.Observed
+    update_requests_waiting: families.Observed
+    update_requests_oldest: families.Observed
     http_requests: cells.Counter
     http_requests_duration: cells.Histogram
     http_server_duration: cells.Histogram
@@ -112,6 +124,7 @@ class Instruments:
     breaker: families.ObservedCounter
     breaker_drops: families.ObservedCounter
     info: families.Info
+    leading: families.Observed
     webhook_configured: families.Observed
     certificate_expiration: families.Observed
     metric_series: families.Observed
@@ -128,6 +141,8 @@ def declare(registry: cells.Cells) -> Instruments:
         admission_review_duration=registry.histogram(admission_review_duration.ABOUT),
         admission_refused=registry.counter(admission_refused.ABOUT),
         deprecated_api_requests=registry.counter(deprecated_api_requests.ABOUT),
+        trace_contexts=registry.observed_counter(trace_context.ABOUT),
+        traces_capped=registry.observed_counter(capped_traces.ABOUT),
         policy_changes=registry.counter(policy_changes.ABOUT),
         policy_results=registry.counter(policy_results.ABOUT),
         policy_execution_duration=registry.histogram(policy_execution_duration.ABOUT),
@@ -144,6 +159,7 @@ def declare(registry: cells.Cells) -> Instruments:
         report_updates=registry.counter(report_updates.ABOUT),
         report_reviews_dropped=registry.counter(report_reviews_dropped.ABOUT),
         scan_duration=registry.histogram(scan_duration.ABOUT, scan_duration.BUCKETS),
+        scan_lag=registry.observed(scan_lag.ABOUT, max),
         scanned_objects=registry.counter(scanned_objects.ABOUT),
         events_dropped=registry.counter(events_dropped.ABOUT),
         decision_records_dropped=registry.counter(decision_records_dropped.ABOUT),
@@ -155,11 +171,15 @@ def declare(registry: cells.Cells) -> Instruments:
         ttl_errors=registry.counter(ttl_errors.ABOUT),
         ttl_info=registry.info(ttl_info.ABOUT),
         ttl_invalid_labels=registry.counter(ttl_invalid_labels.ABOUT),
+        cleanup_depth=registry.observed(cleanup_queue.DEPTH),
+        cleanup_oldest=registry.observed(cleanup_queue.OLDEST, max),
         update_requests=registry.counter(update_requests.ABOUT),
         update_requests_stopped=registry.counter(update_requests.STOPPED),
         update_requests_refused=registry.counter(update_requests.REFUSED),
         generated_objects_contested=registry.counter(update_requests.CONTESTED),
         update_requests_listed=registry.observed(update_requests.LISTED),
+        update_requests_waiting=registry.observed(update_requests.WAITING),
+        update_requests_oldest=registry.observed(update_requests.OLDEST, max),
         http_requests=registry.counter(http_requests.ABOUT),
         http_requests_duration=registry.histogram(http_requests.DURATION),
         http_server_duration=registry.histogram(http_requests.SERVED),
@@ -185,6 +205,7 @@ def declare(registry: cells.Cells) -> Instruments:
         breaker=registry.observed_counter(breakers.ABOUT),
         breaker_drops=registry.observed_counter(breakers.DROPS),
         info=registry.info(installation.INFO),
+        leading=registry.observed(leader_election.ABOUT, max),
         webhook_configured=registry.observed(installation.CONFIGURED, min),
         certificate_expiration=registry.observed(installation.CERTIFICATE, min),
         metric_series=registry.observed(metrics_themselves.SERIES),

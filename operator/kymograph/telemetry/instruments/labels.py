@@ -343,6 +343,7 @@ class ReportResult(NamedTuple):
         rule_result: See `Rule`.
         policy_severity: `critical`, `high`, `medium`, `low`, `info`, or an empty string.
         policy_category: What the policy's annotation says, or an empty string.
+        resource_namespace: Of the objects that the results are about, or an empty string.
     """
 
     policy_type: str
@@ -352,6 +353,7 @@ class ReportResult(NamedTuple):
     rule_result: str
     policy_severity: str
     policy_category: str
+    resource_namespace: str
 
 
 def boolean(*, value: bool) -> str:

@@ -3,7 +3,7 @@
 A counter tells how often a rule failed; this tells how many objects fail it now. Kyverno has nothing like it.
 """
 
-from kymograph.telemetry import cells
+from kymograph.telemetry import cells, views
 from kymograph.telemetry.instruments import labels
 
 ABOUT = cells.Description(
@@ -11,4 +11,5 @@ ABOUT = cells.Description(
     description="Results in the reports of the cluster as they stand, at the replica that leads.",
     unit="{result}",
     labels=labels.ReportResult._fields,
+    optional=views.BY_NAMESPACE,
 )

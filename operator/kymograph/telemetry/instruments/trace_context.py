@@ -3,9 +3,16 @@
 It is counted whether or not anything is traced: `kymograph doctor` reads from it what an API server really sends.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from kymograph.telemetry import cells, families
+
+ABOUT = cells.Description(
+    name="admission_trace_context_total",
+    description="Admission requests by the trace context that they bring: sampled, unsampled or none.",
+    unit="{request}",
+    labels=("context",),
+)
 
 
 class Contexts:
@@ -25,21 +32,6 @@ class Contexts:
         else:
             self._unsampled += 1
 
-    def read(self) -> Mapping[str, int]:
-        """The counts by the label's values."""
-        return {"sampled": self._sampled, "unsampled": self._unsampled, "none": self._none}
-
-
-def observe(meter: Meter, read: Callable[[], Mapping[str, int]]) -> None:
-    """Create the instrument, read from `read` at each collection."""
-
-    def contexts(_: CallbackOptions) -> Iterable[Observation]:
-        for context, count in read().items():
-            yield Observation(count, {"context": context})
-
-    meter.create_observable_counter(
-        "admission_trace_context",
-        [contexts],
-        description="Admission requests by the trace context that they bring: sampled, unsampled or none.",
-        unit="{request}",
-    )
+    def read(self) -> Iterable[tuple[families.Values, float]]:
+        """The counts, by the label's value."""
+        return ((("sampled",), self._sampled), (("unsampled",), self._unsampled), (("none",), self._none))

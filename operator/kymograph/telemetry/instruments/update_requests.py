@@ -3,10 +3,6 @@
 Kyverno only tells how many there are.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
-
 from kymograph.telemetry import cells
 from kymograph.telemetry.instruments import labels
 
@@ -46,32 +42,16 @@ CONTESTED = cells.Description(
     labels=(),
 )
 
+WAITING = cells.Description(
+    name="update_requests_waiting",
+    description="UpdateRequests that wait, are worked on or are to be tried again, at the replica that leads.",
+    unit="{request}",
+    labels=("state",),
+)
 
-def observe(meter: Meter, waiting: Callable[[], Mapping[str, int]], age: Callable[[], float]) -> None:
-    """Create the gauges, read at each collection.
-
-    Args:
-        meter: Whose instruments.
-        waiting: How many requests wait or are worked on here, by what they are doing.
-        age: Seconds for which the oldest of them has been waiting.
-    """
-
-    def by_state(_: CallbackOptions) -> Iterable[Observation]:
-        for state, count in waiting().items():
-            yield Observation(count, {"state": str(state)})
-
-    def oldest(_: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(age())
-
-    meter.create_observable_gauge(
-        "update_requests_waiting",
-        [by_state],
-        unit="{request}",
-        description="UpdateRequests that wait, are worked on or are to be tried again, at the replica that leads.",
-    )
-    meter.create_observable_gauge(
-        "update_requests_oldest_seconds",
-        [oldest],
-        unit="s",
-        description="For how long the oldest of them has been waiting.",
-    )
+OLDEST = cells.Description(
+    name="update_requests_oldest_seconds",
+    description="For how long the oldest of them has been waiting.",
+    unit="s",
+    labels=(),
+)

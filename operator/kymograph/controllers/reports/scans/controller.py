@@ -1,10 +1,9 @@
 """Scans as a part of the process: what lasts as long as it, and the work of the replica that leads."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from kymograph import __version__
 from kymograph.controllers import policies, steptraces
 from kymograph.controllers.events import notes, telling
 from kymograph.controllers.reports import controller, findings
@@ -12,8 +11,7 @@ from kymograph.controllers.reports.scans import changes, examining, judging, pol
 from kymograph.controllers.reports.scans.metrics import ScanMetrics
 from kymograph.controllers.reports.scans.progress import Progress, Writer
 from kymograph.engine import evaluate, exceptions
-from kymograph.telemetry.instruments import scan_lag
-from kymograph.telemetry.providers import SCOPE, Telemetry
+from kymograph.telemetry.providers import Telemetry
 
 
 class Cluster(scanner.Cluster, Writer, policystatus.Merger, Protocol):
@@ -104,11 +102,8 @@ class Scans:
 
         self._means = means
         self._work = metrics.work
-        self._work.queue(lambda: 0 if self._scanner is None else self._scanner.depth, led=True)
-        scan_lag.observe(
-            telemetry.meter_provider.get_meter(SCOPE, __version__),
-            lambda: None if self._scanner is None else self._scanner.lag,
-        )
+        self._work.queue(self._depth, led=True)
+        telemetry.instruments.scan_lag.observe(self._lag)
 
     async def run(self) -> None:
         """Scan until cancelled, from the beginning: nobody knows what the leader before has seen."""
@@ -118,3 +113,13 @@ class Scans:
                 await self._scanner.run()
         finally:
             self._scanner = None
+
+    def _depth(self) -> int:
+        """Read by the threads that collect, while leading may end."""
+        scanning = self._scanner
+        return 0 if scanning is None else scanning.depth
+
+    def _lag(self) -> Iterable[tuple[tuple[()], float]]:
+        """As `_depth`."""
+        scanning = self._scanner
+        return () if scanning is None else [((), scanning.lag)]

@@ -117,8 +117,7 @@ class Traces:
             semconv.OBJECT_NAME: subject.name,
             semconv.OBJECT_UID: subject.uid,
         }
-        around = self._tracer.start_span(
-            "SCAN object", attributes=attributes, start_time=trail.began + self._steps.offset
-        )
-        self._steps.tell(trail, around)
+        offset = self._steps.offset()
+        around = self._tracer.start_span("SCAN object", attributes=attributes, start_time=trail.began + offset)
+        self._steps.tell(trail, around, offset=offset)
         around.end()
