@@ -34,6 +34,7 @@ def written_by(work, monkeypatch) -> asyncio.Event:
 
 async def test_an_outcome_waits_for_the_report_that_says_it(work, monkeypatch) -> None:
     """Killed before, the work is done and told again; killed afterwards nobody would tell."""
+    monkeypatch.setattr(worker, "REPORTED_WITHIN", 3600.0)
     reported = written_by(work, monkeypatch)
     work.enforce(generating())
     names = [

@@ -3,13 +3,16 @@
 import pytest
 
 from kymograph.controllers import updaterequests
+from kymograph.controllers.background import worker
 from support import background
 from support.background import config_map, namespace, until
 from support.writtenpolicies import generating
 
 
 @pytest.fixture
-async def work():
+async def work(monkeypatch):
+    """What fails is not tried again before the test has looked, however long that takes."""
+    monkeypatch.setattr(worker, "RETRY_FIRST", worker.RETRY_MOST)
     async with background.work() as made:
         yield made
 

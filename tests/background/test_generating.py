@@ -1,5 +1,6 @@
 """What generate rules make of triggers: by what the cluster says, however often and whoever else writes."""
 
+import asyncio
 import datetime as dt
 import pathlib
 
@@ -165,6 +166,12 @@ async def test_what_a_trigger_wants_no_more_is_pruned(work) -> None:
     assert work.content("y", "shop") is not None
 
 
+def requests(work) -> list[dict]:
+    """The UpdateRequests; those that nobody has claimed are pending, too."""
+    stored = [each for place, each in work.cluster.stored.items() if place[0] == "updaterequests"]
+    return [{"status": {"state": "Pending"}, **each} for each in stored]
+
+
 @pytest.mark.parametrize("denied", [set(), {("patch", "configmaps")}])
 async def test_a_rule_that_names_another_target_lets_go_of_the_old_one(work, denied) -> None:
     """As the warning says that Kyverno gives; the triggers of the old target get the new one."""
@@ -174,7 +181,8 @@ async def test_a_rule_that_names_another_target_lets_go_of_the_old_one(work, den
     async with work.leading():
         await work.ended(await work.ask(trigger))
         work.enforce(generating(synchronize=True, name="other"), generation=2)
-        await until(lambda: work.content("other", "shop"))
+        await until(lambda: work.content("other", "shop") and not work.background._changes.moved)
+        await until(lambda: all(each["status"]["state"] == "Completed" for each in requests(work)))
         left = work.cluster.stored["configmaps", "shop", "c"]["metadata"]["labels"]
         made = work.cluster.stored["configmaps", "shop", "other"]["metadata"]["labels"]
         work.forget()
@@ -182,6 +190,29 @@ async def test_a_rule_that_names_another_target_lets_go_of_the_old_one(work, den
     assert work.content("c", "shop") == {"a": "b"}
     assert not left.keys() & set(labels.RULE)
     assert set(labels.RULE) <= made.keys()
+
+
+async def test_what_is_to_be_let_go_of_is_not_deleted_before(work) -> None:
+    """By a request about the same trigger that the new rule comes to first."""
+    work.enforce(SYNCHRONIZED)
+    trigger = await work.cluster.put("namespaces", namespace("shop"))
+    relabel, goes_on = work.cluster.merge, asyncio.Event()
+
+    async def later(resource, *given, **more):
+        if resource.plural == "configmaps":
+            await goes_on.wait()
+        return await relabel(resource, *given, **more)
+
+    work.cluster.merge = later
+    async with work.leading():
+        await work.ended(await work.ask(trigger))
+        work.enforce(generating(synchronize=True, name="other"), generation=2)
+        await work.ended(await work.ask(trigger, operation="UPDATE", old=trigger))
+        assert work.content("other", "shop") == work.content("c", "shop") == {"a": "b"}
+        goes_on.set()
+        await until(lambda: not work.background._changes.moved)
+        left = work.cluster.stored["configmaps", "shop", "c"]["metadata"]["labels"]
+    assert not left.keys() & set(labels.RULE)
 
 
 CLONE = {"match": generating()["match"], "generate": {
@@ -238,6 +269,12 @@ async def test_our_own_writes_are_no_news(work) -> None:
     assert ("updaterequests", background.SPACE, updaterequests.named(*about)) not in work.cluster.stored
 
 
+async def undone(work) -> None:
+    """Wait until all that policies leave behind which have gone is gone, too: what comes later is done after it."""
+    work.enforce(generating(generateExisting=True, name="marker"), name="later")
+    await until(lambda: work.content("marker", "shop"))
+
+
 @pytest.mark.parametrize("orphans", [False, True])
 async def test_what_a_rule_generated_goes_with_it(work, orphans) -> None:
     """And with the policy, unless it says otherwise."""
@@ -246,7 +283,9 @@ async def test_what_a_rule_generated_goes_with_it(work, orphans) -> None:
     async with work.leading():
         await work.ended(await work.ask(trigger))
         work.forget()
-        if not orphans:
+        if orphans:
+            await undone(work)
+        else:
             await until(lambda: work.content("c", "shop") is None)
     assert (work.content("c", "shop") is None) is not orphans
 
@@ -260,7 +299,9 @@ async def test_clones_outlive_their_policy_unless_it_says_otherwise(work, said, 
     async with work.leading():
         await work.ended(await work.ask(trigger))
         work.forget()
-        if not stays:
+        if stays:
+            await undone(work)
+        else:
             await until(lambda: work.content("c", "shop") is None)
     assert work.content("c", "shop") == ({"a": "1"} if stays else None)
     assert bool(work.background._changes.gone) is False

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from kymograph.clients.kubernetes import connection, errors, resources
+from support import waiting
 
 
 @pytest.fixture
@@ -68,17 +69,24 @@ async def test_files_are_found_beside_the_kubeconfig(connect, write, admin, tmp_
     assert await works(connect, connection.from_kubeconfig(path))
 
 
-async def test_tokens_log_in_inline_and_from_a_file(connect, cluster, kubectl, write, admin, tmp_path) -> None:
+@pytest.fixture
+def reader(cluster, kubectl, namespace):
+    """The token of a service account of the test's own that may read namespaces; other tests' may not for that."""
+    account, binding = f"system:serviceaccount:{namespace}:reader", f"reader-of-{namespace}"
+    kubectl("create", "serviceaccount", "reader", "-n", namespace)
+    kubectl("create", "clusterrolebinding", binding, "--clusterrole=view", f"--user={account}")
+    may = ("auth", "can-i", "get", "namespaces/default", f"--as={account}")
+    waiting.until("the binding is in force", lambda: kubectl(*may, check=False).returncode == 0)
+    yield cluster.create_token(namespace, "reader")
+    kubectl("delete", "clusterrolebinding", binding)
+
+
+async def test_tokens_log_in_inline_and_from_a_file(connect, reader, write, admin, tmp_path) -> None:
     """A service account's token."""
-    kubectl("create", "clusterrolebinding", "reader", "--clusterrole=view", "--serviceaccount=default:default")
-    try:
-        token = cluster.create_token("default", "default")
-        (tmp_path / "token").write_text(f"{token}\n")
-        assert await works(connect, connection.from_kubeconfig(write(admin[0], {"token": token})))
-        assert await works(connect, connection.from_kubeconfig(write(admin[0], {"tokenFile": "token"})))
-        assert await works(connect, connection.from_kubeconfig(write(admin[0], exec_plugin(tmp_path, token))))
-    finally:
-        kubectl("delete", "clusterrolebinding", "reader")
+    (tmp_path / "token").write_text(f"{reader}\n")
+    assert await works(connect, connection.from_kubeconfig(write(admin[0], {"token": reader})))
+    assert await works(connect, connection.from_kubeconfig(write(admin[0], {"tokenFile": "token"})))
+    assert await works(connect, connection.from_kubeconfig(write(admin[0], exec_plugin(tmp_path, reader))))
 
 
 def exec_plugin(directory, token) -> dict:

@@ -7,7 +7,7 @@ import pytest
 from kymograph.controllers import policies
 from kymograph.controllers.reports import confirmation, findings
 from kymograph.controllers.reports.writer import Outcome
-from kymograph.engine import exceptions
+from kymograph.engine import evaluate, exceptions
 from support import pods
 from support.reporting import FOUND_AT, POD, Controller, policy_document, result_of
 
@@ -163,6 +163,17 @@ async def test_a_policy_that_may_look_at_the_user_cannot_be_asked_again(stored, 
     older = changed(STORED, "spec", "hostNetwork", to=True)
     assert await controller.settle(reviewed(controller, older, user="pass")) == [Outcome.UNCONFIRMED]
     assert stored.verbs() == [("get", "pods")]
+
+
+async def test_a_violation_that_was_tolerated_is_told_as_it_is(stored, controller) -> None:
+    """In whichever order the review and a scan are heard of. What only a review can know stays what it said."""
+    compiled = {held.compiled.key: held.compiled for held in controller.reported._store.held}
+    tolerated = {
+        key: findings.Found(result_of(compiled[key], "skip", evaluate.EXISTING), FOUND_AT, confirmation.digest(STORED))
+        for key in ("p", "user")
+    }
+    assert await controller.settle(findings.Findings(POD, "pods", tolerated)) == [Outcome.WRITTEN]
+    assert told(stored) == {"p": "fail", "user": "skip"}
 
 
 async def test_an_object_that_cannot_be_digested_is_looked_at_as_it_is(stored, controller, caplog) -> None:

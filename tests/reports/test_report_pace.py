@@ -33,6 +33,7 @@ async def test_answers_make_it_faster_up_to_a_bound() -> None:
 
 async def test_refusals_make_it_half_as_fast_down_to_a_bound(monkeypatch) -> None:
     """Those of calls that were under way at the same time count as one."""
+    monkeypatch.setattr(pace, "_now", lambda: 7.0)
     learnt = pace.AdaptivePace()
     for _ in range(8):
         learnt.refused()

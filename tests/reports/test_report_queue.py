@@ -21,6 +21,13 @@ async def nothing(work: queue.WorkQueue) -> bool:
     return True
 
 
+@pytest.fixture(autouse=True)
+def _no_back_off_ends_by_itself(monkeypatch) -> None:
+    """However long the process stands still."""
+    monkeypatch.setattr(queue, "BACKOFF_FIRST", 3600.0)
+    monkeypatch.setattr(queue, "BACKOFF_MOST", 3600.0)
+
+
 def later(monkeypatch) -> None:
     """Every back-off is over."""
     now = queue._now
@@ -51,8 +58,7 @@ async def test_what_somebody_waits_for_comes_first() -> None:
     assert await nothing(work)
 
 
-async def test_what_somebody_waits_for_does_not_end_a_back_off(monkeypatch) -> None:
-    monkeypatch.setattr(queue, "BACKOFF_FIRST", 60.0)
+async def test_what_somebody_waits_for_does_not_end_a_back_off() -> None:
     work = queue.WorkQueue()
     work.put(found(p="pass"))
     failed = await work.take()
@@ -90,9 +96,8 @@ async def test_a_failure_comes_back_under_what_is_newer(monkeypatch) -> None:
     assert again.findings.latest == found(p="fail", q="pass").latest
 
 
-async def test_a_failure_waits_alone(monkeypatch) -> None:
+async def test_a_failure_waits_alone() -> None:
     """Other objects do not wait for its back-off, and news do not shorten it."""
-    monkeypatch.setattr(queue, "BACKOFF_FIRST", 60.0)
     work = queue.WorkQueue()
     work.put(found(p="pass"))
     failed = await work.take()

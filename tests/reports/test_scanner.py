@@ -127,7 +127,7 @@ async def test_a_kind_that_may_not_be_listed_is_said_once(cluster, caplog) -> No
 
 async def test_a_scan_that_was_broken_off_is_begun_again(cluster, caplog) -> None:
     """Whatever the API server did; nothing that had changed meanwhile is forgotten."""
-    cluster.fail("list", "configmaps", errors.Expired(410, "Expired", "too old"), errors.Unreachable("away"))
+    cluster.fail("list", "configmaps", errors.Throttled(429, "", "no time"), errors.Unreachable("away"))
     world = World(cluster, a_policy())
     async with world.at_work():
         await world.scanned()

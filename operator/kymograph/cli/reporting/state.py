@@ -30,7 +30,7 @@ class OfKind:
         resource: `pods`, `deployments.v1.apps`.
         kind: The kind.
         policies: How many policies its objects are scanned for.
-        state: `waiting`, `scanning`, `scanned` or `forbidden`.
+        state: `waiting`, `scanning`, `scanned`, `forbidden` or `failed`.
         scanned: How many objects the scan has looked at.
         objects: How many there were.
         without: How many have no report now; None where they cannot be listed.

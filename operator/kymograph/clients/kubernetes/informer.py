@@ -65,7 +65,9 @@ class Informer:
         field_selector: The same, by fields (`metadata.name=...` needs no more than the right to that name).
         metadata_only: Ask for metadata only (PartialObjectMetadata).
         project: What to keep of an object; the object itself by default.
-        changed: Called after each change with the key and what is kept now, None when the object is gone.
+        changed: Called after each change with the key and what is kept now, None when the object is gone. An object
+            for which this or `project` raises counts as absent: who may write one must not end who follows the others.
+        failed: Called with the reason each time that the objects could not be listed.
 
     Attributes:
         objects: What is kept of each object. While the API server cannot be reached it is as old as that.
@@ -83,6 +85,7 @@ class Informer:
         metadata_only: bool = False,
         project: Callable[[dict[str, Any]], Any] = lambda document: document,
         changed: Callable[[Key, Any], None] = lambda _key, _value: None,
+        failed: Callable[[errors.KubernetesError], None] = lambda _: None,
     ) -> None:
         self._client = client
         self._resource = resource
@@ -92,6 +95,8 @@ class Informer:
         self._metadata_only = metadata_only
         self._project = project
         self._changed = changed
+        self._failed = failed
+        self._left_out: set[Key] = set()
         self._version: str | None = None
         self._backoff = BACKOFF_FIRST
         self.objects: dict[Key, Any] = {}
@@ -102,7 +107,7 @@ class Informer:
         while True:
             try:
                 if self._version is None:
-                    self._version = await self._list()
+                    self._version = await self._listed()
                 await self._watch(self._version)
                 continue
             except errors.Unreachable as error:
@@ -116,6 +121,13 @@ class Informer:
             await asyncio.sleep(self._backoff * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
             self._backoff = min(self._backoff * 2, BACKOFF_MOST)
 
+    async def _listed(self) -> str:
+        try:
+            return await self._list()
+        except errors.KubernetesError as error:
+            self._failed(error)
+            raise
+
     async def _list(self) -> str:
         seen: set[Key] = set()
         version = ""
@@ -127,13 +139,14 @@ class Informer:
             metadata_only=self._metadata_only,
             snapshot=True,
         ):
-            version = page["metadata"]["resourceVersion"]
+            version = _version(page)
             for document in page.get("items") or []:
                 key = _key(document)
                 seen.add(key)
                 self._keep(key, document)
         for key in [key for key in self.objects if key not in seen]:
             self._drop(key)
+        self._left_out &= seen
         self.synced.set()
         return version
 
@@ -153,17 +166,36 @@ class Informer:
                 case "ADDED" | "MODIFIED":
                     self._keep(_key(document), document)
                 case "DELETED":
-                    self._drop(_key(document))
-            self._version = document["metadata"]["resourceVersion"]
+                    key = _key(document)
+                    self._left_out.discard(key)
+                    self._drop(key)
+            self._version = _version(document)
             self._backoff = BACKOFF_FIRST
         if clock() - began < SHORTEST_WATCH:
             await asyncio.sleep(SHORTEST_WATCH)
 
     def _keep(self, key: Key, document: dict[str, Any]) -> None:
-        value = self._project(document)
-        if key not in self.objects or self.objects[key] != value:
-            self.objects[key] = value
-            self._changed(key, value)
+        try:
+            value = self._project(document)
+            if key not in self.objects or self.objects[key] != value:
+                self.objects[key] = value
+                self._changed(key, value)
+        except Exception as error:  # noqa: BLE001  # whatever who reads it runs into
+            self._leave_out(key, error)
+        else:
+            self._left_out.discard(key)
+
+    def _leave_out(self, key: Key, error: Exception) -> None:
+        """Have an object count as absent, and say so once, without what stands in it: that may be secret."""
+        if key not in self._left_out:
+            self._left_out.add(key)
+            logger.error(
+                "The object %s/%s of %s is not as it should be (%s) and is left out",
+                *key,
+                self._resource.plural,
+                type(error).__name__,
+            )
+        self._drop(key)
 
     def _drop(self, key: Key) -> None:
         if key in self.objects:
@@ -172,5 +204,20 @@ class Informer:
 
 
 def _key(document: dict[str, Any]) -> Key:
-    metadata = document["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
+    try:
+        metadata = document["metadata"]
+        return metadata.get("namespace", ""), metadata["name"]
+    except (KeyError, TypeError, AttributeError):
+        raise errors.AnswerInvalid("an object has no name") from None
+
+
+def _version(document: dict[str, Any]) -> str:
+    """The resourceVersion of a list or an object. Some aggregated APIs (metrics.k8s.io) have none.
+
+    Raises:
+        AnswerInvalid: It has none.
+    """
+    version: str = (document.get("metadata") or {}).get("resourceVersion") or ""
+    if not version:
+        raise errors.AnswerInvalid("the answer has no resourceVersion, so changes cannot be followed")
+    return version

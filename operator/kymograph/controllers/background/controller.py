@@ -143,7 +143,16 @@ class Background:
         applies = applying.Applying(
             store,
             triggers.Triggers(client, catalogues),
-            generating.Generating(written, self._answers, catalogues, self._clock, self._excepted, steps, hidden),
+            generating.Generating(
+                written,
+                self._answers,
+                catalogues,
+                self._clock,
+                self._excepted,
+                steps,
+                hidden,
+                self._changes.is_moving,
+            ),
             mutating.Mutating(client, self._answers, catalogues, self._clock, self._excepted, steps, hidden),
             loops.Chains(self._account, lambda: self._clock() / 1e9),
             self._told,

@@ -66,6 +66,8 @@ class ExistingTriggers:
         for resource in self._resources(rule):
             async for page in self._client.pages(resource, namespace=policy.namespace):
                 for each in page.get("items") or ():
+                    if not each["metadata"].get("uid"):
+                        continue  # computed, as PodMetrics are: nothing can be traced back to it
                     document = {"apiVersion": resource.api_version, "kind": resource.kind, **each}
                     reference = downstream.reference(resource, document["metadata"])
                     if (

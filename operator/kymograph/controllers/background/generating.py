@@ -50,6 +50,8 @@ class Generating:
         excepted: Gives the PolicyExceptions of the moment.
         steps: Makes spans of the steps of evaluations, below that of the rule.
         hidden: Gives the fields of objects that nobody is told of.
+        moving: Whether something that a rule of a policy generated is still to be let go of: it is not deleted then as
+            something that is not wanted any more, and its trigger is looked at once more when it is let go of.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Generating:
         excepted: Callable[[], exceptions.Exceptions],
         steps: steptraces.StepTraces,
         hidden: redaction.Hidden = tuple,
+        moving: Callable[[str, str], bool] = lambda _policy, _rule: False,
     ) -> None:
         self._written = written
         self._answers = answers
@@ -69,6 +72,7 @@ class Generating:
         self._excepted = excepted
         self._steps = steps
         self._hidden = hidden
+        self._moving = moving
 
     async def apply(
         self,
@@ -115,7 +119,8 @@ class Generating:
             case outcome.PASS:
                 await self._make(policy, rule, part, described, done)
                 done.results = [_telling(result, done.objects)]
-                if rule.body.synchronize and trigger.request.get("operation") != "CREATE":  # a new one has left nothing
+                new = trigger.request.get("operation") == "CREATE"  # which has left nothing
+                if rule.body.synchronize and not new and not self._moving(policy.key, rule.name):
                     await self._prune(policy, rule, part, described, effects.Effects(done.writing))
                 return
             case outcome.FAIL:

@@ -40,6 +40,10 @@ class PolicyChanges:
         self.news = asyncio.Event()
         store.listen(self._listen)
 
+    def is_moving(self, policy: str, rule: str) -> bool:
+        """Whether something that a rule generated, which names another target now, is still to be let go of."""
+        return any((each.policy, each.rule) == (policy, rule) for each in self.moved)
+
     def _listen(self, key: policies.Key, held: policies.Held | None) -> None:
         before = self._known.get(key)
         after = held.compiled if held is not None else None

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanContext, Tracer
 
@@ -41,10 +41,18 @@ from kymograph.telemetry import work as works
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 2.0
-"""Seconds until what could not be done about a policy is tried again."""
+"""Seconds until what could not be done about a policy is tried again, doubled each time up to `REFUSED_AFTER`."""
 
 REFUSED_AFTER = 60.0
 """Seconds until what may not be done is tried again: it may have been granted, or the API server had just started."""
+
+
+class _Later(NamedTuple):
+    """A policy that could not be followed: what it was then, whether in a resync, and when it is tried again."""
+
+    held: policies.Held
+    resync: bool
+    due: float
 
 
 class PolicyWork:
@@ -93,9 +101,9 @@ class PolicyWork:
         self._tracer = tracer
         self._compilation = compilation
         self._counted = counted
-        self._refused: dict[policies.Key, tuple[policies.Held, bool]] = {}
-        self._due = 0.0
-        self._owed: dict[updaterequests.Reference, None] = {}  # triggers of what is let go of, not noted yet
+        self._later: dict[policies.Key, _Later] = {}
+        self._failures: dict[policies.Key, int] = {}
+        self._owed: dict[moving.Moved, dict[updaterequests.Reference, None]] = {}  # triggers that are not noted yet
 
     async def run(self) -> None:
         """Work until cancelled, beginning with every policy there is."""
@@ -108,16 +116,20 @@ class PolicyWork:
         while True:
             try:
                 await self._undo()
-                await self._release()
+                kept = await self._release()
                 while pending:
                     key, (held, resync) = next(iter(pending.items()))
                     try:
+                        if key in kept:
+                            raise kept[key]  # what is still its own would be deleted
                         if held.compiled is not None and _sets_off(held.compiled):
                             with self._working(key):
                                 await self._follow(held, held.compiled, resync=resync)
-                    except (errors.Forbidden, kubernetes_errors.Forbidden) as error:
-                        logger.warning("What follows from policy %s may not be done: %s", key.name, error)
-                        self._refuse(held, resync=resync)
+                        self._failures.pop(key, None)
+                    except kubernetes_errors.Throttled:
+                        raise
+                    except (errors.Failing, kubernetes_errors.StatusError) as error:
+                        self._put_off(held, error, resync=resync)
                     del pending[key]
                 if not looked:
                     await self._left.of_rules()
@@ -136,24 +148,33 @@ class PolicyWork:
         with self._counted.reconciling(), roots.root(self._tracer, "BACKGROUND policy change", attributes, causes):
             yield
 
-    def _refuse(self, held: policies.Held, *, resync: bool) -> None:
-        """Have a policy followed again after a while."""
-        if not self._refused:
-            self._due = asyncio.get_running_loop().time() + REFUSED_AFTER
-        self._refused[held.key] = held, resync
+    def _put_off(self, held: policies.Held, error: Exception, *, resync: bool) -> None:
+        """Have a policy followed again after a while, and the others meanwhile."""
+        pause = REFUSED_AFTER
+        if isinstance(error, errors.Forbidden | kubernetes_errors.Forbidden):
+            logger.warning("What follows from policy %s may not be done: %s", held.key.name, error)
+        else:
+            failures = self._failures[held.key] = self._failures.get(held.key, 0) + 1
+            pause = min(RETRY_AFTER * 2.0 ** min(failures - 1, 10), REFUSED_AFTER)
+            if failures == 1:
+                logger.warning("What follows from policy %s is done later: %s", held.key.name, error)
+        self._later[held.key] = _Later(held, resync, asyncio.get_running_loop().time() + pause)
 
     async def _next(self) -> dict[policies.Key, tuple[policies.Held, bool]]:
         """The policies to follow next: those that change, or after a while those that could not be followed."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(self._due if self._refused else None):
+            async with asyncio.timeout_at(min((each.due for each in self._later.values()), default=None)):
                 await self._changes.news.wait()
         pending: dict[policies.Key, tuple[policies.Held, bool]] = {}
-        if self._refused and asyncio.get_running_loop().time() >= self._due:
-            for now in self._store.held:
-                held, resync = self._refused.get(now.key, (None, False))
-                if held is not None and (held.uid, held.generation) == (now.uid, now.generation):
-                    pending[now.key] = now, resync
-            self._refused.clear()
+        stored = {held.key: held for held in self._store.held}
+        for key, (held, resync, due) in list(self._later.items()):
+            now = stored.get(key)
+            if now is None or (held.uid, held.generation) != (now.uid, now.generation):
+                del self._later[key]
+                self._failures.pop(key, None)
+            elif due <= asyncio.get_running_loop().time():
+                del self._later[key]
+                pending[key] = now, resync
         self._changes.news.clear()
         pending |= {key: (held, False) for key, held in self._changes.changed.items()}
         self._changes.changed.clear()
@@ -174,11 +195,15 @@ class PolicyWork:
                 )
             self._changes.gone.remove(gone)
 
-    async def _release(self) -> None:
+    async def _release(self) -> dict[policies.Key, kubernetes_errors.StatusError]:
         """Let go of what rules generated that name another target now, and have that made for the same triggers.
 
         First the one, then the other: what is still labelled would be deleted, as something not wanted any more.
+
+        Returns:
+            The policies of which something could not be let go of yet, and why.
         """
+        kept = {}
         for moved in list(self._changes.moved):
             try:
                 with self._working(moved.key):
@@ -186,17 +211,24 @@ class PolicyWork:
                         resource = await self._resource(api_version, kind)
                         if resource is not None:
                             await self._release_all(moved, resource)
-                    for trigger in list(self._owed):
+                    owed = self._owed.get(moved, {})
+                    for trigger in list(owed):
                         await self._noted.note(moved.about, updaterequests.GENERATE, moved.policy, moved.rule, trigger)
-                        del self._owed[trigger]
+                        del owed[trigger]
             except (errors.Forbidden, kubernetes_errors.Forbidden) as error:
                 logger.warning("What rule %s of %s generated stays its own: %s", moved.rule, moved.policy, error)
-                self._owed.clear()
+            except kubernetes_errors.Throttled:
+                raise
+            except kubernetes_errors.StatusError as error:
+                kept[moved.key] = error
+                continue
+            self._owed.pop(moved, None)
             self._changes.moved.remove(moved)
+        return kept
 
     async def _release_all(self, moved: moving.Moved, resource: resources.Resource) -> None:
         for document in await self._written.of(resource, moved.policy, moved.rule):
-            self._owed[downstream.trigger_of(document["metadata"])] = None
+            self._owed.setdefault(moved, {})[downstream.trigger_of(document["metadata"])] = None
             await self._written.release(resource, document["metadata"])
 
     async def _follow(self, held: policies.Held, policy: compiled.CompiledPolicy, *, resync: bool) -> None:

@@ -49,6 +49,9 @@ KEPT, FAILED_KEPT = 60.0, 3600.0
 
 SWEEP_EVERY = 1.0
 
+MOST_DIGITS = 20
+"""Digits that a resourceVersion may have: it is a number of 64 bits wherever it is a number."""
+
 REMOVERS = 8
 """Requests that are removed at once: after a flood they end faster than one after the other could be."""
 
@@ -412,15 +415,22 @@ def _seen(document: dict[str, Any]) -> _Seen:
     asked = updaterequests.read(document)
     part = asked.parts[0]
     created = int(dt.datetime.fromisoformat(asked.created).timestamp())
-    before = (((asked.request or {}).get("oldObject") or {}).get("metadata") or {}).get("resourceVersion") or ""
     return _Seen(
         asked.uid,
         asked.version,
         lane(asked.policy, part.rule, part.trigger),
-        (created, int(before) if before.isdecimal() else 0),
+        (created, _before(asked.request)),
         asked.state,
         _written(document["metadata"]),
     )
+
+
+def _before(request: Any) -> int:
+    """The version of the object before a request, which may have been forged; 0 where that is none, or no number."""
+    version = request
+    for field in ("oldObject", "metadata", "resourceVersion"):
+        version = version.get(field) if isinstance(version, dict) else None
+    return int(version) if isinstance(version, str) and len(version) <= MOST_DIGITS and version.isdecimal() else 0
 
 
 def _written(metadata: Mapping[str, Any]) -> float | None:

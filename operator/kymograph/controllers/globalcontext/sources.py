@@ -7,7 +7,7 @@ asks is told so, instead of policies taking the memory of the operator.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -73,24 +73,6 @@ class Source(Protocol):
 
     async def run(self) -> None:
         """Keep the data up to date until cancelled."""
-
-
-class _Told:
-    """Lists and watches for an informer, and tells of lists that fail."""
-
-    def __init__(self, client: informer.Source, failed: Callable[[errors.KubernetesError], None]) -> None:
-        self._client = client
-        self._failed = failed
-        self.watch = client.watch
-
-    async def pages(self, resource: resources.Resource, **given: Any) -> AsyncIterator[dict[str, Any]]:
-        """List."""
-        try:
-            async for page in self._client.pages(resource, **given):
-                yield page
-        except errors.KubernetesError as error:
-            self._failed(error)
-            raise
 
 
 class Watched:
@@ -183,11 +165,12 @@ class Watched:
         self._sizes, self._size, self._failures = {}, 0, 0
         self._doubted.clear()
         followed = informer.Informer(
-            _Told(self._client, self._failed),
+            self._client,
             resource,
             namespace=self._collection.namespace,
             project=lambda document: whole(resource, document),
             changed=self._kept,
+            failed=self._failed,
         )
         self._problem = f"{self._collection} has not been listed yet"
         self._informer = followed

@@ -119,7 +119,7 @@ class GlobalContext:
         _, name = key
         before = self._entries.get(name)
         if document is None:
-            del self._entries[name]
+            self._entries.pop(name, None)
         elif before is not None and _same(before.document, document):
             before.document = document  # its status was written
             return

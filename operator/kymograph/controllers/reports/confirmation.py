@@ -5,6 +5,9 @@ the very content that was reviewed. A stored object also differs for an honest r
 (`status` may carry annotations, `scale` and `binding` change the spec).
 Both cases end alike: the policies are asked again, about the stored object, as a scan asks them. Policies with
 `background: false` may look at the user, whom nobody knows then: their earlier results stand.
+
+A rule that tolerates what was there before says nothing of the object itself, and is asked again likewise: else a scan
+that has looked at the object already would be contradicted by a review that is heard of later.
 """
 
 import contextlib
@@ -16,9 +19,10 @@ import orjson
 
 from kymograph.clients.kubernetes import errors, resources
 from kymograph.controllers import policies, redaction
-from kymograph.controllers.reports.findings import ByPolicy, Subject
+from kymograph.controllers.reports.findings import ByPolicy, Found, Subject
 from kymograph.engine import budget, evaluate, exceptions, needs
 from kymograph.engine.policy import CompiledPolicy
+from kymograph.engine.rules import outcome
 
 STEPS = 200_000
 """What the policies of one object may spend when they are asked again; where that is too little, nothing changes."""
@@ -151,7 +155,8 @@ class Confirmation:
         """
         possible = digests(stored)
         doubtful = {key for key, each in found.items() if each.reviewed and each.reviewed not in possible}
-        if not doubtful:
+        unsaid = doubtful.union(key for key, each in found.items() if each.reviewed and _is_tolerated(each))
+        if not unsaid:
             return found
         again = tuple(
             held.compiled
@@ -159,7 +164,7 @@ class Confirmation:
             if held.compiled is not None
             and held.compiled.background
             and not held.compiled.match_conditions
-            and held.compiled.key in doubtful
+            and held.compiled.key in unsaid
         )
         facts = needs.Facts(installation=self._store.installation)
         if any(policy.needs_namespace_labels for policy in again):
@@ -174,7 +179,8 @@ class Confirmation:
                 confirmed[policy.key] = found[policy.key]._replace(result=results[0] if results else None)
         if spendable.steps < 0:
             confirmed = {}
-        return {**{key: each for key, each in found.items() if key not in doubtful}, **confirmed}
+        left_out = doubtful.union(policy.key for policy in again)
+        return {**{key: each for key, each in found.items() if key not in left_out}, **confirmed}
 
     def _evaluated(
         self,
@@ -201,6 +207,13 @@ class Confirmation:
         except errors.NotFound:
             return {}
         return document["metadata"].get("labels") or {}
+
+
+def _is_tolerated(found: Found) -> bool:
+    """Whether a rule was skipped because the object violated it before."""
+    return found.result is not None and any(
+        rule.status == outcome.SKIP and rule.message == evaluate.EXISTING for rule in found.result.rules
+    )
 
 
 def request_about(subject: Subject, plural: str, stored: Mapping[str, Any]) -> dict[str, Any]:

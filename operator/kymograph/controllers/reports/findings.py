@@ -100,6 +100,7 @@ class Findings:
         fresh: There is probably no report: the object was new, or a scan saw none.
         proven: The object was read from the API server by who found this, and is not to be read again.
         requests: The spans of the requests, scans or sweeps that were traced.
+        late: The object was not there when it was looked for first.
     """
 
     subject: Subject
@@ -110,6 +111,7 @@ class Findings:
     fresh: bool = False
     proven: bool = False
     requests: tuple[SpanContext, ...] = ()
+    late: bool = False
 
     def then(self, later: "Findings") -> "Findings":
         """These findings and later ones on the same object."""

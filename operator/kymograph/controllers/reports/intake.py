@@ -7,6 +7,8 @@ here is believed, only remembered until the writer has asked the API server.
 
 import asyncio
 import collections
+import logging
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -18,6 +20,8 @@ from kymograph.controllers.reports import confirmation, findings, queue
 from kymograph.engine.evaluate import PolicyResult
 from kymograph.engine.policy import CompiledPolicy
 from kymograph.telemetry.sampling import Decision
+
+logger = logging.getLogger(__name__)
 
 MOST_ENTRIES = 8_192
 """Reviews that may wait: two seconds of 4,000 a second. More are dropped and counted, never waited for."""
@@ -86,6 +90,7 @@ class Intake:
         self.offered = self.refused = 0
         self._held: collections.deque[tuple[_Entry, Mapping[str, Any]]] = collections.deque()
         self._entries: collections.deque[tuple[_Entry, bytes]] = collections.deque()
+        self._losses: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._held) + len(self._entries)
@@ -145,7 +150,9 @@ class Intake:
             return
         if request.get("dryRun") or request.get("subResource"):
             return
-        metadata = reviewed.get("metadata") or _NOTHING
+        metadata = reviewed.get("metadata")
+        if not metadata or type(metadata) is not dict:  # forged, or spoilt by a policy
+            return
         uid = metadata.get("uid") or ""
         if not uid and not mutated:
             return
@@ -206,6 +213,8 @@ class Intake:
             self._entries.append((entry, confirmation.digest(reviewed, identified=not entry[-1])))
         except orjson.JSONEncodeError:  # nested too deep to be compared: nothing of it could be confirmed
             self._dropped()
+        except Exception as error:  # noqa: BLE001  # one odd review must not end all others
+            self._lose(error)
         return True
 
     def mature(self) -> Iterator[findings.Findings]:
@@ -215,16 +224,29 @@ class Intake:
         entries = self._entries
         while entries and entries[0][0][0] <= now - GRACE:
             entry, reviewed = entries.popleft()
-            found = _findings(entry, reviewed, offset, self._link)
+            try:
+                found = _findings(entry, reviewed, offset, self._link)
+            except Exception as error:  # noqa: BLE001  # one odd review must not end all others
+                self._lose(error)
+                continue
             if found is not None:
                 yield found
+
+    def _lose(self, error: Exception) -> None:
+        """Drop a review that is not what it should be, and say so once, without what stands in it."""
+        self._dropped()
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} in {frame.name}"
+        if kind not in self._losses:
+            self._losses.add(kind)
+            logger.error("A review cannot be reported on (%s); this is a defect of Kymograph", kind)
 
 
 def _findings(entry: _Entry, reviewed: bytes, offset: int, link: Callable[[Decision], str]) -> findings.Findings | None:
     decided_at, kind, plural, namespace, name, uid, replaces, fresh, evaluated, results, decision, mutated = entry
     if not findings.is_reported_kind(kind["group"], kind["kind"]):
         return None
-    if not name or max(len(name), len(namespace), len(uid)) > MOST_NAME:
+    if not name or any(type(each) is not str or len(each) > MOST_NAME for each in (namespace, name, uid)):
         return None
     silent = findings.Found(None, decided_at + offset, reviewed, link(decision))
     if mutated:

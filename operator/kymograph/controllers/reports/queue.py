@@ -96,6 +96,15 @@ class WorkQueue:
             self._schedule(key, 0.0)
         return work.tried
 
+    def put_back(self, findings: Findings) -> None:
+        """Add findings that are older than those of the same object that wait."""
+        waiting = self._waiting.get(findings.subject.key)
+        if waiting is None:
+            self.put(findings)
+        else:
+            older = dataclasses.replace(waiting, findings=findings.then(waiting.findings))
+            self._waiting[findings.subject.key] = older
+
     async def room(self, most: int | None = None) -> None:
         """Wait until the queue is not full, or fewer objects than so many wait."""
         while len(self._waiting) >= (MOST_WAITING if most is None else most):

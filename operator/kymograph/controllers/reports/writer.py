@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, Tracer
 
 from kymograph.clients.kubernetes import errors, resources
-from kymograph.controllers.reports import confirmation, document, forms, pace, permissions, queue
+from kymograph.controllers.reports import confirmation, document, forms, late, pace, permissions, queue
 from kymograph.controllers.reports.findings import ByPolicy, Findings, Subject
 from kymograph.controllers.reports.kinds import Kinds
 from kymograph.telemetry import roots, semconv
@@ -137,6 +137,7 @@ class ReportWriter:
         self._count = count
         self._counted = counted
         self._form = form
+        self._late = late.LateObjects(work)
         self._pace = pace.AdaptivePace()
         self._blocked = ""
         self._blocked_until = 0.0
@@ -150,6 +151,7 @@ class ReportWriter:
     async def run(self) -> None:
         """Work until cancelled; nothing that the API server does ends it."""
         async with asyncio.TaskGroup() as workers:
+            workers.create_task(self._late.run())
             for _ in range(WORKERS):
                 workers.create_task(self._worker())
 
@@ -249,6 +251,7 @@ class ReportWriter:
                 self._permitted.refused(resource)
                 return Outcome.NOT_PERMITTED
             if stored is None:
+                self._late.take(findings)
                 return Outcome.OBJECT_GONE
             metadata = stored["metadata"]
             disabled = DISABLED in (metadata.get("labels") or {})

@@ -83,6 +83,9 @@ class _Served:
 
 
 def _can_be_scanned(entry: discovery.Served) -> bool:
+    """Whether objects can be read and followed; those that cannot, such as PodMetrics, are computed and have no uid."""
     return (
-        not entry.subresource and {"get", "list"} <= entry.verbs and findings.is_reported_kind(entry.group, entry.kind)
+        not entry.subresource
+        and {"get", "list", "watch"} <= entry.verbs
+        and findings.is_reported_kind(entry.group, entry.kind)
     )

@@ -99,6 +99,8 @@ class Examiner:
             What came of it: `NEWS`, `UNCHANGED` or `DISABLED`.
         """
         metadata, resource = stored["metadata"], task.resource
+        if metadata.get("deletionTimestamp") or not metadata.get("uid"):
+            return UNCHANGED  # its report goes with it; or it is stored nowhere and can have none
         subject = findings.Subject(
             resource.group,
             resource.version,
@@ -107,8 +109,6 @@ class Examiner:
             metadata["name"],
             metadata["uid"],
         )
-        if metadata.get("deletionTimestamp"):
-            return UNCHANGED  # its report goes with it
         latest: dict[str, findings.Found] = dict(task.silent)
         outcome = DISABLED
         results: tuple[evaluate.PolicyResult, ...] = ()

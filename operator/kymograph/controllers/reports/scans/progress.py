@@ -50,7 +50,7 @@ class OfResource:
         objects: How many there are, as far as known.
         scanned: How many have been looked at.
         news: How many reports are to be written for it.
-        state: `waiting`, `scanning`, `scanned`, or `forbidden`: the operator may not list them.
+        state: `waiting`, `scanning`, `scanned`; `forbidden`, the operator may not list them; or `failed`, it cannot.
     """
 
     kind: str

@@ -10,7 +10,9 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from opentelemetry import trace
 
 from kymograph.clients.kubernetes import discovery, errors, informer, resources
 from kymograph.controllers import policies
@@ -21,7 +23,7 @@ from kymograph.controllers.reports.scans.metrics import ScanMetrics
 from kymograph.controllers.reports.scans.progress import Progress
 from kymograph.engine import needs
 from kymograph.engine.policy import CompiledPolicy
-from kymograph.telemetry import semconv
+from kymograph.telemetry import roots, semconv
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,8 @@ RETRY_AFTER = 10.0
 """Seconds until a scan that the API server broke off is begun again."""
 
 ASK_AGAIN_AFTER = 300.0
-"""Seconds until kinds that may not be listed are tried again: a right may have been granted."""
+"""Seconds until kinds that may not be listed are tried again: a right may have been granted. Those that cannot be are
+tried after `RETRY_AFTER`, and then twice as late each time until it is as much."""
 
 MOST_NAMESPACES = 32
 """Namespaces with changed labels whose objects are listed apart; for more of them all objects are."""
@@ -106,6 +109,13 @@ class Means:
     interval: float
 
 
+class _Unlisted(NamedTuple):
+    """A kind that was not listed: how often in a row, and when it is tried again, on the clock of the event loop."""
+
+    failures: int = 0
+    again: float = 0.0
+
+
 class Scanner:
     """Scans, as long as this replica leads; made anew each time that it begins to.
 
@@ -117,15 +127,15 @@ class Scanner:
         self._means = means
         self._covered: coverage.Coverage = {}
         self._watches: dict[resources.Resource, tuple[watch.Watch, asyncio.Task[None]]] = {}
-        self._forbidden: set[resources.Resource] = set()
+        self._unlisted: dict[resources.Resource, _Unlisted] = {}
         self._news = asyncio.Event()
         self._pages = queue.Pace(PAGES_PER_SECOND)
         self._single = queue.Pace(CHANGED_PER_SECOND)
 
     @property
     def lag(self) -> float:
-        """Seconds since the change of the object that is waiting longest."""
-        waiting = [min(each.pending.values()) for each, _ in self._watches.values() if each.pending]
+        """Seconds since the change of the object that is waiting longest; may be asked from any thread."""
+        waiting = [since for each, _ in tuple(self._watches.values()) for since in tuple(each.pending.values())]
         return self._means.clock() / 1e9 - min(waiting) if waiting else 0.0
 
     @property
@@ -170,12 +180,10 @@ class Scanner:
                 self._means.progress.end(due - loop.time())
                 self._means.statuses.end()
             changed = relabelled = frozenset()
-            again = min(due, loop.time() + ASK_AGAIN_AFTER) if self._forbidden else due
             try:
-                async with asyncio.timeout_at(again):
+                async with asyncio.timeout_at(min((due, *(each.again for each in self._unlisted.values())))):
                     await self._means.changes.settled()
             except TimeoutError:
-                self._forbidden.clear()
                 if loop.time() >= due:
                     changed = None
 
@@ -203,12 +211,14 @@ class Scanner:
             catalogue = await means.catalogues.refresh()
         held = [each.compiled for each in means.store.held if each.compiled is not None]
         self._covered = covered = coverage.of(held, catalogue)
-        self._end_watches()
+        self._forget_uncovered()
+        now = asyncio.get_running_loop().time()
+        waiting = {resource for resource, each in self._unlisted.items() if each.again > now}
         chosen = {}
         for resource, several in covered.items():
-            new = resource not in self._watches and resource not in self._forbidden
+            new = resource not in self._watches and resource not in waiting
             wanted = [each for each in several if changed is None or new or each.key in changed]
-            if wanted and (new or changed is None or resource not in self._forbidden):
+            if wanted and (new or changed is None or resource not in waiting):
                 chosen[resource] = wanted
         asked = frozenset(each.key for several in chosen.values() for each in several)
         if changed is not None:
@@ -281,11 +291,17 @@ class Scanner:
             await asyncio.sleep(0)
         for resource, looking in chosen.items():
             task = examining.Task(resource, looking, (), means.wall_clock())
+            follower, _ = self._watches[resource]
             with means.traces.scan(resource, [each.key for each in looking]) as span:
                 span.set_attribute(semconv.OBJECT_NAMESPACE, namespace)
-                async for listed in means.client.pages(resource, namespace=namespace):
-                    await self._examine(task, listed.get("items") or [], reports, self._watches[resource][0])
-                    await self._pages.turn()
+                try:
+                    async for listed in means.client.pages(resource, namespace=namespace):
+                        await self._examine(task, listed.get("items") or [], reports, follower)
+                        await self._pages.turn()
+                except errors.NotFound:  # the kind has just been removed
+                    continue
+                except (errors.StatusError, errors.AnswerInvalid) as error:
+                    self._put_off(resource, error, span)
 
     async def _scan_resource(
         self, task: examining.Task, reports: indexes.ReportIndex, tasks: asyncio.TaskGroup
@@ -301,25 +317,47 @@ class Scanner:
         with means.traces.scan(resource, [each.key for each in task.policies.policies]) as span:
             try:
                 await self._read(task, reports, follower, keys, whole=whole)
-            except errors.Forbidden as error:
-                if not permissions.is_missing_right(error):
-                    raise
-                self._forbidden.add(resource)
-                means.permitted.refused(resource)
-                progress.state = "forbidden"
-                span.set_attribute(semconv.SCAN_OBJECTS, 0)
-                return
             except errors.NotFound:  # the kind has just been removed
+                return
+            except (errors.StatusError, errors.AnswerInvalid) as error:
+                progress.state = self._put_off(resource, error, span)
                 return
             span.set_attribute(semconv.SCAN_OBJECTS, progress.scanned)
             span.set_attribute(semconv.SCAN_NEWS, progress.news)
         progress.state = "scanned"
+        self._unlisted.pop(resource, None)
         follower.retain(frozenset(keys))
         if held is None:  # from here on: what has changed since it was listed differs from what was seen
             self._watches[resource] = follower, tasks.create_task(follower.run())
         means.metrics.lasted(resource.kind, (means.clock() - began) / 1e9)
         means.statuses.looked_at([each.key for each in task.policies.policies], progress.scanned)
         self._news.set()
+
+    def _put_off(self, resource: resources.Resource, error: errors.KubernetesError, span: trace.Span) -> str:
+        """Have a kind that cannot be listed wait for another time, so that the others do not; what to say of it.
+
+        Such as one whose conversion webhook or aggregated API is down. It is scanned as a whole then.
+
+        Raises:
+            KubernetesError: The reason has nothing to do with this kind.
+        """
+        if isinstance(error, errors.Forbidden):
+            if not permissions.is_missing_right(error):
+                raise error
+            self._means.permitted.refused(resource)
+            span.set_attribute(semconv.SCAN_OBJECTS, 0)
+            state, failures, pause = "forbidden", 0, ASK_AGAIN_AFTER
+        elif isinstance(error, errors.Throttled):
+            raise error
+        else:
+            state, failures = "failed", self._unlisted.get(resource, _Unlisted()).failures + 1
+            pause = min(RETRY_AFTER * 2.0 ** min(failures - 1, 10), ASK_AGAIN_AFTER)
+            roots.fail(span, error)
+            if failures == 1:
+                logger.warning("Objects of kind %s cannot be listed and are scanned later: %s", resource.kind, error)
+        self._unlisted[resource] = _Unlisted(failures, asyncio.get_running_loop().time() + pause)
+        self._end_watch(resource)
+        return state
 
     async def _read(
         self,
@@ -416,7 +454,13 @@ class Scanner:
                 if follower.saw(stored):
                     await means.examiner.examine(task, stored, known, None)
 
-    def _end_watches(self) -> None:
+    def _forget_uncovered(self) -> None:
         for resource in self._watches.keys() - self._covered.keys():
-            _, task = self._watches.pop(resource)
+            self._end_watch(resource)
+        for resource in self._unlisted.keys() - self._covered.keys():
+            del self._unlisted[resource]
+
+    def _end_watch(self, resource: resources.Resource) -> None:
+        _, task = self._watches.pop(resource, (None, None))
+        if task is not None:
             task.cancel()

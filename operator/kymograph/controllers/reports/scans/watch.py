@@ -23,8 +23,8 @@ def marker(document: Mapping[str, Any]) -> bytes:
     """
     metadata = document["metadata"]
     told = (
-        metadata["uid"],
-        metadata.get("generation") or metadata["resourceVersion"],
+        metadata.get("uid"),
+        metadata.get("generation") or metadata.get("resourceVersion"),
         metadata.get("labels"),
         metadata.get("annotations"),
     )
