@@ -40,6 +40,9 @@ from support import turns
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
+_OPERATOR = pathlib.Path(__file__).with_name("operator")
+"""Tests of the operator all have a control plane, be it one of their own."""
+
 _TURNS = pytest.StashKey[turns.Turns]()
 
 
@@ -100,7 +103,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if {"cluster", "kubeconfig"} & set(getattr(item, "fixturenames", ())):
+        if {"cluster", "kubeconfig"} & set(getattr(item, "fixturenames", ())) or _OPERATOR in item.path.parents:
             item.add_marker(pytest.mark.cluster)
     if _TURNS in config.stash:  # files that take minutes come first, so that no process is left with them at the end
         slow = {item.path for item in items if item.get_closest_marker("cluster")}
@@ -170,7 +173,7 @@ def kubectl(kubeconfig: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) 
         kubeconfig: pathlib.Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         argv = [executable, "--kubeconfig", str(kubeconfig or administrator), *arguments]
-        ran = subprocess.run(argv, input=input, env=environ, capture_output=True, text=True, check=False, timeout=60)
+        ran = subprocess.run(argv, input=input, env=environ, capture_output=True, text=True, check=False, timeout=180)
         if check and ran.returncode != 0:
             pytest.fail(f"kubectl {shlex.join(arguments)} ended with status {ran.returncode}:\n{ran.stderr}")
         return ran

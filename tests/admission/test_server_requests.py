@@ -1,6 +1,7 @@
 """What handlers are given, and how their answers travel: whole bodies, deadlines, order, backpressure."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import socket
@@ -221,7 +222,7 @@ def test_the_answer_leaves_before_the_api_server_gives_up(url, path, seconds):
 def test_the_deadline_counts_from_the_arrival_of_the_request(served):
     seen = []
     served.routes["/see"] = lambda request: seen.append(request) or b"{}"
-    request = webhooks.post("/see?timeout=5s")
+    request = webhooks.post("/see?timeout=30s")
     with served.client() as client:
         before = time.monotonic_ns()
         client.send(request[:30])
@@ -229,7 +230,7 @@ def test_the_deadline_counts_from_the_arrival_of_the_request(served):
         arrived = time.monotonic_ns()
         client.send(request[30:])
         client.answer()
-    assert before < seen[0].deadline - int(4.5 * SECOND) < arrived
+    assert before < seen[0].deadline - int(29.5 * SECOND) < arrived
 
 
 def test_a_handler_that_is_not_done_by_its_deadline_is_cancelled_and_answered_for(served):
@@ -355,9 +356,14 @@ def test_a_hundred_idle_connections_are_kept(served):
 
 
 def test_an_idle_connection_is_closed_when_its_time_is_up_without_an_answer():
-    with webhooks.serve(limits=server.Limits(idle_timeout=0.2)) as served, served.client() as client:
-        assert client.post().status == 200
-        assert client.is_closed()
+    """On a machine that stands still that may be before the first request: then another connection is asked."""
+    with webhooks.serve(limits=server.Limits(idle_timeout=0.2)) as served:
+
+        def answered_and_closed():
+            with contextlib.suppress(OSError), served.client() as client:
+                return client.post().status == 200 and client.is_closed()
+
+        webhooks.until(answered_and_closed)
         assert served.refused == []
 
 

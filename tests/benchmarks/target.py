@@ -16,6 +16,7 @@ from support import pods
 
 PATH = f"{webhooks.FAIL_PATH}?timeout=10s"
 TRACING = ("tracingconfigurations", "default")
+PATIENCE = 120.0
 
 
 class Target:
@@ -69,6 +70,10 @@ class Target:
             pace=pace,
         )
         return asyncio.run(running())
+
+    def wait_until_exported(self) -> None:
+        """Until no span of what was answered is on its way any more, however long that takes the machine."""
+        support.eventually(lambda: not self.counted("telemetry_spans_pending"), PATIENCE)
 
     def scrape(self) -> str:
         """All metrics, in Prometheus' text format."""

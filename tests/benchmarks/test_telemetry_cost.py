@@ -107,10 +107,10 @@ def test_what_tracing_costs(judging, traces, is_long, figure) -> None:
 
 
 def _spans_of_a_review(judging: target.Target, traces: sink.Sink) -> int:
-    traces.wait_until_quiet()
+    judging.wait_until_exported()
     traces.take_requests()
     judging.post(REVIEW, 4, 64, ALLOWED)
-    traces.wait_until_quiet()
+    judging.wait_until_exported()
     return sum(span.name.startswith(STEPS) for span in traces.take()) // 64
 
 
@@ -135,10 +135,11 @@ def test_what_a_scrape_costs(judging, is_long, figure) -> None:
 def test_what_a_review_weighs(judging, traces, figure) -> None:
     """Spans and log of a review, beside Kyverno's."""
     count = 512
-    traces.take()
     judging.configure({"traces": {"endpoint": traces.endpoint, "samplingRatePerMillion": 1_000_000}})
+    judging.wait_until_exported()  # what is on its way from before is none of it
+    traces.take()
     judging.post(REVIEW, 4, count, ALLOWED)
-    traces.wait_until_quiet()
+    judging.wait_until_exported()
     requests = traces.take_requests()
     written, packed = sum(map(len, requests)) / count, sum(len(gzip.compress(each, 5)) for each in requests) / count
     spans = sum(map(len, map(sink.spans_of, requests))) / count

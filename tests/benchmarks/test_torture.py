@@ -54,6 +54,7 @@ class Account:
     def __init__(self, tortured: target.Target, collector: collectors.Collector) -> None:
         self._target = tortured
         self._collector = collector
+        tortured.wait_until_exported()  # what is on its way from before is none of it
         self._before = (0, 0, 0)
         self._before = self._read()
 
@@ -65,7 +66,7 @@ class Account:
 
     def settled(self) -> tuple[int, int, int]:
         """The same, once nothing is on its way any more."""
-        support.eventually(lambda: not self._target.counted("telemetry_spans_pending"), PATIENCE)
+        self._target.wait_until_exported()
         return self.now
 
     def _read(self) -> tuple[int, int, int]:

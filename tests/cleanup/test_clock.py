@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import time
 
 from kymograph.controllers.cleanup import clock
 
@@ -14,10 +13,10 @@ def test_the_api_servers_clock_counts() -> None:
     assert clock.ServerClock(lambda: LATER).now() == LATER.timestamp()
 
 
-def test_before_the_api_server_has_answered_the_machines_counts() -> None:
+def test_before_the_api_server_has_answered_the_machines_counts(monkeypatch) -> None:
     """There is no other."""
-    before = time.time()
-    assert before <= clock.ServerClock(lambda: None).now() <= time.time()
+    monkeypatch.setattr(clock.time, "time", lambda: 1_709_294_400.5)
+    assert clock.ServerClock(lambda: None).now() == 1_709_294_400.5
 
 
 async def test_waiting_ends_with_the_event_or_with_the_time() -> None:

@@ -22,16 +22,20 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture
-def run(capfd):
-    """Run a command line."""
+def run(capsys):
+    """Run a command line.
+
+    What it prints is taken where Python prints: gRPC, which other tests of the process may have in use, writes to the
+    file descriptor about each process that is forked.
+    """
 
     def go(*arguments):
-        capfd.readouterr()
+        capsys.readouterr()
         try:
             status = main.main([str(argument) for argument in arguments])
         except SystemExit as exit_:
             status = int(exit_.code or 0)
-        return Ran(status, *capfd.readouterr())
+        return Ran(status, *capsys.readouterr())
 
     return go
 

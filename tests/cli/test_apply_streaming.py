@@ -9,8 +9,6 @@ import pytest
 
 from support import commands
 
-pytestmark = pytest.mark.timeout(120)
-
 COMMAND = (sys.executable, "-m", "kymograph.cli.main", "apply")
 
 POLICY = """

@@ -11,6 +11,8 @@ from kymograph.apimachinery import yamls, yamlwriting
 from kymograph.cli.applying import stream, work
 from kymograph.cli.offline import resources
 
+PATIENT = (hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow)
+
 
 def objects(count, text="x"):
     return [
@@ -76,9 +78,7 @@ def test_every_object_comes_out_once(small, write, block):
     assert len(cut) > 1 or block > 100_000
 
 
-@hypothesis.settings(
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
-)
+@hypothesis.settings(suppress_health_check=PATIENT, deadline=None, max_examples=40)
 @hypothesis.given(
     strategies.sampled_from([documents, lines, yaml_list, indented_yaml_list, json_list, bare_json_list]),
     strategies.integers(1, 400),
@@ -129,9 +129,7 @@ def test_a_large_document_that_is_no_list_is_refused_or_read_whole(small):
         read(json_list(objects(5))[:-30].rpartition("}")[0].encode())
 
 
-@hypothesis.settings(
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
-)
+@hypothesis.settings(suppress_health_check=PATIENT, deadline=None, max_examples=40)
 @hypothesis.given(
     strategies.integers(1, 50), strategies.binary(max_size=200) | strategies.text('{}[]",:-\n #aki ').map(str.encode)
 )

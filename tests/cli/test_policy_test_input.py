@@ -105,7 +105,9 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(document=JSON, where=st.sampled_from(["manifest", "policy", "pods", "values", "user"]))
 def test_no_document_makes_a_traceback(run, tmp_path, document, where) -> None:
     """In any of the files: the command ends with 0 or 1 and without an internal error."""

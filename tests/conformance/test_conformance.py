@@ -28,13 +28,13 @@ def named():
 
 @pytest.fixture(scope="module")
 def runner():
-    with setting.started(limit=30.0, log=None) as found:
+    with setting.started(limit=60.0, log=None) as found:
         yield found
 
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(("manifest", "root"), named())
 def test_case(runner, manifest, root) -> None:
-    """The cluster does what the case says, as soon as chainsaw would expect it."""
+    """The cluster does what the case says, within the time that it has."""
     result = runner.run(manifest, root)
     assert result.status != "failed", result.reason

@@ -62,13 +62,13 @@ def run(validate, data):
         "object": made,
         "oldObject": None,
     }
-    started = time.process_time()
+    started = time.thread_time()
     policy = compiler.compile_policy(document(validate))
     budget = budgets.Budget(steps=300_000, size=8 * 1024 * 1024)
     ((result,),) = [
         each.rules for each in evaluate.evaluate([policy], request, needs.Facts(), budget, itertools.count().__next__)
     ]
-    assert time.process_time() - started < SECONDS
+    assert time.thread_time() - started < SECONDS
     assert result.exception is None
     return result
 
@@ -120,10 +120,10 @@ def test_a_rule_that_expands_variables_again_and_again_ends_within_its_budget():
     ids=["deep", "deeper", "aliases", "integer", "nan", "key", "bytes"],
 )
 def test_a_document_that_is_no_json_of_a_sane_size_is_refused(pattern, reason):
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(errors.PolicyInvalid) as caught:
         compiler.compile_policy(document({"pattern": pattern}))
     (problem,) = caught.value.problems
     assert problem.reason == reason
     assert problem.path.startswith("spec.rules[0].validate.pattern")
-    assert time.process_time() - started < SECONDS
+    assert time.thread_time() - started < SECONDS

@@ -341,7 +341,6 @@ def test_a_literal_value_means_what_the_same_value_means_out_of_the_context(
     assert dynamic.evaluate({"key": key, "value": value}, budget.Budget())[0] is holds(key, operator, value)
 
 
-@pytest.mark.timeout(60)
 def test_hostile_keys_and_values_are_paid_for() -> None:
     compiled = conditions.compile([condition("{{ key }}", "AnyIn", "{{ values }}")], "spec")
     context = {"key": "*a?" * 20_000, "values": ["a" * 100_000] * 10}

@@ -81,14 +81,14 @@ def run(engine, policy, request, maker):
     facts = needs.Facts()
     budget = budgets.Budget(steps=STEPS, size=8 * 1024 * 1024)
     evaluation = engine([policy], request, facts, budget, itertools.count().__next__)
-    started = time.process_time()
+    started = time.thread_time()
     for _ in range(MOST_FACTS):
         try:
             found = evaluation.run()
         except needs.Needed as needed:
             answer(facts, needed.need, maker)
         else:
-            assert time.process_time() - started < SECONDS, "the evaluation took too long"
+            assert time.thread_time() - started < SECONDS, "the evaluation took too long"
             return found
     return pytest.fail("the evaluation asks without end")
 

@@ -176,7 +176,6 @@ def test_loops_are_paid_for() -> None:
 
 
 @pytest.mark.parametrize("compared", ["x == y", "contains([x], y)", "to_string(x)"])
-@pytest.mark.timeout(60)
 def test_a_small_value_that_is_endless_to_walk_exhausts_the_budget(compared: str) -> None:
     bomb = " | ".join(["[@, @]"] * 60)
     expression = jmespath.compile(f"{{x: {bomb}, y: {bomb}}} | {compared}")
@@ -190,7 +189,6 @@ def test_an_exhausted_budget_is_never_taken_for_null() -> None:
         expression.search({"items": list(range(1000))}, budget.Budget(steps=100))
 
 
-@pytest.mark.timeout(60)
 def test_a_deep_value_is_an_error_not_a_crash() -> None:
     deep: list[object] = []
     for _ in range(5000):

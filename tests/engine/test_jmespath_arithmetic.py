@@ -143,7 +143,6 @@ def test_a_whole_result_is_an_integer() -> None:
     assert type(search("divide(`6`, `2`)")) is int
 
 
-@pytest.mark.timeout(5)
 def test_amounts_that_would_have_to_be_written_out_are_refused() -> None:
     with pytest.raises(errors.EvaluationError, match="too large to compute with"):
         compute("add", "1e2000000000", "1")

@@ -135,11 +135,13 @@ def test_who_comes_second_waits(sources, machine, tmp_path):
         built.append(build.binary(machine.environ, sources, out))
 
     threads = [threading.Thread(target=run, args=(out,)) for out in outs]
-    threads[0].start()
-    waiting.until("the first builds", lambda: "build" in machine.calls("go"))
-    threads[1].start()
-    waiting.until("the second waits", lambda: "waiting for it" in outs[1].getvalue())
-    gate.touch()
+    try:
+        threads[0].start()
+        waiting.until("the first builds", lambda: "build" in machine.calls("go"))
+        threads[1].start()
+        waiting.until("the second waits", lambda: "waiting for it" in outs[1].getvalue())
+    finally:
+        gate.touch()  # or a test that has failed would be waited for without end
     for thread in threads:
         thread.join()
     assert built[0] == built[1]

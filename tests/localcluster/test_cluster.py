@@ -34,18 +34,21 @@ def test_listens_on_one_port_of_loopback_and_keeps_its_files_to_itself(cluster):
 
 
 def test_a_pod_runs_and_goes(kubectl, namespace):
+    """In a namespace that has its service account: until the controller manager has made it, Pods are refused."""
+    account = ("serviceaccount", "default", "-n", namespace)
+    waiting.until("the account exists", lambda: kubectl("get", *account, check=False).returncode == 0)
     kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(POD))
-    kubectl("wait", "-n", namespace, "pod/web", "--for=jsonpath={.status.phase}=Running", "--timeout=50s")
-    kubectl("delete", "-n", namespace, "pod/web", "--timeout=50s")
+    kubectl("wait", "-n", namespace, "pod/web", "--for=jsonpath={.status.phase}=Running", "--timeout=120s")
+    kubectl("delete", "-n", namespace, "pod/web", "--timeout=120s")
     assert kubectl("get", "-n", namespace, "pods", "-o", "name").stdout == ""
 
 
 def test_controllers_work_and_owners_take_their_children_along(kubectl, namespace):
     kubectl("create", "-n", namespace, "deployment", "web", "--image=registry.example/web:1", "--replicas=2")
-    kubectl("rollout", "-n", namespace, "status", "deployment/web", "--timeout=50s")
+    kubectl("rollout", "-n", namespace, "status", "deployment/web", "--timeout=120s")
     kubectl("create", "-n", namespace, "job", "once", "--image=registry.example/once:1")
-    kubectl("wait", "-n", namespace, "job/once", "--for=condition=Complete", "--timeout=50s")
-    kubectl("delete", "-n", namespace, "deployment/web", "job/once", "--timeout=50s")
+    kubectl("wait", "-n", namespace, "job/once", "--for=condition=Complete", "--timeout=120s")
+    kubectl("delete", "-n", namespace, "deployment/web", "job/once", "--timeout=120s")
     waiting.until("no Pod is left", lambda: kubectl("get", "-n", namespace, "pods", "-o", "name").stdout == "")
 
 
@@ -88,9 +91,17 @@ def test_audit_log_has_the_bodies_of_writes(cluster, kubectl, namespace):
     assert event["responseObject"]["metadata"]["uid"]
 
 
-def test_audit_log_leaves_out_leases_and_health_checks(cluster):
-    events = audit_events(cluster.audit_log)
-    assert events
+def test_audit_log_leaves_out_leases_and_health_checks(cluster, kubectl):
+    """Both were asked for before what the log is waited for to tell."""
+    kubectl("get", "--raw", "/readyz")
+    kubectl("get", "leases", "-n", "kube-node-lease")
+    kubectl("get", "priorityclass", "after-the-others", check=False)
+
+    def told():
+        found = audit_events(cluster.audit_log)
+        return any(each.get("objectRef", {}).get("name") == "after-the-others" for each in found) and found
+
+    events = waiting.until("the last event is written", told)
     assert not any(event.get("objectRef", {}).get("resource") == "leases" for event in events)
     assert not any(event["requestURI"].startswith(("/readyz", "/livez", "/healthz")) for event in events)
 

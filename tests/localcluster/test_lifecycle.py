@@ -58,7 +58,7 @@ def test_nothing_outlives_a_killed_parent():
         directory, pids = pathlib.Path(made["directory"]), made["pids"]
         assert all(processes.running(pid) for pid in pids.values())
         parent.kill()
-    waiting.until("all are gone", lambda: not any(processes.running(pid) for pid in pids.values()))
+    waiting.until("all are gone", lambda: not any(processes.running(pid) for pid in pids.values()), timeout=120)
     waiting.until("its files are gone", lambda: not directory.exists())
 
 
@@ -92,8 +92,8 @@ def test_a_binary_that_is_not_there_is_named():
 def test_a_cluster_that_does_not_become_ready_says_what_it_waited_for(monkeypatch):
     """And stops servers that hide behind a wrapper script. An hour passes when it waits for the last of them."""
     found = servers.Binaries(
-        etcd=("/bin/sh", "-c", "touch etcd.sock; sleep 60; true"),
-        kube_apiserver=("/bin/sh", "-c", "echo still thinking; sleep 60; true"),
+        etcd=("/bin/sh", "-c", "touch etcd.sock; sleep 600; true"),
+        kube_apiserver=("/bin/sh", "-c", "echo still thinking; sleep 600; true"),
         kube_controller_manager=None,
         kube_scheduler=None,
         kwok=None,
@@ -109,7 +109,7 @@ def test_a_cluster_that_does_not_become_ready_says_what_it_waited_for(monkeypatc
     with pytest.raises(errors.StartTimeout, match=r"the API server is ready(.|\n)*still thinking"):
         late.start()
     assert not late.directory.exists()
-    assert processes.working_in(late.directory) == []
+    waiting.until("what the scripts began has ended", lambda: processes.working_in(late.directory) == [])
 
 
 @pytest.fixture
@@ -154,8 +154,17 @@ def test_a_reserved_port_goes_to_nobody_who_does_not_share():
         server.bind(("127.0.0.1", port))
     for reservation in reservations:
         reservation.release()
+    released = [reservation.port for reservation in reservations]
+    assert any(map(_can_be_bound, released)), "others may take one of them first, not all"
+
+
+def _can_be_bound(port):
     with socket.socket() as taker:
-        taker.bind(("127.0.0.1", port))
+        try:
+            taker.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def test_a_port_that_is_kept_goes_to_whoever_names_it_and_to_nobody_else():

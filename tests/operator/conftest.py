@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import installation
 from kymograph.objecttrace.sources import otlp as otlp_source
 from support import installed as support
+from support import replicas
+from support.service import Service
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +21,16 @@ def installed(cluster, otlp) -> Iterator[support.Installed]:
     made.configure(_usual(otlp))
     with made.operator:
         yield made
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[replicas.Pair]:
+    """A control plane of the file's own with two replicas, both of which refuse privileged Pods."""
+    with localcluster.LocalCluster() as cluster, Service().serving() as service:
+        support.install(cluster)
+        with replicas.Pair(cluster, service).running() as made:
+            made.protect()
+            yield made
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 import json
 import signal
+from collections.abc import Iterator
 
 import pytest
 
-from kymograph.localcluster import cluster as localcluster
-from kymograph.localcluster import installation
-from support import installed as support
+from support import webhookorder
 from support.installed import NO_PRIVILEGES, ROOT, Installed, eventually, pod, policy
 from support.replicas import Load, Pair
-from support.service import Service
 
 DEFINITIONS = ("clusterpolicies.kyverno.io", "policies.kyverno.io")
 
@@ -20,26 +18,19 @@ def labelled(name: str, message: str):
     return policy(name, {"message": message, "pattern": {"metadata": {"labels": {name: "?*"}}}})
 
 
-@pytest.fixture(scope="module")
-def pair():
-    """A control plane of its own with two replicas."""
-    with localcluster.LocalCluster() as cluster, Service().serving() as service:
-        support.install(cluster)
-        with Pair(cluster, service).running() as made:
-            made.enforce(NO_PRIVILEGES)
-            yield made
-
-
-@pytest.fixture(scope="module")
-def bare():
-    """A control plane of its own with one replica, started before the kinds of policies were installed."""
-    with localcluster.LocalCluster() as cluster:
-        support.install(cluster)
-        made = Installed(cluster, installation.Operator(cluster))
-        made.configure({})
-        made.kubectl("delete", "customresourcedefinition", *DEFINITIONS)
-        with made.operator:
-            yield made
+@pytest.fixture
+def bare(pair) -> Iterator[Pair]:
+    """A replica alone, started when there were no kinds of policies."""
+    pair.kubectl("delete", "customresourcedefinition", *DEFINITIONS)
+    for replica in pair.replicas:
+        assert replica.stop() == 0
+    pair.operator.start()
+    yield pair
+    _install_kinds(pair)
+    for replica in pair.replicas:
+        if replica.process.poll() is not None:
+            replica.start()
+    pair.protect()
 
 
 def restart(pair: Pair) -> None:
@@ -47,7 +38,7 @@ def restart(pair: Pair) -> None:
     pair.cluster.start_api_server()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_restarted_api_server_finds_everything_as_it_was(pair) -> None:
     """The same processes answer its first request; a policy that is made afterwards is registered and enforced."""
     processes = [replica.process.pid for replica in pair.replicas]
@@ -63,7 +54,7 @@ def test_a_restarted_api_server_finds_everything_as_it_was(pair) -> None:
     eventually(lambda: all(replica.ready() for replica in pair.replicas))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_what_happened_in_a_gap_of_the_watches_is_made_up_for(pair) -> None:
     """A replica sleeps while a policy is deleted, one changed and one made, and that history is gone when it wakes."""
     pair.enforce(labelled("deleted", "deleted in the gap"))
@@ -100,26 +91,35 @@ def _says(pair: Pair, *words: str, never: tuple[str, ...] = ()) -> bool:
     return all(each in answer for each in words) and not any(each in answer for each in never)
 
 
-def test_the_operator_is_ready_before_there_are_kinds_of_policies(bare) -> None:
-    """It has nothing to enforce then, and says so by being ready."""
-    eventually(bare.operator.ready)
-    assert bare.create(pod("anything", privileged=True), "--dry-run=server").returncode == 0
-
-
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_policies_are_enforced_whenever_their_kinds_come_and_go(bare) -> None:
-    """Installed late, deleted while watched (with all policies), installed again: enforced, not, enforced."""
+    """Ready without, for there is nothing to enforce; installed late, deleted while watched, and installed again."""
+    eventually(bare.operator.ready)
+    _is_unprotected(bare)
     for _ in range(2):
-        bare.kubectl("apply", "-k", str(ROOT / "crds"))
-        bare.kubectl("wait", "--for=condition=Established", *(f"crd/{name}" for name in DEFINITIONS), "--timeout=60s")
+        _install_kinds(bare)
         eventually(lambda: bare.create(NO_PRIVILEGES).returncode == 0 or _exists(bare))
-        bare.kubectl("wait", "--for=condition=Ready", "clusterpolicy", "no-privileges", "--timeout=60s")
+        bare.kubectl("wait", "--for=condition=Ready", "clusterpolicy", "no-privileges", "--timeout=180s")
+        webhookorder.until_in_force(bare.cluster.api)
         assert "Privileged" in bare.create(pod("bad", privileged=True), "--dry-run=server").stderr
         bare.kubectl("delete", "customresourcedefinition", *DEFINITIONS)
-        eventually(lambda: "kymograph-resource-validation" not in bare.webhook_configurations())
-        assert bare.create(pod("bad", privileged=True), "--dry-run=server").returncode == 0
+        _is_unprotected(bare)
     assert bare.operator.process.poll() is None
     assert json.loads(bare.kubectl("get", "lease", "kymograph", "-n", "kymograph", "-o", "json").stdout)["spec"]
+
+
+def _install_kinds(installed: Installed) -> None:
+    """Install the kinds of policies, and wait until they are served."""
+    installed.kubectl("apply", "-k", str(ROOT / "crds"))
+    established = ("--for=condition=Established", *(f"crd/{name}" for name in DEFINITIONS))
+    installed.kubectl("wait", *established, "--timeout=180s")
+
+
+def _is_unprotected(installed: Installed) -> None:
+    """No webhook is left that asks about Pods, and none is refused."""
+    eventually(lambda: "kymograph-resource-validation" not in installed.webhook_configurations())
+    webhookorder.until_in_force(installed.cluster.api)
+    assert installed.create(pod("bad", privileged=True), "--dry-run=server").returncode == 0
 
 
 def _exists(bare: Installed) -> bool:

@@ -8,25 +8,14 @@ import ssl
 import pytest
 from cryptography import x509
 
-from kymograph.localcluster import cluster as localcluster
 from kymograph.runtime import certificates
-from support import installed as support
-from support.installed import NO_PRIVILEGES, eventually
+from support.installed import eventually
 from support.replicas import Load, Pair
-from support.service import Service
+
+pytestmark = pytest.mark.timeout(600)  # the first begins with a control plane and two replicas
 
 SECRET = ("secret", "kymograph-tls", "-n", "kymograph")
 NAMES = certificates.Names(("kymograph.kymograph.svc", "kymograph.kymograph.svc.cluster.local"), ("127.0.0.1",))
-
-
-@pytest.fixture(scope="module")
-def pair():
-    """A control plane of its own with two replicas."""
-    with localcluster.LocalCluster() as cluster, Service().serving() as service:
-        support.install(cluster)
-        with Pair(cluster, service).running() as made:
-            made.enforce(NO_PRIVILEGES)
-            yield made
 
 
 @pytest.fixture(autouse=True)

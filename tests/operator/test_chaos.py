@@ -164,18 +164,18 @@ class Chaos:
                 self._cluster.start_api_server()
                 self.restarts += 1
             time.sleep(max(began + SIZE.every - time.monotonic(), 0))
-        eventually(lambda: all(replica.ready() for replica in self._pair.replicas), timeout=60)
+        eventually(lambda: all(replica.ready() for replica in self._pair.replicas), timeout=180)
 
     def _kill(self) -> None:
         """Kill who leads, and have its process back: in a second, or once another leads."""
-        leader = eventually(self._leading, timeout=60)
+        leader = eventually(self._leading, timeout=180)
         stays_away = next(self._away)
         if stays_away:
             self._kubelet.held.add(leader)
         leader.kill()
         self.kills += 1
         if stays_away:
-            eventually(lambda: self._leading() not in (None, leader), timeout=60)
+            eventually(lambda: self._leading() not in (None, leader), timeout=180)
             self._kubelet.held.clear()
 
     def _leading(self) -> installation.Operator | None:

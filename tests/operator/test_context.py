@@ -12,7 +12,7 @@ from kymograph.localcluster import installation, options
 from support import pods, reviewing
 from support.installed import Installed, eventually, install, pod, policy
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)  # the first test starts a control plane and an operator of its own
 
 TEAM = "{{ request.object.metadata.labels.team || '' }}"
 

@@ -46,6 +46,7 @@ def opened():
         support.install(cluster)
         made = Installed(cluster, installation.Operator(cluster, flags=["--openreportsEnabled=true"]))
         made.kubectl("apply", "-f", str(HERE / "definitions" / "openreports.yaml"))
+        made.kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=180s")
         made.kubectl("apply", "-f", "-", given=role())
         assert made.create(pod("web")).returncode == 0
         uid = made.get("pod", "web", "-n", "default")["metadata"]["uid"]

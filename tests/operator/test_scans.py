@@ -83,7 +83,7 @@ def make(installed, *documents):
 def _clean(installed):
     yield
     made = ["--field-selector", "metadata.name!=kube-root-ca.crt"]
-    installed.kubectl("delete", "pods,configmaps", *made, "--force", "--grace-period=0")
+    installed.kubectl("delete", "pods,configmaps", *made, "--force", "--grace-period=0", "--ignore-not-found")
 
 
 def test_objects_that_exist_before_the_policy_are_reported_on(installed, enforce) -> None:
@@ -212,27 +212,40 @@ def test_a_namespace_with_other_labels_has_its_objects_scanned_again(installed, 
 
 
 def test_a_violation_that_was_there_before_is_told_as_it_is(installed, enforce, otlp) -> None:
-    """`allowExistingViolations` lets an update of a bad object pass, and makes it no better."""
+    """`allowExistingViolations` lets an update of a bad object pass, and makes it no better.
+
+    The review and the scan of what it let pass are written in either order, or together.
+    """
     make(installed, pod("scanned-bad"))
     document = audit("lenient")
-    document["spec"]["rules"][0]["validate"]["allowExistingViolations"] = True
+    document["spec"]["rules"][0]["validate"] |= {"failureAction": "Enforce", "allowExistingViolations": True}
     enforce(document)
     reported(installed, "scanned-bad", lenient="fail")
     began = time.time_ns()
     installed.kubectl("annotate", "pod", "scanned-bad", "touched=yes")
-
-    def about(span):
-        return span.attributes.get("kymograph.object.name") == "scanned-bad"
-
-    looked = otlp.wait_for(lambda span: span.name == "SCAN object" and span.start > began and about(span), PATIENCE)
-    otlp.wait_for(
+    reviewed = otlp.wait_for(
         lambda span: (
-            span.name == "REPORTS write"
-            and "kymograph.report.outcome" in span.attributes
-            and looked.span_id in [link.span_id for link in span.links]
+            span.name == "admission validate UPDATE Pod" and span.attributes["admission.request.name"] == "scanned-bad"
         ),
         PATIENCE,
     )
+    looked = otlp.wait_for(
+        lambda span: (
+            span.name == "SCAN object"
+            and span.start > began
+            and span.attributes.get("kymograph.object.name") == "scanned-bad"
+        ),
+        PATIENCE,
+    )
+    for cause in (reviewed, looked):
+        otlp.wait_for(
+            lambda span, cause=cause: (
+                span.name == "REPORTS write"
+                and "kymograph.report.outcome" in span.attributes
+                and cause.span_id in [link.span_id for link in span.links]
+            ),
+            PATIENCE,
+        )
     assert found(report(installed, "pod", "scanned-bad")) == {"lenient": "fail"}
 
 
@@ -272,7 +285,10 @@ def test_each_policy_says_when_it_was_scanned_for(installed, enforce) -> None:
 def test_what_changed_while_the_operator_was_away_is_found_and_what_did_not_is_not_written(
     installed, enforce, otlp
 ) -> None:
-    """A scan after the start: one object differs, a thousand writes would not be noticed but for their versions."""
+    """A scan after the start: one object differs, a thousand writes would not be noticed but for their versions.
+
+    None differs any more for a scan that is begun again, because the API server broke off the one before.
+    """
     names = [*(f"scanned-{number}" for number in range(5)), "scanned-away"]
     make(installed, *map(pod, names))
     enforce(audit("lasting", failurePolicy="Ignore"))
@@ -284,7 +300,8 @@ def test_what_changed_while_the_operator_was_away_is_found_and_what_did_not_is_n
     finally:
         installed.operator.launch()
         installed.operator.wait_ready()
-    scan_of_pods(otlp, "lasting", away, **{"kymograph.scan.news": 1})
+    scan = scan_of_pods(otlp, "lasting", away)
+    assert scan.attributes["kymograph.scan.news"] <= 1
     reported(installed, "scanned-away", lasting="pass")
     assert [name for name in names if report(installed, "pod", name) != before[name]] == ["scanned-away"]
 
@@ -292,14 +309,20 @@ def test_what_changed_while_the_operator_was_away_is_found_and_what_did_not_is_n
 def test_a_kind_that_may_not_be_listed_is_said_once(installed, enforce) -> None:
     """In the log, ready to be granted, and in what `kymograph reports status` reads; the others are scanned.
 
-    No other test has a policy about PriorityClasses.
+    Once in the life of a process: another test may have had this one or another say so before.
     """
+
+    def times_said() -> int:
+        return installed.operator.log.read_text().count("Objects of kind PriorityClass get no report")
+
+    before = times_said()
     make(installed, pod("scanned-beside"))
     match = {"any": [{"resources": {"kinds": ["Pod", "PriorityClass"]}}]}
     enforce(audit("refused", match=match))
     eventually(lambda: state_of(installed, "PriorityClass") == "forbidden", PATIENCE)
     reported(installed, "scanned-beside", refused="fail")
-    assert installed.operator.log.read_text().count("Objects of kind PriorityClass get no report") == 1
+    assert times_said() >= 1
+    assert times_said() <= before + 1
 
 
 def test_events_tell_of_violations(installed, enforce) -> None:
@@ -372,14 +395,18 @@ def test_the_command_line_shows_how_far_scans_are(installed, enforce, capsys) ->
     created = installed.get("clusterpolicy", "showing")["metadata"]["creationTimestamp"].rstrip("Z")
 
     def shown_once_scanned():
-        """What the command shows of a scan for this policy alone, if no Pod came or went meanwhile, or since."""
+        """What the command shows of a scan for this policy alone, if no Pod came or went meanwhile, or since.
+
+        And if the reports of policies before are gone: only one of these Pods is to have one.
+        """
         before = pod_names(installed)
         assert main.main([*status, "-o", "json"]) == 0
         shown = json.loads(capsys.readouterr().out)
         pods = next((each for each in shown["kinds"] if each["kind"] == "Pod"), {"state": "pending"})
         if shown["started"] < created or pods["state"] != "scanned":
             return None
-        if (pods["policies"], pods["objects"]) == (1, len(before)) and pod_names(installed) == before:
+        told = (pods["policies"], pods["objects"], pods["without"])
+        if told == (1, len(before), len(before) - 1) and pod_names(installed) == before:
             return shown, pods
         installed.kubectl("annotate", "clusterpolicy", "showing", f"seen={time.time_ns()}", "--overwrite")  # once more
         return None
@@ -387,7 +414,6 @@ def test_the_command_line_shows_how_far_scans_are(installed, enforce, capsys) ->
     shown, pods = eventually(shown_once_scanned, PATIENCE)
     assert pods["resource"] == "pods"
     assert pods["scanned"] >= 2
-    assert pods["without"] == pods["objects"] - 1
     assert shown["results"]["showing"] == {"fail": 1}
     assert main.main(status) == 0
     assert ["showing", "0", "1", "0", "0", "0"] in [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -9,6 +9,8 @@ from kymograph.localcluster import installation
 from kymograph.objecttrace.sources import otlp as otlp_source
 from support.installed import NO_PRIVILEGES, TRACING, eventually, pod
 
+PATIENCE = 60.0
+
 configures = pytest.mark.usefixtures("usual_configuration")
 
 
@@ -49,7 +51,7 @@ def test_traces_move_to_another_collector_while_requests_come(installed, enforce
             },
         )
         installed.create(pod("moved", privileged=True))
-        server = other.wait_for(lambda span: reviewed(span, "moved"))
+        server = other.wait_for(lambda span: reviewed(span, "moved"), PATIENCE)
         assert server.resource["k8s.cluster.name"] == "moved"
         assert server.resource["service.name"] == "kymograph"
         assert server.resource["k8s.namespace.name"] == "kymograph"
@@ -68,9 +70,8 @@ def test_ignored_parents_and_rate_zero_trace_nothing(installed, enforce, otlp) -
         installed.create(pod("ignored", privileged=True))
         installed.put_in_force({"traces": {"endpoint": other.endpoint, "parent": "respect"}})
         installed.create(pod("respected", privileged=True))
-        other.wait_for(lambda span: reviewed(span, "respected"))
-        with pytest.raises(TimeoutError):
-            other.wait_for(lambda span: reviewed(span, "ignored"), 0.5)
+        other.wait_for(lambda span: reviewed(span, "respected"), PATIENCE)
+        assert not [span for span in other.received() if reviewed(span, "ignored")], "it would have come first"
 
 
 @configures
@@ -81,10 +82,10 @@ def test_a_linked_parent_gives_a_trace_of_its_own(installed, enforce, otlp) -> N
         {"traces": {"endpoint": otlp.endpoint, "parent": "link", "samplingRatePerMillion": 1_000_000}}
     )
     installed.create(pod("linked-parent", privileged=True))
-    server = otlp.wait_for(lambda span: reviewed(span, "linked-parent"))
+    server = otlp.wait_for(lambda span: reviewed(span, "linked-parent"), PATIENCE)
     assert server.parent_id == ""
     (link,) = server.links
-    assert otlp.wait_for(lambda span: span.span_id == link.span_id).service == "apiserver"
+    assert otlp.wait_for(lambda span: span.span_id == link.span_id, PATIENCE).service == "apiserver"
 
 
 @configures
@@ -94,9 +95,7 @@ def test_a_dead_collector_is_a_condition_and_nothing_else(installed, enforce) ->
     dead = f"127.0.0.1:{installation.free_port()}"
     installed.put_in_force({"traces": {"endpoint": dead, "samplingRatePerMillion": 1_000_000}})
     assert installed.create(pod("undelivered", privileged=True)).returncode == 1
-    exporting = eventually(
-        lambda: (c := installed.conditions(*TRACING)["Exporting"])["reason"] == "ExportFailed" and c, timeout=60
-    )
+    exporting = eventually(lambda: (c := installed.conditions(*TRACING)["Exporting"])["reason"] == "ExportFailed" and c)
     assert exporting["status"] == "False"
     assert dead in exporting["message"]
     assert installed.create(pod("fine"), "--dry-run=server").returncode == 0

@@ -5,6 +5,7 @@ import ssl
 import urllib.error
 import urllib.request
 import uuid
+from typing import NamedTuple
 
 import pytest
 
@@ -30,11 +31,19 @@ def forged(name: str, uid: str, **request) -> bytes:
     return pods.encode(document)
 
 
-def state(installed) -> dict[str, str]:
+class Genuine(NamedTuple):
+    """A Pod that exists."""
+
+    name: str
+    uid: str
+
+
+def state(installed, genuine: Genuine) -> dict[str, str]:
     """Every object that a forged review might leave or change, with its version.
 
     Not those of other namespaces, reports on other objects, what counts traces and how far scans are: what is still
-    done about something that came or went before. Nor Events: those of earlier requests may still come.
+    done about something that came or went before. Nor what is going, and Pods of others, who make and remove them. Nor
+    Events: those of earlier requests may still come.
     """
     listed = installed.get(KINDS, "--all-namespaces")["items"] + installed.get(OURS)["items"]
     found = {}
@@ -42,9 +51,11 @@ def state(installed) -> dict[str, str]:
         metadata = each["metadata"]
         if (each["kind"], metadata["name"]) == ("ConfigMap", "kymograph-scans"):
             continue
+        if "deletionTimestamp" in metadata or (each["kind"] == "Pod" and "ownerReferences" in metadata):
+            continue
         if metadata.get("namespace", "default") not in {"default", "kymograph"}:
             continue
-        if "scope" in each and not each["scope"].get("name", "").startswith(("nobody", "genuine")):
+        if "scope" in each and not each["scope"].get("name", "").startswith(("nobody", "forged", genuine.name)):
             continue
         version = metadata.get("generation") or metadata["resourceVersion"]  # status writes are no news
         found[f"{each['kind']} {metadata.get('namespace', '')}/{metadata['name']}"] = f"{metadata['uid']} {version}"
@@ -73,42 +84,43 @@ def results(installed, uid: str) -> dict[str, str]:
 def audited(installed, enforce):
     """A policy in force whose findings are reported, and a Pod that it has something to say about."""
     enforce(AUDIT)
-    assert installed.create(pod("genuine")).returncode == 0
-    uid = installed.get("pod", "genuine", "-n", "default")["metadata"]["uid"]
+    name = f"genuine-{uuid.uuid4().hex[:8]}"
+    assert installed.create(pod(name)).returncode == 0
+    uid = installed.get("pod", name, "-n", "default")["metadata"]["uid"]
     eventually(lambda: results(installed, uid).get("audited-for-trust") == "fail")
-    eventually(lambda: installed.get("pod", "genuine", "-n", "default")["status"].get("phase") == "Running")
-    yield uid
-    installed.kubectl("delete", "pod", "genuine", "-n", "default", "--force", "--grace-period=0")
+    eventually(lambda: installed.get("pod", name, "-n", "default")["status"].get("phase") == "Running")
+    yield Genuine(name, uid)
+    installed.kubectl("delete", "pod", name, "-n", "default", "--force", "--grace-period=0")
 
 
 def test_forged_reviews_leave_nothing_behind(installed, audited) -> None:
     """Of objects that do not exist, and of one that does under another uid: no report, no change at all."""
     sentinel(installed)
-    before = state(installed)
+    before = state(installed, audited)
     for number in range(20):
-        for name, uid in ((f"nobody-{number}", str(uuid.uuid4())), ("genuine", str(uuid.uuid4()))):
+        for name, uid in ((f"nobody-{number}", str(uuid.uuid4())), (audited.name, str(uuid.uuid4()))):
             for path in ("/validate/fail", "/validate/ignore"):
                 status, answer = reviewing.post(installed, path, forged(name, uid))
                 assert (status, answer["response"]["allowed"]) == (200, True)
     sentinel(installed)
-    assert state(installed) == before
+    assert state(installed, audited) == before
 
 
 @pytest.mark.parametrize("operation", ["CREATE", "UPDATE"])
 def test_a_forged_review_of_an_object_that_exists_changes_no_report(installed, audited, operation: str) -> None:
     """Its name and its uid, but another content: the report goes on saying what is stored."""
     sentinel(installed)
-    before = installed.get("policyreport", audited, "-n", "default")
-    document = pods.create("genuine", "default")
-    subject = pod("genuine", uid=audited, resourceVersion="1", labels={"team": "forged"})
-    old = {"oldObject": pod("genuine", uid=audited, resourceVersion="1")} if operation == "UPDATE" else {}
-    document["request"].update(object=subject, name="genuine", namespace="default", operation=operation, **old)
+    before = installed.get("policyreport", audited.uid, "-n", "default")
+    document = pods.create(audited.name, "default")
+    subject = pod(audited.name, uid=audited.uid, resourceVersion="1", labels={"team": "forged"})
+    old = {"oldObject": pod(audited.name, uid=audited.uid, resourceVersion="1")} if operation == "UPDATE" else {}
+    document["request"].update(object=subject, name=audited.name, namespace="default", operation=operation, **old)
     for path in ("/validate/fail", "/validate/ignore"):
         status, answer = reviewing.post(installed, path, pods.encode(document))
         assert (status, answer["response"]["allowed"]) == (200, True)
     sentinel(installed)
-    assert installed.get("policyreport", audited, "-n", "default") == before
-    assert results(installed, audited)["audited-for-trust"] == "fail"
+    assert installed.get("policyreport", audited.uid, "-n", "default") == before
+    assert results(installed, audited.uid)["audited-for-trust"] == "fail"
 
 
 def test_what_a_genuine_review_showed_is_what_is_stored(installed, enforce) -> None:
@@ -132,11 +144,13 @@ def test_a_forged_policy_review_makes_no_policy(installed, audited) -> None:
         kind=kind, requestKind=kind, resource=resource, requestResource=resource, object=subject, name="forged"
     )
     del document["request"]["namespace"]
-    before = state(installed)
+    sentinel(installed)
+    before = state(installed, audited)
     status, answer = reviewing.post(installed, "/validate/policies", pods.encode(document))
     assert (status, answer["response"]["allowed"]) == (200, True)
     assert installed.create(pod("fine"), "--dry-run=server").returncode == 0
-    assert state(installed) == before
+    sentinel(installed)
+    assert state(installed, audited) == before
 
 
 def test_an_answer_to_a_forged_review_tells_no_secret(installed, audited) -> None:
@@ -151,4 +165,4 @@ def test_whoever_shows_no_certificate_of_the_api_server_is_not_answered(installe
         f"https://127.0.0.1:{installed.operator.webhook_port}/validate/fail", data=forged("nobody", "u")
     )
     with pytest.raises((urllib.error.URLError, ssl.SSLError, ConnectionError)):
-        urllib.request.urlopen(request, context=reviewing.anybody(), timeout=10)  # noqa: S310 - https
+        urllib.request.urlopen(request, context=reviewing.anybody(), timeout=60)  # noqa: S310 - https

@@ -1,27 +1,30 @@
 """Two replicas behind one Service: both answer, one leads, and neither's end is noticed by a user."""
 
+import contextlib
 import datetime as dt
+import http.client
+import json
 import signal
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from kymograph.localcluster import cluster as localcluster
+from kymograph.localcluster import installation
 from kymograph.runtime import leadership
-from support import installed as support
-from support.installed import NO_PRIVILEGES, eventually, pod, policy
+from support import pods, reviewing
+from support.installed import eventually, pod, policy
 from support.replicas import Load, Pair
-from support.service import Service
 
+pytestmark = pytest.mark.timeout(600)  # processes start and end in most tests, beside other work
 
-@pytest.fixture(scope="module")
-def pair():
-    """A control plane of its own with two replicas."""
-    with localcluster.LocalCluster() as cluster, Service().serving() as service:
-        support.install(cluster)
-        with Pair(cluster, service).running() as made:
-            made.enforce(NO_PRIVILEGES)
-            yield made
+REVIEWS = "/validate/fail?timeout=30s"
+
+STATUS = 240.0
+"""Seconds that the status of telemetry may take: the leader waits three minutes for a replica that says no more."""
+
+KEPT = "The Lease is not given back"
+"""What a replica says that stops while the API server does not answer."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,15 +41,19 @@ def test_one_leads_and_both_are_ready(pair) -> None:
     lease = pair.lease()
     assert lease["leaseDurationSeconds"] == leadership.LEASE_DURATION
     assert pair.follower() is not pair.leader()
-    assert all(replica.ready() for replica in pair.replicas)
+    eventually(lambda: all(replica.ready() for replica in pair.replicas))
     eventually(lambda: "leads" in pair.leader().log.read_text())
     for log in (replica.log.read_text() for replica in pair.replicas):
         assert "forbidden" not in log.lower()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_status_of_telemetry_is_that_of_both(pair) -> None:
-    """Each says for itself what it exports, and the leader what that comes to; who stops takes its word with it."""
+    """Each says for itself what it exports, and the leader what that comes to; who stops takes its word with it.
+
+    It has a second for that. Where the API server does not answer within it, the leader takes the word out, after
+    three minutes in which it did not change.
+    """
 
     def told():
         status = pair.get("tracingconfiguration", "default").get("status") or {}
@@ -55,14 +62,14 @@ def test_the_status_of_telemetry_is_that_of_both(pair) -> None:
     def ports(*replicas):
         return sorted(str(replica.health_port) for replica in replicas)
 
-    eventually(lambda: told() == (ports(*pair.replicas), "2/2"))
+    eventually(lambda: told() == (ports(*pair.replicas), "2/2"), timeout=STATUS)
     leader, follower = pair.leader(), pair.follower()
     try:
         assert follower.stop() == 0
-        eventually(lambda: told() == (ports(leader), "1/1"))
+        eventually(lambda: told() == (ports(leader), "1/1"), timeout=STATUS)
     finally:
         follower.start()
-    eventually(lambda: told() == (ports(*pair.replicas), "2/2"))
+    eventually(lambda: told() == (ports(*pair.replicas), "2/2"), timeout=STATUS)
     header, row = pair.kubectl("get", "tracingconfiguration", "default").stdout.splitlines()
     assert header.split()[:6] == ["NAME", "ACCEPTED", "EXPORTING", "SIGNALS", "REPLICAS", "SENT"]
     assert row.split()[:5] == ["default", "True", "False", "none", "2/2"]
@@ -81,25 +88,38 @@ def test_no_request_fails_while_both_are_replaced(pair) -> None:
 
 
 def test_a_leader_that_stops_hands_over_at_once(pair, capsys) -> None:
-    """The other leads before the first has ended, and does its work: a policy is registered and told."""
+    """The other leads before the first has ended, and does its work: a policy is registered and told.
+
+    The first has a request that is not complete, and so cannot end; with the other in the lead it still answers that.
+    Where the API server takes too long to hear that the Lease is free, the first says so, and the other has to wait.
+    """
     leader, follower = pair.leader(), pair.follower()
-    began = dt.datetime.now(dt.UTC)
-    assert leader.stop() == 0
-    ended = dt.datetime.now(dt.UTC)
+    kept = leader.log.read_text().count(KEPT)
     try:
-        eventually(lambda: pair.is_leader(follower))
-        acquired = dt.datetime.fromisoformat(pair.lease()["acquireTime"])
+        with half_asked(pair, leader) as finish:
+            began = dt.datetime.now(dt.UTC)
+            leader.process.send_signal(signal.SIGTERM)
+            eventually(lambda: pair.is_leader(follower))
+            acquired = dt.datetime.fromisoformat(pair.lease()["acquireTime"])
+            is_answered = finish()
+        assert leader.process.wait(90) == 0
         with capsys.disabled():
             print(f"\nhand-over after SIGTERM: {(acquired - began).total_seconds():.2f} s")  # noqa: T201 - the figure is wanted
-        assert began < acquired < ended, "while the first still answered what was asked before"
+        assert began < acquired
+        assert is_answered or leader.log.read_text().count(KEPT) > kept
         _changes_are_enforced(pair, "after-sigterm")
     finally:
+        leader.stop()
         leader.start()
 
 
-def test_a_leader_that_is_killed_is_replaced_within_the_lease_duration(pair, capsys) -> None:
-    """SIGKILL: requests go on being answered by the other, which leads when the Lease has ended."""
+def test_a_leader_that_is_killed_is_replaced_when_the_lease_ends(pair, capsys) -> None:
+    """SIGKILL: requests go on being answered by the other, which leads when the Lease has ended, and not before.
+
+    How soon after is shown where the clock is moved by hand: here other work shares the machine.
+    """
     leader, follower = pair.leader(), pair.follower()
+    before = pair.lease()
     leader.kill()
     began = time.monotonic()
     try:
@@ -108,7 +128,10 @@ def test_a_leader_that_is_killed_is_replaced_within_the_lease_duration(pair, cap
         took = time.monotonic() - began
         with capsys.disabled():
             print(f"\nhand-over after SIGKILL: {took:.2f} s")  # noqa: T201 - the figure is wanted
-        assert took < 2 * leadership.LEASE_DURATION, "hardly more than once on a machine that does nothing else"
+        after = pair.lease()
+        renewed, acquired = (dt.datetime.fromisoformat(at) for at in (before["renewTime"], after["acquireTime"]))
+        assert (acquired - renewed).total_seconds() >= leadership.LEASE_DURATION
+        assert after["leaseTransitions"] == before["leaseTransitions"] + 1
         _changes_are_enforced(pair, "after-sigkill")
     finally:
         leader.start()
@@ -126,10 +149,11 @@ def test_a_leader_that_is_suspended_does_no_harm_when_it_wakes(pair) -> None:
     finally:
         leader.process.send_signal(signal.SIGCONT)
     eventually(lambda: leader.log.read_text().count("no longer leads") > lost)
-    time.sleep(1)  # long enough for a write it may have wanted to make
+    # Once it has heard of that, it writes nothing any more that would undo it.
+    eventually(lambda: pair.allows(leader, pod("bad", privileged=True)))
     assert "kymograph-resource-validation" not in pair.webhook_configurations()
     assert pair.leader() is follower
-    pair.enforce(NO_PRIVILEGES)
+    pair.protect()
     eventually(leader.ready)
 
 
@@ -144,6 +168,31 @@ def test_what_only_the_leader_may_write_is_written_by_the_leader(pair) -> None:
     eventually(lambda: pair.get("validatingwebhookconfiguration", name)["webhooks"][0]["failurePolicy"] == "Fail")
     assert follower.log.read_text().count("written") == before
     assert "written" in leader.log.read_text()
+
+
+@contextlib.contextmanager
+def half_asked(pair: Pair, replica: installation.Operator) -> Iterator[Callable[[], bool]]:
+    """Have a replica serve a review that it has half of; tells whether the other half is answered."""
+    body = pods.encode(pods.create())
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", replica.webhook_port, timeout=60, context=reviewing.api_server(pair)
+    )
+
+    def finish() -> bool:
+        try:
+            connection.send(body[1:])
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    with contextlib.closing(connection):
+        connection.request("POST", REVIEWS, body, {"Content-Type": "application/json"})
+        assert json.load(connection.getresponse())["response"]["allowed"], "the connection is the replica's by now"
+        connection.putrequest("POST", REVIEWS)
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:1])
+        yield finish
 
 
 def _changes_are_enforced(pair: Pair, name: str) -> None:

@@ -132,7 +132,7 @@ def test_tags_become_digests_before_others_judge_them(trusting, registry, enforc
     assert f"failed to update digest: failed to fetch image reference: {registry.image}:v2" in unknown.stderr
 
     def counted() -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{trusting.metrics_port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{trusting.metrics_port}/metrics", timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         results = [line for line in lines if line.startswith("policy_results_total") and 'imageVerify"' in line]
         return any('rule_name="pinned-rule"' in line and 'rule_result="pass"' in line for line in results) and any(

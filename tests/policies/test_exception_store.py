@@ -109,7 +109,7 @@ async def test_where_exceptions_are_off_none_is_read(cluster, follow) -> None:
 async def test_serving_does_not_wait_for_ever(cluster, follow, monkeypatch, caplog) -> None:
     """A cluster without the kind denies more than it should, which is safe."""
     monkeypatch.setattr(exceptions, "PATIENCE", 0.01)
-    cluster.refusing = [kubernetes_errors.NotFound(404, "NotFound", "no such kind")]
+    cluster.refusing = [kubernetes_errors.NotFound(404, "NotFound", "no such kind")] * 1_000
     store, _ = follow()
     await store.listed()
     assert "cannot be listed" in caplog.text

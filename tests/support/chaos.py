@@ -69,7 +69,9 @@ class Outcomes:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._listed.wait(60)
+        if not self._listed.wait(60):
+            self.__exit__()  # or the thread would keep the process from ending
+            raise TimeoutError("the UpdateRequests cannot be listed")
         return self
 
     def __exit__(self, *_: object) -> None:

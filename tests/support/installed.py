@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import errors, installation
 from kymograph.model import tracingconfiguration
+from support import webhookorder
 
 ROOT = pathlib.Path(__file__).parents[2]
 TRACING = ("tracingconfiguration", tracingconfiguration.NAME)
@@ -62,6 +63,7 @@ class Installed:
         within = f"namespaces/{metadata['namespace']}/policies" if "namespace" in metadata else "clusterpolicies"
         path = f"/apis/kyverno.io/v1/{within}/{metadata['name']}"
         eventually(lambda: self._observed(path, "Ready", "True") >= metadata["generation"])
+        webhookorder.until_in_force(self.cluster.api)
 
     def _observed(self, path: str, condition: str, *statuses: str) -> int:
         """The generation of an object that a condition of it with one of these statuses is about; else -1."""

@@ -9,8 +9,22 @@ from typing import Any, ClassVar
 
 import grpc
 
+from support import waiting
+
 GRPC, HTTP = "grpc", "http/protobuf"
 PROTOCOLS = (GRPC, HTTP)
+
+
+def listening(bind: Callable[[], int]) -> int:
+    """The port that a gRPC server is given; one that has stopped lets go of its port in a thread, a moment later."""
+
+    def tried() -> int:
+        try:
+            return bind()
+        except RuntimeError:
+            return 0
+
+    return waiting.until("the port can be listened on", tried)
 
 
 class Receiver:
@@ -62,7 +76,7 @@ class Receiver:
     def _over_grpc(self, port: int) -> tuple[int, Callable[[], object]]:
         server = grpc.server(concurrent.futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
         type(self).register(self, server)
-        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+        bound = listening(lambda: server.add_insecure_port(f"127.0.0.1:{port}"))
         server.start()
         return bound, lambda: server.stop(0).wait()
 

@@ -23,6 +23,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from kymograph.keypairs import issuing
 from kymograph.telemetry import encoding
+from support import otlpservice
 
 GRPC, HTTP = "grpc", "http/protobuf"
 PROTOCOLS = (GRPC, HTTP)
@@ -123,10 +124,10 @@ class GRPCReceiver(_Receiver, trace_service_pb2_grpc.TraceServiceServicer):
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
         if tls is None:
-            self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+            self.port = otlpservice.listening(lambda: self._server.add_insecure_port(f"127.0.0.1:{port}"))
         else:
             credentials = grpc.ssl_server_credentials([(tls.key, tls.certificate)], client_ca, client_ca is not None)
-            self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
+            self.port = otlpservice.listening(lambda: self._server.add_secure_port(f"127.0.0.1:{port}", credentials))
         self._server.start()
 
     def Export(self, request, context):  # noqa: N802 - the service's method

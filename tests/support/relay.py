@@ -49,8 +49,18 @@ class Relay:
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port, reuse_address=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        self._pairs |= {writer, back}
+        self._pairs.add(writer)  # from now on: who connects while the relay is cut is cut as well
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            self._pairs.discard(writer)
+            writer.close()
+            return
+        if writer.transport.is_closing():
+            self._pairs.discard(writer)
+            back.close()
+            return
+        self._pairs.add(back)
         both = [asyncio.create_task(_copy(*ends, self._delay)) for ends in ((reader, back), (there, writer))]
         self._tasks |= set(both)
         await asyncio.wait(both)

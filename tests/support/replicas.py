@@ -8,7 +8,8 @@ from typing import Self
 
 from kymograph.localcluster import cluster as localcluster
 from kymograph.localcluster import errors, installation, rest
-from support.installed import Installed, eventually, pod
+from support import reviewing
+from support.installed import NO_PRIVILEGES, Installed, eventually, pod
 from support.service import Service
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/kymograph/leases/kymograph"
@@ -35,6 +36,16 @@ class Pair(Installed):
         service.backends = self.replicas
         super().__init__(cluster, self.replicas[0])
         self.configure({"metrics": {"prometheus": {"enabled": False}}})  # processes of one host share its ports
+
+    def protect(self) -> None:
+        """Have `NO_PRIVILEGES` enforced by every replica: the leader says that it is, others may hear of it later."""
+        self.enforce(NO_PRIVILEGES)
+        for replica in self.replicas:
+            eventually(lambda replica=replica: not self.allows(replica, pod("bad", privileged=True)))
+
+    def allows(self, replica: installation.Operator, asked: dict) -> bool:
+        """What a replica says of a Pod, asked directly."""
+        return bool(reviewing.review(Installed(self.cluster, replica), asked)["allowed"])
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Pair"]:
@@ -84,7 +95,11 @@ class Load:
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
-        eventually(lambda: self.right >= 20 or self.wrong)
+        try:
+            eventually(lambda: self.right >= 20 or self.wrong)
+        except BaseException:
+            self.__exit__()  # or the threads would keep the process from ending
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

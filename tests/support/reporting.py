@@ -201,7 +201,7 @@ class FakeCatalogues:
         return self.current
 
 
-def served(group, version, plural, kind, *, namespaced=True, verbs=("get", "list")):
+def served(group, version, plural, kind, *, namespaced=True, verbs=("get", "list", "watch")):
     return discovery.Served(group, version, plural, kind, "", namespaced, frozenset(verbs))
 
 

@@ -9,6 +9,14 @@ from typing import Protocol
 PROBE_EVERY = 0.1
 """Seconds between two readiness probes: the kubelet and the endpoints' controller together, in a hurry."""
 
+PROBE_TAKES = 2.0
+"""Seconds that an answer may take."""
+
+UNANSWERED = 3
+"""Probes in a row without an answer after which a replica counts as not ready, as for a kubelet: one may come late
+because it is the machine that has no time. Who says that it is not ready, or refuses connections, is believed at once.
+"""
+
 
 class Backend(Protocol):
     """A replica."""
@@ -27,7 +35,7 @@ class Service:
     def __init__(self) -> None:
         self.backends: Sequence[Backend] = ()
         self.port = 0
-        self._ready: list[Backend] = []
+        self._ready: set[Backend] = set()
         self._turn = 0
         self._open: set[asyncio.Task[None]] = set()
 
@@ -35,24 +43,38 @@ class Service:
     def serving(self) -> Iterator["Service"]:
         """Serve while the body runs, on a thread of its own."""
         loop = asyncio.new_event_loop()
+        server = loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        self.port = server.sockets[0].getsockname()[1]
+        probing = loop.create_task(self._probe())
         thread = threading.Thread(target=loop.run_forever, name="service")
         thread.start()
-        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._accept, "127.0.0.1", 0), loop).result(30)
-        self.port = server.sockets[0].getsockname()[1]
-        probing = asyncio.run_coroutine_threadsafe(self._probe(), loop)
         try:
             yield self
         finally:
-            probing.cancel()
-            asyncio.run_coroutine_threadsafe(self._close(server), loop).result(30)
+            asyncio.run_coroutine_threadsafe(self._close(server, probing), loop).result(60)
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
 
     async def _probe(self) -> None:
+        """Probe each backend apart from the others: one that does not answer keeps nobody from hearing of another."""
+        followed: set[Backend] = set()
+        async with asyncio.TaskGroup() as probing:
+            while True:
+                for backend in set(self.backends) - followed:
+                    followed.add(backend)
+                    probing.create_task(self._follow(backend))
+                await asyncio.sleep(PROBE_EVERY)
+
+    async def _follow(self, backend: Backend) -> None:
+        unanswered = 0
         while True:
-            probes = await asyncio.gather(*(_is_ready(backend.health_port) for backend in self.backends))
-            self._ready = [backend for backend, ready in zip(self.backends, probes, strict=True) if ready]
+            ready = await _is_ready(backend.health_port)
+            unanswered = unanswered + 1 if ready is None else 0
+            if ready:
+                self._ready.add(backend)
+            elif ready is False or unanswered >= UNANSWERED:
+                self._ready.discard(backend)
             await asyncio.sleep(PROBE_EVERY)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,9 +83,10 @@ class Service:
         self._open.add(task)
         task.add_done_callback(self._open.discard)
         with contextlib.closing(writer):
-            for _ in range(len(self._ready)):
-                self._turn += 1
-                backend = self._ready[self._turn % len(self._ready)]
+            ready = [backend for backend in self.backends if backend in self._ready]
+            self._turn += 1
+            for number in range(len(ready)):
+                backend = ready[(self._turn + number) % len(ready)]
                 try:
                     to_reader, to_writer = await asyncio.open_connection("127.0.0.1", backend.webhook_port)
                 except OSError:
@@ -72,11 +95,12 @@ class Service:
                     await asyncio.gather(_pump(reader, to_writer), _pump(to_reader, writer))
                 return
 
-    async def _close(self, server: asyncio.Server) -> None:
+    async def _close(self, server: asyncio.Server, probing: "asyncio.Task[None]") -> None:
         server.close()
-        for task in tuple(self._open):
+        tasks = (probing, *self._open)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -88,12 +112,15 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-async def _is_ready(port: int) -> bool:
+async def _is_ready(port: int) -> bool | None:
+    """Whether who listens there says so; None where it says nothing."""
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PROBE_TAKES):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             with contextlib.closing(writer):
                 writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
                 return b" 200 " in await reader.readline()
-    except (OSError, TimeoutError):
+    except TimeoutError:
+        return None
+    except OSError:
         return False

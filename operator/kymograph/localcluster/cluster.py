@@ -127,13 +127,14 @@ class LocalCluster:
         self._start_api_server(time.monotonic() + self._timeout)
 
     def create_token(self, namespace: str, service_account: str) -> str:
-        """A token of an existing service account, good for an hour.
+        """A token of an existing service account, good for a day: nothing renews it.
 
         Raises:
             RequestRefused: There is no such service account.
         """
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+        spec = {"expirationSeconds": 24 * 3600}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         token: str = self.api.request("POST", path, body)["status"]["token"]
         return token
 
@@ -164,6 +165,8 @@ class LocalCluster:
         if found.kwok is not None:
             node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": servers.NODE}}
             self.api.request("POST", "/api/v1/nodes", node)
+        # The API server makes it when it finds itself ready, which is a moment after others do.
+        self._wait("the default namespace exists", lambda: self._answers("/api/v1/namespaces/default"), deadline)
         if found.kube_controller_manager is not None:
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             self._wait("the default service account exists", lambda: self._answers(account), deadline)

@@ -52,7 +52,9 @@ def run_kubectl(
         CommandFailed: It failed and `check` is set; the text is what it wrote.
     """
     command = [kubectl(), "--kubeconfig", str(cluster.admin_kubeconfig), *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, cwd=directory)
+    # By default kubectl keeps what it learns of a cluster by host and port: here the next cluster may have the same.
+    environ = {**os.environ, "KUBECACHEDIR": str(cluster.directory / "kubectl-cache")}
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, cwd=directory, env=environ)
     if check and done.returncode != 0:
         raise errors.CommandFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
     return done
@@ -180,5 +182,6 @@ class Operator:
 
     def kill(self) -> None:
         """End it at once (SIGKILL)."""
-        self.process.kill()
-        self.process.wait()
+        process = self.process  # whoever sees it end may start another
+        process.kill()
+        process.wait()

@@ -13,8 +13,8 @@ import orjson
 
 from kymograph.localcluster import errors, servers, supervisor
 
-_PATIENCE = 30.0
-"""Seconds until a supervisor that should end is killed: more than its servers' polite seconds together."""
+_PATIENCE = 90.0
+"""Seconds until a supervisor that should end is killed: several times its servers' polite seconds together."""
 
 
 class Supervisor:

@@ -6,6 +6,7 @@ some milliseconds, which the general pools of the standard library several times
 """
 
 import contextlib
+import gc
 import os
 import pickle
 import select
@@ -100,6 +101,7 @@ class _Worker:
         self._pid = os.fork()
         if self._pid == 0:
             try:
+                gc.freeze()  # what is garbage already is the other process's, whose connections it may hold
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 for each in before:
                     each.close()
