@@ -9,7 +9,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from kymograph.telemetry import export, memory
+from kymograph.telemetry import export, memory, spanqueue
 from kymograph.telemetry.export import Reason
 
 PATIENCE = 30.0
@@ -26,7 +26,7 @@ def new_queue():
 
     def make(render=lambda _: [], **options):
         options = {"linger": 60.0, "grace": 0.2, **options}
-        queues.append(export.ExportQueue(render, wall_clock=lambda: 42, clock=time.monotonic, **options))
+        queues.append(spanqueue.ExportQueue(render, wall_clock=lambda: 42, clock=time.monotonic, **options))
         return queues[-1]
 
     yield make

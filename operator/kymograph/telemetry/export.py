@@ -5,9 +5,8 @@ Every exporter has its own shipping thread, so one that hangs takes nothing with
 hands is taken back and shipped by its successor. Whatever is not delivered is counted, by reason. No caller ever
 waits for an exporter, and with none behind it the queue takes nothing at all.
 
-Recorded requests are queued as they are and rendered in the shipping thread: what cannot be queued has not been
-rendered for nothing, and the event loop is held up by no slice of it, only by the interpreter's own switching. What a
-span is then, an SDK's object or bytes, whoever makes the queue and its exporters agrees on: the queue only counts them.
+What an item is, an SDK's object or bytes, whoever makes the queue and its exporters agrees on: the queue only counts
+them. Spans have more to them (`spanqueue`).
 """
 
 import collections
@@ -17,14 +16,9 @@ import enum
 import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-
-from kymograph.telemetry import environment, errors, memory, recorder, sharing
-
-if TYPE_CHECKING:
-    from kymograph.telemetry.encoding import Span
+from kymograph.telemetry import environment, errors, memory
 
 CAPACITY = 8_192
 """Spans that wait at most: some 180 requests of 44 spans, or the traces of two seconds at 4,000 spans a second: what a
@@ -426,61 +420,6 @@ class Queue(Generic[ItemT]):
             old.retired = True
             self._give_back(old)
             self._changed.notify_all()
-
-
-Render: TypeAlias = "Callable[[recorder.Recorder], Sequence[Span]]"
-"""Makes the spans of a finished recorder."""
-
-
-class ExportQueue(Queue["Span"], SpanProcessor):
-    """The queue of spans; those of a request come as its recorder, and are counted before they are made.
-
-    Args:
-        render: Called in the shipping threads, rarely in two at a time.
-        wall_clock: See `Queue`, as the rest.
-        clock: See `Queue`.
-        capacity: See `Queue`.
-        linger: See `Queue`.
-        grace: See `Queue`.
-        room: See `Queue`.
-    """
-
-    def __init__(
-        self,
-        render: Render,
-        *,
-        wall_clock: Callable[[], int],
-        clock: Callable[[], float],
-        capacity: int = CAPACITY,
-        linger: float = LINGER,
-        grace: float = GRACE,
-        room: memory.Share | None = None,
-    ) -> None:
-        super().__init__(wall_clock=wall_clock, clock=clock, capacity=capacity, linger=linger, grace=grace, room=room)
-        self._render = render
-
-    def offer(self, record: "recorder.Recorder | sharing.Shared") -> bool:
-        """Accept a finished recorder, or what is shared with other queues, if there is room and anything behind it."""
-        return self._accept((record.span_count, record.weight, record))
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Accept a span that the SDK's tracer ended; see `SpanProcessor`."""
-        context = span.get_span_context()
-        if context is not None and context.trace_flags.sampled:
-            self._accept((1, sharing.weight_of(span), span))
-
-    def shutdown(self) -> None:
-        """Close with the SDK's default patience; see `SpanProcessor`."""
-        self.close(self._grace)
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush; see `SpanProcessor`."""
-        return self.flush(timeout_millis / 1_000)
-
-    def _items(self, body: Any) -> "Sequence[Span]":
-        if isinstance(body, recorder.Recorder):
-            return self._render(body)
-        return body.spans() if isinstance(body, sharing.Shared) else (body,)
 
 
 def _weight_of(item: Any) -> int:

@@ -49,6 +49,7 @@ from kymograph.telemetry import (
     semconv,
     settings,
     sharing,
+    spanqueue,
     steady,
     undecided,
     ways,
@@ -165,7 +166,7 @@ class Telemetry:
         version = self._facts.get(semconv.SERVICE_VERSION)
         scope = InstrumentationScope(SCOPE, version)
         origin = encoding.Origin(self._resource, scope)
-        render: export.Render
+        render: spanqueue.Render
         if make_exporter is None:
             make_exporter = functools.partial(otlp, origin)
             render = recordencoding.RecordEncoder(describe, origin, self._ids).encode
@@ -183,7 +184,7 @@ class Telemetry:
         self._log_handler = logexport.Handler(self.log_queue)
         self.redacted_paths: tuple[fieldpaths.Path, ...] = ()
         self._ways = ways.Ways(
-            lambda: export.ExportQueue(render, wall_clock=wall_clock, clock=time.monotonic),
+            lambda: spanqueue.ExportQueue(render, wall_clock=wall_clock, clock=time.monotonic),
             make_exporter,
             self.log_queue,
             make_log_exporter or functools.partial(otlp_logs, origin),

@@ -10,7 +10,18 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from kymograph.telemetry import destination, encoding, errors, export, logexport, memory, partial, settings, sharing
+from kymograph.telemetry import (
+    destination,
+    encoding,
+    errors,
+    export,
+    logexport,
+    memory,
+    partial,
+    settings,
+    sharing,
+    spanqueue,
+)
 
 ItemT = TypeVar("ItemT")
 MadeT = TypeVar("MadeT")
@@ -41,7 +52,7 @@ class Way(Generic[ItemT]):
             self.to = to
 
 
-_Additional: TypeAlias = tuple[export.ExportQueue, Way[encoding.Span]]
+_Additional: TypeAlias = tuple[spanqueue.ExportQueue, Way[encoding.Span]]
 
 
 @dataclasses.dataclass(slots=True)
@@ -83,11 +94,11 @@ class Ways:
 
     def __init__(
         self,
-        new_queue: Callable[[], export.ExportQueue],
+        new_queue: Callable[[], spanqueue.ExportQueue],
         make: MakeSpanExporter,
         logs: export.Queue[logexport.Written],
         make_logs: MakeLogExporter,
-        render: export.Render,
+        render: spanqueue.Render,
         encode: sharing.Encode,
     ) -> None:
         self.queue = new_queue()
