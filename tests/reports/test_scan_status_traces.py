@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 
 import pytest
+from opentelemetry.trace import SpanContext
 
 from fakes.stored import stored
 from kymograph.clients.kubernetes import errors, resources
@@ -45,13 +46,16 @@ async def test_the_status_of_a_policy_is_written_in_a_trace(exported, tracer, fa
     """That the policy went meanwhile is no error; that it cannot be written is one."""
     cluster, store = Cluster(), policies.PolicyStore()
     store.put(stored("p", 1))
-    scans = policystatus.PolicyScans(cluster, store, lambda: NOON, tracer)
+    cause = SpanContext(1, 2, is_remote=False)
+    causes = {policies.Key("ClusterPolicy", "", "p"): cause}
+    scans = policystatus.PolicyScans(cluster, store, lambda: NOON, tracer, causes.get)
     cluster.fails = fails
     scans.begin(["p"])
     await scans.publish()
     (span,) = exported.get_finished_spans()
     assert (span.name, span.parent) == ("SCAN policy status", None)
     assert (span.attributes["kyverno.policy.name"], span.attributes.get("error.type")) == ("p", error)
+    assert [link.context for link in span.links] == [cause]
 
 
 async def test_how_far_scans_are_is_written_in_a_trace(exported, tracer) -> None:

@@ -394,7 +394,8 @@ async def test_the_tree_of_a_scan(cluster, exported, tracer) -> None:
     world = World(cluster, a_policy(), tracer=tracer)
     async with world.at_work():
         await world.scanned()
-    spans = exported.get_finished_spans()
+    compiled, *spans = exported.get_finished_spans()
+    assert compiled.name == "ADMISSION policy compilation"
     assert (spans[0].name, spans[0].parent) == ("SCAN discovery", None)
     trees.compare(pathlib.Path(__file__).with_name("scan.tree"), trees.below(spans, "SCAN ConfigMap"))
 

@@ -8,7 +8,7 @@ import datetime as dt
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NoOpTracer
 
-from kymograph.controllers import policies
+from kymograph.controllers import policies, policytraces
 from kymograph.controllers.reports import document, findings, forms, permissions, reported
 from kymograph.controllers.reports.scans import changes, examining, judging, policystatus, progress, scanner, tracing
 from kymograph.controllers.reports.scans.metrics import ScanMetrics
@@ -120,6 +120,8 @@ class World:
     def __init__(self, cluster, *documents, tracer=None):
         self.cluster = cluster
         self.store = policies.PolicyStore()
+        traced = tracer or NoOpTracer()
+        compiled = policytraces.Compilations(self.store, traced)
         for each in documents:
             self.store.put(each)
         self.store.complete.set()
@@ -142,9 +144,9 @@ class World:
         self.left_out = set()
         judge = judging.Judge(NoFacts(self.labels), lambda: 0, lambda: self.excepted)
         self.statuses = policystatus.PolicyScans(
-            cluster, self.store, lambda: dt.datetime(2026, 3, 1, tzinfo=dt.UTC), tracer or NoOpTracer()
+            cluster, self.store, lambda: dt.datetime(2026, 3, 1, tzinfo=dt.UTC), traced, compiled.of
         )
-        traces = tracing.Traces(tracer or NoOpTracer(), _describe, lambda: 0, lambda: 5)
+        traces = tracing.Traces(traced, _describe, lambda: 0, lambda: 5, compiled.of_keys)
         self.scanner = scanner.Scanner(
             scanner.Means(
                 client=cluster,

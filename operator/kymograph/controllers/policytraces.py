@@ -1,8 +1,9 @@
 """The compilation of policies as traces: a root each, for nobody waits for it, and the cause of what is done then."""
 
 import collections
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, Status, StatusCode, Tracer
@@ -36,6 +37,12 @@ class Compilations:
     def of(self, key: policies.Key) -> SpanContext | None:
         """The span of the latest compilation of a policy; None where that was not traced."""
         return self._latest.get(key)
+
+    def of_keys(self, keys: Iterable[str]) -> Sequence[SpanContext]:
+        """Those of the policies with these keys (`Key.text`), at most `MOST_RECENT`."""
+        wanted = frozenset(keys)
+        found = (span for key, span in self._latest.items() if key.text in wanted)
+        return tuple(itertools.islice(found, MOST_RECENT))
 
     def take(self) -> Sequence[SpanContext]:
         """The spans of the compilations since this was asked for the last time."""

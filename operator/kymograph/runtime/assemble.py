@@ -215,6 +215,7 @@ class _Process(parts.Parts):
             self.namespace,
             self.settings.background_scan_interval,
             self._is_filtered,
+            self.compilations,
         )
         self.exceptions.listen(scanning.changes.exceptions_changed)
         self.on_kinds_changed.append(scanning.changes.kinds_changed)

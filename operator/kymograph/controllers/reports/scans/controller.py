@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from kymograph.controllers import policies, steptraces
+from kymograph.controllers import policies, policytraces, steptraces
 from kymograph.controllers.events import notes, telling
 from kymograph.controllers.reports import controller, findings
 from kymograph.controllers.reports.scans import changes, examining, judging, policystatus, scanner, tracing
@@ -36,6 +36,7 @@ class Scans:
         namespace: The operator's namespace.
         interval: Seconds between two scans of everything.
         left_out: Which objects no policy is for.
+        compilations: The spans of the compilations of policies, which scans are linked to.
 
     Attributes:
         changes: Is to be told of changed exceptions, kinds and labels of namespaces.
@@ -57,12 +58,13 @@ class Scans:
         namespace: str,
         interval: float,
         left_out: Callable[[findings.Subject], bool],
+        compilations: policytraces.Compilations,
     ) -> None:
         self.changes = changes.Changes(store, excepted)
         self._scanner: scanner.Scanner | None = None
         metrics = ScanMetrics(telemetry.instruments, store)
         tracer = telemetry.tracer_for("reports")
-        traces = tracing.Traces(tracer, describe, clock, wall_clock)
+        traces = tracing.Traces(tracer, describe, clock, wall_clock, compilations.of_keys)
 
         def now() -> dt.datetime:
             return dt.datetime.fromtimestamp(wall_clock() / 1e9, dt.UTC)
@@ -93,7 +95,7 @@ class Scans:
                 permitted=reports.permitted,
                 metrics=metrics,
                 progress=Progress(client, namespace, now, lambda: clock() / 1e9, tracer),
-                statuses=policystatus.PolicyScans(client, store, now, tracer),
+                statuses=policystatus.PolicyScans(client, store, now, tracer, compilations.of),
                 traces=traces,
                 clock=clock,
                 wall_clock=wall_clock,

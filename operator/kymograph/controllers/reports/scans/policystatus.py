@@ -56,13 +56,20 @@ class PolicyScans:
         store: The policies.
         now: The time.
         tracer: For a root span per status that is written.
+        compilation: Gives the span of the compilation of a policy, to link to.
     """
 
     def __init__(
-        self, client: Merger, store: policies.PolicyStore, now: Callable[[], dt.datetime], tracer: trace.Tracer
+        self,
+        client: Merger,
+        store: policies.PolicyStore,
+        now: Callable[[], dt.datetime],
+        tracer: trace.Tracer,
+        compilation: Callable[[policies.Key], trace.SpanContext | None] = lambda _: None,
     ) -> None:
         self._client = client
         self._tracer = tracer
+        self._compilation = compilation
         self._store = store
         self._now = now
         self._scans: dict[str, _Scan] = {}
@@ -111,7 +118,8 @@ class PolicyScans:
             about = policyspans.attributes(resource, policy.key.namespace, policy.key.name)
             try:
                 gone = contextlib.suppress(errors.NotFound, errors.Conflict)  # deleted, or made anew, meanwhile
-                with roots.root(self._tracer, "SCAN policy status", about), gone:
+                causes = (self._compilation(policy.key),)
+                with roots.root(self._tracer, "SCAN policy status", about, causes), gone:
                     await self._client.merge(
                         resource,
                         policy.key.name,

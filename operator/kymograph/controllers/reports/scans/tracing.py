@@ -6,7 +6,7 @@ make no trace of half a million spans.
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -32,6 +32,7 @@ class Traces:
         describe: Names the steps of an evaluation.
         clock: Monotonic nanoseconds, the clock of evaluations.
         wall_clock: Nanoseconds since the epoch.
+        compilations: Gives the spans of the compilations of policies, by their keys.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class Traces:
         describe: steptraces.Describe,
         clock: Callable[[], int],
         wall_clock: Callable[[], int],
+        compilations: Callable[[Sequence[str]], Iterable[trace.SpanContext]] = lambda _: (),
     ) -> None:
         self._tracer = tracer
+        self._compilations = compilations
         self._steps = steptraces.StepTraces(tracer, describe, clock, wall_clock)
         self._batches, self._objects = itertools.count(1), itertools.count(1)
         self._full = False
@@ -52,7 +55,7 @@ class Traces:
 
     @contextlib.contextmanager
     def scan(self, resource: resources.Resource, policies: Sequence[str]) -> Iterator[Span]:
-        """The scan of a resource for some policies: a root."""
+        """The scan of a resource for some policies: a root, linked to the compilations of these."""
         self._batches, self._objects, self._full = itertools.count(1), itertools.count(1), False
         attributes = {
             semconv.OBJECT_GROUP: resource.group,
@@ -61,8 +64,9 @@ class Traces:
             semconv.OBJECT_KIND: resource.kind,
             semconv.SCAN_POLICIES: tuple(policies),
         }
+        links = [trace.Link(each) for each in self._compilations(policies)]
         with self._tracer.start_as_current_span(
-            f"SCAN {resource.kind}", context=Context(), attributes=attributes
+            f"SCAN {resource.kind}", context=Context(), attributes=attributes, links=links
         ) as span:
             yield span
 
