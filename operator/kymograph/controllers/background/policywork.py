@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanContext, Tracer
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import resources
-from kymograph.controllers import policies, policyspans, updaterequests
+from kymograph.controllers import backoff, policies, policyspans, updaterequests
 from kymograph.controllers.background import (
     downstream,
     errors,
@@ -155,7 +155,7 @@ class PolicyWork:
             logger.warning("What follows from policy %s may not be done: %s", held.key.name, error)
         else:
             failures = self._failures[held.key] = self._failures.get(held.key, 0) + 1
-            pause = min(RETRY_AFTER * 2.0 ** min(failures - 1, 10), REFUSED_AFTER)
+            pause = backoff.pause(failures, RETRY_AFTER, REFUSED_AFTER)
             if failures == 1:
                 logger.warning("What follows from policy %s is done later: %s", held.key.name, error)
         self._later[held.key] = _Later(held, resync, asyncio.get_running_loop().time() + pause)

@@ -18,7 +18,7 @@ from opentelemetry import context, trace
 
 from kymograph.clients.kubernetes import errors as kubernetes_errors
 from kymograph.clients.kubernetes import informer, resources
-from kymograph.controllers import updaterequests
+from kymograph.controllers import backoff, updaterequests
 from kymograph.controllers.background import applying, claims, errors, queue
 from kymograph.telemetry import current, propagation, rendering, semconv, subject
 from kymograph.telemetry import work as works
@@ -346,7 +346,7 @@ class Worker:
         span.set_status(trace.Status(trace.StatusCode.ERROR, rendering.bounded(message)))
         status = updaterequests.status(updaterequests.PENDING, message, [], retries)
         await self._claims.write(asked, status)
-        return _Again(min(RETRY_FIRST * 2.0 ** (retries - 1), RETRY_MOST), holds=True)
+        return _Again(backoff.pause(retries, RETRY_FIRST, RETRY_MOST), holds=True)
 
     async def _end(self, attempt: _Attempt, state: str, message: str, done: list[updaterequests.Reference]) -> _Again:
         asked, span, message = attempt.asked, attempt.span, subject.current().told(message)
@@ -400,7 +400,7 @@ class Worker:
 
     def _poll(self, name: str) -> _Again:
         tried = self._polls[name] = self._polls.get(name, 0) + 1
-        return _Again(min(POLL_FIRST * 2.0 ** min(tried - 1, 10), POLL_MOST))
+        return _Again(backoff.pause(tried, POLL_FIRST, POLL_MOST))
 
     def _age(self, asked: updaterequests.UpdateRequest) -> float:
         return (self._now() - dt.datetime.fromisoformat(asked.created)).total_seconds()

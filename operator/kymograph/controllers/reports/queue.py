@@ -11,6 +11,7 @@ import heapq
 import random
 from collections.abc import Callable
 
+from kymograph.controllers import backoff
 from kymograph.controllers.reports.findings import Findings
 
 MOST_WAITING = 8_192
@@ -144,8 +145,8 @@ class WorkQueue:
                 findings = again.findings.then(newer.findings)
                 again = dataclasses.replace(newer, findings=findings, failures=again.failures)
             self._waiting[key] = again
-            backoff = min(BACKOFF_FIRST * 2 ** min(again.failures, 10), BACKOFF_MOST)
-            self._schedule(key, backoff * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+            pause = backoff.pause(again.failures + 1, BACKOFF_FIRST, BACKOFF_MOST)
+            self._schedule(key, pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
         elif newer is not None:
             self._schedule(key, 0.0)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from opentelemetry import trace
 
 from kymograph.clients.kubernetes import discovery, errors, informer, resources
-from kymograph.controllers import policies
+from kymograph.controllers import backoff, policies
 from kymograph.controllers.reports import document, findings, forms, permissions, queue
 from kymograph.controllers.reports.scans import changes, coverage, examining, policystatus, tracing, watch
 from kymograph.controllers.reports.scans import index as indexes
@@ -351,7 +351,7 @@ class Scanner:
             raise error
         else:
             state, failures = "failed", self._unlisted.get(resource, _Unlisted()).failures + 1
-            pause = min(RETRY_AFTER * 2.0 ** min(failures - 1, 10), ASK_AGAIN_AFTER)
+            pause = backoff.pause(failures, RETRY_AFTER, ASK_AGAIN_AFTER)
             roots.fail(span, error)
             if failures == 1:
                 logger.warning("Objects of kind %s cannot be listed and are scanned later: %s", resource.kind, error)
